@@ -1,0 +1,6 @@
+"""Portico: the front door of a language model.
+
+bytes -> protocols -> prompting -> engines -> decoding -> parsing -> protocols -> bytes
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,79 @@
+"""The seam: any engine that turns token ids into token ids.
+
+An engine knows the words of ``events`` and nothing above it: no text, no templates, no stop strings, no tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.events import EngineOutput, EngineRequest
+
+__all__ = ["EmbeddingBatch", "Engine", "EngineInfo"]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine is and can do. Known after ``start()``.
+
+    ``capabilities`` holds any of ``generate``, ``embed``, ``logprobs``, ``prompt_logprobs``, ``constraints``,
+    ``lora``, ``priority``, ``vision``. ``metadata`` is for people (architecture, quantisation, versions).
+    """
+
+    model: str
+    context_length: int  # tokens, prompt and answer together
+    vocab_size: int
+    capabilities: frozenset[str]
+    eos_token_ids: frozenset[int] = frozenset()
+    max_logprobs: int = 20
+    embedding_size: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EmbeddingBatch:
+    """``vectors`` is float32 of shape (inputs, embedding_size), L2-normalised where the model asks for it."""
+
+    vectors: npt.NDArray[np.float32]
+    prompt_tokens: Sequence[int]  # per input
+
+
+class Engine(Protocol):
+    """One model behind the front door. All methods run on the front door's event loop and never block it."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def healthy(self) -> bool:
+        """False while the engine is dead or restarting."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model. Raises ``EngineError`` with a clear message when that cannot be done."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; idempotent. Requests in flight end with finish reason ``abort``."""
+        ...
+
+    async def submit(self, request: EngineRequest) -> None:
+        """Admit a request. Raises before any output exists: ``BadRequestError`` (ids, grammar), ``EngineDeadError``."""
+        ...
+
+    def abort(self, request_id: str) -> None:
+        """Stop a request; unknown ids are ignored. No output for it follows."""
+        ...
+
+    def steps(self) -> AsyncIterator[list[EngineOutput]]:
+        """The outputs of all requests, one list per engine step; ends after ``close()``. One consumer."""
+        ...
+
+    async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
+        """Embed token sequences. Raises ``NotSupportedError`` where the model cannot."""
+        ...

@@ -1,0 +1,188 @@
+"""The words that pass between the boxes: small values, no behaviour.
+
+Engines take an ``EngineRequest`` and give ``EngineOutput``; parsing gives ``Event``. Everything that crosses a box
+border is defined here and nowhere else, so a box can be read, tested and replaced knowing only this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Union
+
+__all__ = [
+    "CallArguments",
+    "CallEnd",
+    "CallStart",
+    "Constraint",
+    "Content",
+    "EngineOutput",
+    "EngineRequest",
+    "Event",
+    "Finish",
+    "FinishReason",
+    "Message",
+    "Reasoning",
+    "SamplingParams",
+    "TokenLogprob",
+    "ToolCall",
+]
+
+# -- towards an engine ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How an engine picks tokens. Neutral values switch a rule off; every value is already range-checked.
+
+    Token counts are tokens, temperatures are dimensionless, biases and penalties are added to logits.
+    """
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0 is off
+    min_p: float = 0.0
+    seed: int | None = None
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] | None = None
+    bad_words: tuple[tuple[int, ...], ...] = ()  # token sequences that must not appear
+    stop_token_ids: frozenset[int] = frozenset()  # beside the model's own end-of-generation tokens
+    ignore_eos: bool = False
+    logprobs: int | None = None  # None: none; 0: the sampled token's; N: also the N most likely
+    prompt_logprobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A grammar that the engine enforces while it samples, from the first token on.
+
+    ``lark`` is a grammar in llguidance's Lark dialect; ``structural_tag`` is the same promise as vLLM's structural tag
+    (JSON object), for engines that take that instead.
+    """
+
+    lark: str
+    structural_tag: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """One sequence to generate: exact prompt token ids in, sampling rules beside them.
+
+    A request for ``n`` choices is ``n`` of these; engines share the common prompt by prefix reuse.
+    """
+
+    request_id: str
+    token_ids: Sequence[int]
+    sampling: SamplingParams
+    constraint: Constraint | None = None
+    priority: int = 0  # lower is served first
+    cache_salt: str | None = None  # prefixes are shared only between equal salts
+    lora: str | None = None
+    data_parallel_rank: int | None = None
+    trace_headers: Mapping[str, str] | None = None
+
+
+# -- from an engine ---------------------------------------------------------------------------------------------------
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+class TokenLogprob(NamedTuple):
+    """Natural-log probability of a token under the model's raw distribution, with the most likely alternatives."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), most likely first
+
+
+@dataclass(slots=True)
+class EngineOutput:
+    """What one engine step gave one request. Steps are delivered as a list: one batch for all requests.
+
+    ``token_ids`` never contains the stop token that ended the sequence; that one is in ``stop_token``.
+    ``logprobs`` runs parallel to ``token_ids``. ``finish_reason`` is set on the last output of a request only.
+    ``cached_tokens`` (prompt tokens found in a prefix cache) and ``prompt_logprobs`` (None for the first prompt token)
+    come with the first output. ``error`` explains finish reason ``error`` in words fit for a client.
+    """
+
+    request_id: str
+    token_ids: Sequence[int]
+    logprobs: Sequence[TokenLogprob] | None = None
+    finish_reason: FinishReason | None = None
+    stop_token: int | None = None
+    cached_tokens: int | None = None
+    prompt_logprobs: Sequence[TokenLogprob | None] | None = None
+    error: str | None = None
+
+
+# -- from parsing -----------------------------------------------------------------------------------------------------
+
+
+class Reasoning(NamedTuple):
+    """Text of the model's thinking."""
+
+    text: str
+
+
+class Content(NamedTuple):
+    """Text of the answer."""
+
+    text: str
+
+
+class CallStart(NamedTuple):
+    """A tool call begins; ``index`` is its position in this answer, ``id`` unique in it."""
+
+    index: int
+    id: str
+    name: str
+
+
+class CallArguments(NamedTuple):
+    """The next piece of a call's arguments; all pieces of one index concatenate to JSON text."""
+
+    index: int
+    json_fragment: str
+
+
+class CallEnd(NamedTuple):
+    """The call's arguments are complete."""
+
+    index: int
+
+
+class Finish(NamedTuple):
+    """The last event of an answer. ``reason`` is what the client is told before protocol spelling."""
+
+    reason: Literal["stop", "length", "tool_calls", "abort", "error"]
+
+
+Event = Union[Reasoning, Content, CallStart, CallArguments, CallEnd, Finish]
+
+
+# -- the fold of a stream ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ToolCall:
+    """One tool call; ``arguments`` is JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+    complete: bool = True  # False when the answer ended inside the arguments
+
+
+@dataclass
+class Message:
+    """What a whole stream of events amounts to: the non-streaming answer."""
+
+    reasoning: str = ""
+    content: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    finish_reason: str | None = None

@@ -20,8 +20,8 @@ __all__ = [
     "PermissionDeniedError",
     "PorticoError",
     "RateLimitError",
-    "RequestTooLargeError",
     "RequestTimeoutError",
+    "RequestTooLargeError",
     "UnsupportedMediaTypeError",
 ]
 
@@ -55,7 +55,8 @@ class PorticoError(Exception):
 class BadRequestError(PorticoError):
     """The request cannot be served as it is written."""
 
-    status, type, code = 400, "invalid_request_error", None
+    status, type = 400, "invalid_request_error"
+    code: str | None = None
 
 
 class ContextLengthError(BadRequestError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "CallArguments",
@@ -162,7 +162,7 @@ class Finish(NamedTuple):
     reason: Literal["stop", "length", "tool_calls", "abort", "error"]
 
 
-Event = Union[Reasoning, Content, CallStart, CallArguments, CallEnd, Finish]
+Event: TypeAlias = Reasoning | Content | CallStart | CallArguments | CallEnd | Finish
 
 
 # -- the fold of a stream ---------------------------------------------------------------------------------------------

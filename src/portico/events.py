@@ -2,13 +2,16 @@
 
 Engines take an ``EngineRequest`` and give ``EngineOutput``; parsing gives ``Event``. Everything that crosses a box
 border is defined here and nowhere else, so a box can be read, tested and replaced knowing only this page.
+They are msgspec structs: cheap to make (one per streamed event), compared by type and value, and ready for msgpack
+where an engine lives in another process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
+
+from msgspec import Struct, field
 
 __all__ = [
     "CallArguments",
@@ -31,8 +34,7 @@ __all__ = [
 # -- towards an engine ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SamplingParams:
+class SamplingParams(Struct, frozen=True):
     """How an engine picks tokens. Neutral values switch a rule off; every value is already range-checked.
 
     Token counts are tokens, temperatures are dimensionless, biases and penalties are added to logits.
@@ -57,8 +59,7 @@ class SamplingParams:
     prompt_logprobs: int | None = None
 
 
-@dataclass(frozen=True)
-class Constraint:
+class Constraint(Struct, frozen=True):
     """A grammar that the engine enforces while it samples, from the first token on.
 
     ``lark`` is a grammar in llguidance's Lark dialect; ``structural_tag`` is the same promise as vLLM's structural tag
@@ -69,8 +70,7 @@ class Constraint:
     structural_tag: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class EngineRequest:
+class EngineRequest(Struct, frozen=True):
     """One sequence to generate: exact prompt token ids in, sampling rules beside them.
 
     A request for ``n`` choices is ``n`` of these; engines share the common prompt by prefix reuse.
@@ -100,8 +100,7 @@ class TokenLogprob(NamedTuple):
     top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), most likely first
 
 
-@dataclass(slots=True)
-class EngineOutput:
+class EngineOutput(Struct):
     """What one engine step gave one request. Steps are delivered as a list: one batch for all requests.
 
     ``token_ids`` never contains the stop token that ended the sequence; that one is in ``stop_token``.
@@ -123,19 +122,19 @@ class EngineOutput:
 # -- from parsing -----------------------------------------------------------------------------------------------------
 
 
-class Reasoning(NamedTuple):
+class Reasoning(Struct, frozen=True, gc=False):
     """Text of the model's thinking."""
 
     text: str
 
 
-class Content(NamedTuple):
+class Content(Struct, frozen=True, gc=False):
     """Text of the answer."""
 
     text: str
 
 
-class CallStart(NamedTuple):
+class CallStart(Struct, frozen=True, gc=False):
     """A tool call begins; ``index`` is its position in this answer, ``id`` unique in it."""
 
     index: int
@@ -143,20 +142,20 @@ class CallStart(NamedTuple):
     name: str
 
 
-class CallArguments(NamedTuple):
+class CallArguments(Struct, frozen=True, gc=False):
     """The next piece of a call's arguments; all pieces of one index concatenate to JSON text."""
 
     index: int
     json_fragment: str
 
 
-class CallEnd(NamedTuple):
+class CallEnd(Struct, frozen=True, gc=False):
     """The call's arguments are complete."""
 
     index: int
 
 
-class Finish(NamedTuple):
+class Finish(Struct, frozen=True, gc=False):
     """The last event of an answer. ``reason`` is what the client is told before protocol spelling."""
 
     reason: Literal["stop", "length", "tool_calls", "abort", "error"]
@@ -168,8 +167,7 @@ Event: TypeAlias = Reasoning | Content | CallStart | CallArguments | CallEnd | F
 # -- the fold of a stream ---------------------------------------------------------------------------------------------
 
 
-@dataclass
-class ToolCall:
+class ToolCall(Struct):
     """One tool call; ``arguments`` is JSON text as the model wrote it."""
 
     id: str
@@ -178,8 +176,7 @@ class ToolCall:
     complete: bool = True  # False when the answer ended inside the arguments
 
 
-@dataclass
-class Message:
+class Message(Struct):
     """What a whole stream of events amounts to: the non-streaming answer."""
 
     reasoning: str = ""

@@ -6,3 +6,5 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from support_models import smollm2_path  # noqa: E402, F401  (fixtures for every test)

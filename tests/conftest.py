@@ -7,4 +7,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support_models import smollm2_path  # noqa: E402, F401  (fixtures for every test)
+from support_models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)

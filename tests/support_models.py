@@ -24,3 +24,9 @@ def _model(name: str) -> Path:
 def smollm2_path() -> Path:
     """SmolLM2-135M-Instruct, Q4_1."""
     return _model("smollm2")
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """all-MiniLM-L6-v2, converted; ``tokenizer.json`` lies beside it."""
+    return _model("minilm")

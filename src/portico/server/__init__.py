@@ -1,0 +1,1 @@
+"""The server: sockets, tasks, clocks and limits around the line. Everything that is not pure lives here."""

@@ -1,0 +1,62 @@
+"""The command line. Each command is a module of ``portico.commands``, loaded only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import rich_click as click
+
+from portico import __version__
+from portico.errors import PorticoError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "serve": "Serve a model over OpenAI's API.",
+    "chat": "Talk to a model in the terminal.",
+    "pull": "Fetch a model.",
+    "models": "List the models that are here.",
+    "render": "Show the prompt that messages become.",
+    "detokenize": "Turn token ids into text, step by step.",
+    "formats": "List the output formats of model families.",
+    "parse": "Read model output: reasoning, content, tool calls.",
+}
+
+
+class LazyGroup(click.RichGroup):
+    """A group that imports a command when it is needed: ``portico --help`` must not load an engine."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"portico.commands.{cmd_name}").command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="portico")
+def cli() -> None:
+    """The front door of a language model: OpenAI's API over any token-level engine.
+
+    Try [bold]portico serve[/bold]: it fetches a small real model and answers on http://127.0.0.1:8000.
+    """
+
+
+def main() -> None:
+    """Entry point: errors meant for people are printed as one line, with exit status 1."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except PorticoError as error:
+        click.secho(f"portico: {error.message}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The commands of the ``portico`` program, one module each."""

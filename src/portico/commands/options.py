@@ -1,0 +1,72 @@
+"""Command-line options made from the settings: one per field, so that flags, variables and docs cannot drift apart."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from portico.config import Settings, load_settings
+
+__all__ = ["settings_from", "settings_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def settings_options(names: Iterable[str]) -> Callable[[Function], Function]:
+    """Decorate a command with one option per named setting, and ``--config``."""
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(list(names)):
+            function = _option(name, Settings.model_fields[name])(function)
+        config = click.option(
+            "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file."
+        )
+        return config(function)
+
+    return decorate
+
+
+def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
+    """The settings in force, from the options that were given. Bad values end as a usage error."""
+    flags = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value}
+    try:
+        return load_settings(flags, config)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        raise click.UsageError(f"{name}: {problem['msg']}") from None
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
+    flag = "--" + name.replace("_", "-")
+    text = field.description or ""
+    if field.default not in (None, [], False):
+        text += f" [default: {field.default}]"
+    text += f" [env: PORTICO_{name.upper()}]"
+    kind = _plain_type(field.annotation)
+    if kind is bool:
+        return click.option(flag, name, is_flag=True, default=None, help=text)
+    if kind is list:
+        return click.option(flag, name, multiple=True, help=text)
+    if isinstance(kind, click.ParamType):
+        return click.option(flag, name, type=kind, default=None, help=text)
+    return click.option(flag, name, type=str if kind in (SecretStr, Path) else kind, default=None, help=text)
+
+
+def _plain_type(annotation: Any) -> Any:
+    """The click type of a field: ``int | None`` -> int, ``list[...]`` -> list, ``Literal`` -> a choice."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return _plain_type(next(one for one in typing.get_args(annotation) if one is not type(None)))
+    if origin is typing.Annotated:
+        return _plain_type(typing.get_args(annotation)[0])
+    if origin is typing.Literal:
+        return click.Choice(typing.get_args(annotation))
+    return origin or annotation

@@ -1,0 +1,42 @@
+"""``portico serve``: a model behind OpenAI's API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from portico.commands.options import settings_from, settings_options
+from portico.commands.progress import progress_bar
+from portico.config import Settings
+
+__all__ = ["command"]
+
+OPTIONS = [name for name in Settings.model_fields if name != "model"]
+
+
+@click.command("serve")
+@click.argument("model", required=False)
+@settings_options(OPTIONS)
+def command(model: str | None, config: Path | None, **given: Any) -> None:
+    """Serve MODEL (smollm2 if none is named; it is fetched if absent).
+
+    MODEL is a name from 'portico models', a GGUF file, or hf:org/repo/file.gguf.
+
+    Examples:
+
+      portico serve
+
+      portico serve smollm2 --embedding-model minilm --port 9000
+
+      PORTICO_API_KEY=secret portico serve ./model.gguf --host 0.0.0.0
+    """
+    from portico import models
+    from portico.server.lifecycle import serve
+
+    settings = settings_from(config, {"model": model, **given})
+    for spec in filter(None, (settings.model, settings.embedding_model)):
+        with progress_bar(spec) as progress:
+            models.resolve(spec, progress)
+    serve(settings)

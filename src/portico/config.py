@@ -1,0 +1,103 @@
+"""One settings object: command-line flags, ``PORTICO_*`` variables, a TOML file, in this order of precedence.
+
+Each setting is declared once, here; the command line, the environment and the documentation are made from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import TomlConfigSettingsSource as TomlSource
+
+__all__ = ["Settings", "load_settings"]
+
+CommaList = Annotated[list[str], NoDecode]  # "a,b" in the environment; a list in TOML; repeatable as a flag
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTICO_", extra="forbid", protected_namespaces=())
+
+    # What is served
+    model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
+    served_model_name: CommaList = Field(
+        [], description="Name(s) that clients may call the model by; the first is shown."
+    )
+    embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
+    engine: str = Field("llamacpp", description="llamacpp, or replay:FILE to play recorded answers.")
+    tokenizer: str | None = Field(
+        None, description="Tokenizer file or directory, where the model does not carry its own."
+    )
+    chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
+    tool_parser: str | None = Field(
+        None, description="Tool-call format ('portico formats'); found from the template if absent."
+    )
+    reasoning_parser: str | None = Field(None, description="Reasoning format; found from the template if absent.")
+
+    # The embedded engine
+    context_length: int | None = Field(None, ge=16, description="Context in tokens; the model's own if absent.")
+    max_sequences: int = Field(8, ge=1, le=256, description="Sequences that are computed together.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of the engine; all cores if absent.")
+
+    # The replay engine
+    replay_rate: float = Field(0.0, ge=0, description="Steps per second; 0: as fast as possible.")
+    replay_tokens_per_step: int = Field(1, ge=1, description="Tokens that each request gets per step.")
+
+    # Where it listens, and for whom
+    host: str = Field("127.0.0.1", description="Address to bind.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
+    api_key: Annotated[list[SecretStr], NoDecode] = Field(
+        [], description="Key(s) that clients must send; comma-separated or repeated."
+    )
+    insecure: bool = Field(False, description="Allow binding beyond loopback without an API key.")
+    cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
+
+    # Limits
+    max_in_flight: int = Field(256, ge=1, description="Client requests in flight, running and queued together.")
+    max_body: int = Field(32 << 20, ge=1024, description="Largest request body in bytes.")
+    max_choices: int = Field(64, ge=1, description="Largest 'n'.")
+    max_logprobs: int = Field(20, ge=0, description="Most alternatives per token in logprobs.")
+    request_timeout: float | None = Field(600.0, gt=0, description="Seconds after which a request is ended.")
+    drain_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get to finish at shutdown.")
+    keep_alive: float = Field(15.0, ge=0, description="Seconds between comments on silent streams; 0: none.")
+
+    # What is told
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    @field_validator("served_model_name", "cors_origins", "api_key", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if _config_file is not None:
+            sources += (TomlSource(settings_cls, _config_file),)
+        return sources
+
+
+_config_file: Path | None = None
+
+
+def load_settings(flags: dict[str, Any], config_file: Path | None = None) -> Settings:
+    """The settings in force. ``flags`` holds only what was given; raises ``pydantic.ValidationError`` for bad values."""
+    global _config_file
+    _config_file = config_file
+    try:
+        return Settings(**flags)
+    finally:
+        _config_file = None

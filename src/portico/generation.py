@@ -1,0 +1,341 @@
+"""One request on its way through the line: its choices, its usage, how each one finished.
+
+A ``Generation`` is made before admission with everything decided, gives the engine its requests, and then turns engine
+outputs into ``Delta``s: tokens -> text (decoding) -> events (parsing) -> stop strings on content. It knows nothing of
+protocols above or of tasks and sockets; the server feeds it, encoders read it. Non-streaming answers are the fold of
+the same deltas.
+
+Rules kept here:
+- Stop strings apply to content alone, not to reasoning or arguments; a stop string does not span other events.
+- Tokens after the one that completed a stop string are neither shown nor counted.
+- The token that ended the sequence is counted (the engine computed it) but not shown, unless asked for.
+- Logprobs ride on the next delta; none is lost when text is held back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from portico.decoding import Detokenizer, StopStrings
+from portico.decoding import Tokenizer as DecodingTokenizer
+from portico.events import (
+    CallArguments,
+    Constraint,
+    Content,
+    EngineOutput,
+    EngineRequest,
+    Event,
+    Finish,
+    Reasoning,
+    SamplingParams,
+    TokenLogprob,
+)
+from portico.parsing import OutputParser
+
+__all__ = ["Delta", "Generation", "GenerationSpec", "Usage"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSpec:
+    """Everything about a generation that is decided before it starts."""
+
+    request_id: str
+    prompt_ids: Sequence[int]
+    sampling: SamplingParams
+    n: int = 1
+    prompt_tail: str = ""
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    tools: Sequence[dict[str, Any]] = ()
+    tool_choice: str | dict[str, Any] = "auto"
+    stop: Sequence[str] = ()
+    include_stop: bool = False
+    skip_special_tokens: bool = True
+    constraint: Constraint | None = None
+    priority: int = 0
+    cache_salt: str | None = None
+    lora: str | None = None
+    data_parallel_rank: int | None = None
+    trace_headers: dict[str, str] | None = None
+
+
+class Delta(Struct):
+    """What one engine step meant for one choice, after decoding and parsing.
+
+    ``finish`` is set on a choice's last delta; ``stop_reason`` is then the stop string or stop token id that ended it,
+    where it was the client's. ``token_ids`` and ``logprobs`` (parallel) are those of this step and of steps before it
+    that gave no delta.
+    """
+
+    index: int
+    events: list[Event]
+    token_ids: Sequence[int]
+    logprobs: Sequence[TokenLogprob] | None = None
+    finish: Finish | None = None
+    stop_reason: str | int | None = None
+    error: str | None = None
+
+
+@dataclass
+class Usage:
+    """Token counts of a request so far."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int | None = None  # None: the engine does not say
+
+
+class Choice:
+    """One of the ``n`` answers: its decoder, its parser, its stop strings."""
+
+    def __init__(self, index: int, spec: GenerationSpec, tokenizer: DecodingTokenizer) -> None:
+        self.index = index
+        self.finished = False
+        self.completion_tokens = 0
+        self.reasoning_tokens = 0
+        self.prompt_logprobs: Sequence[TokenLogprob | None] | None = None
+        self.cached_tokens: int | None = None
+        self.matched_stop = False
+        self._spec = spec
+        self._tokenizer = tokenizer
+        self._parser = OutputParser(
+            tool_parser=spec.tool_parser,
+            reasoning_parser=spec.reasoning_parser,
+            tools=spec.tools,
+            tool_choice=spec.tool_choice,
+            prompt_tail=spec.prompt_tail,
+        )
+        self._visible: Collection[str] = self._parser.special_tokens
+        self._detokenizer = Detokenizer(
+            tokenizer,
+            skip_special_tokens=spec.skip_special_tokens,
+            visible=self._visible,
+            prompt_ids=spec.prompt_ids,
+        )
+        self._stops = StopStrings(spec.stop, include=spec.include_stop) if spec.stop else None
+        self._thinks = spec.reasoning_parser is not None
+        self._in_reasoning = False
+        self._pending_ids: list[int] = []
+        self._pending_logprobs: list[TokenLogprob] = []
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How often parsing saw what (calls, false alarms, …), for metrics."""
+        return dict(self._parser.outcomes)
+
+    def feed(self, output: EngineOutput) -> Delta | None:
+        """Take one engine output of this choice; returns what it meant, or None while everything is held back."""
+        ids = output.token_ids
+        events: list[Event] = []
+        if self._stops is None and not self._thinks:
+            text = self._detokenizer.feed(ids)
+            if text:
+                events = self._parser.feed(text)
+            used = len(ids)
+        else:
+            used = self._feed_singly(ids, events)
+        if output.cached_tokens is not None:
+            self.cached_tokens = output.cached_tokens
+        if output.prompt_logprobs is not None:
+            self.prompt_logprobs = output.prompt_logprobs
+        self.completion_tokens += used
+        self._pending_ids += ids[:used]
+        if output.logprobs is not None:
+            self._pending_logprobs += output.logprobs[:used]
+
+        if self.matched_stop:
+            return self._finish(events, "stop", self._stops.matched if self._stops else None)
+        if output.finish_reason is not None:
+            return self._end(events, output)
+        if not events:
+            return None
+        return self._delta(events)
+
+    def _feed_singly(self, ids: Sequence[int], events: list[Event]) -> int:
+        """Feed token by token, so that what a token completes (a stop string, a thought) is known; returns how many
+        were used."""
+        for position, token in enumerate(ids):
+            text = self._detokenizer.feed((token,))
+            new = self._parser.feed(text) if text else []
+            self._count_reasoning(new)
+            if self._stops is None:
+                _merge(events, new)
+            elif self._apply_stops(events, new):
+                return position + 1
+        return len(ids)
+
+    def _count_reasoning(self, events: Sequence[Event]) -> None:
+        if events:
+            self._in_reasoning = isinstance(events[-1], Reasoning)
+            if any(isinstance(event, Reasoning) for event in events):
+                self.reasoning_tokens += 1
+        elif self._in_reasoning:
+            self.reasoning_tokens += 1
+
+    def _apply_stops(self, events: list[Event], new: Sequence[Event]) -> bool:
+        """Pass ``new`` through the stop strings into ``events``; True when one matched."""
+        assert self._stops is not None
+        for event in new:
+            if isinstance(event, Content):
+                text, matched = self._stops.feed(event.text)
+                if text:
+                    _merge(events, (Content(text),))
+                if matched is not None:
+                    self.matched_stop = True
+                    return True
+                continue
+            held = self._stops.close()
+            if held:
+                _merge(events, (Content(held),))
+            _merge(events, (event,))
+        return False
+
+    def _end(self, events: list[Event], output: EngineOutput) -> Delta:
+        """The engine ended this choice: flush decoder, parser and stop strings."""
+        text = self._detokenizer.close()
+        stop_reason: str | int | None = None
+        if output.stop_token is not None:
+            self.completion_tokens += 1
+            by_client = output.stop_token in self._spec.sampling.stop_token_ids
+            if by_client:
+                stop_reason = output.stop_token
+            word = self._tokenizer.id_to_token(output.stop_token)
+            if (by_client and self._spec.include_stop) or (word is not None and word in self._visible):
+                text += word or ""
+        reason = output.finish_reason or "stop"
+        last = self._parser.feed(text) if text else []
+        last = [*last, *self._parser.close(reason)]
+        finish = last.pop()
+        assert isinstance(finish, Finish)
+        if self._stops is None:
+            _merge(events, last)
+        elif self._apply_stops(events, last):
+            return self._finish(events, "stop", self._stops.matched)
+        else:
+            held = self._stops.close()
+            if held:
+                _merge(events, (Content(held),))
+        self.finished = True
+        return self._delta(events, finish=finish, stop_reason=stop_reason, error=output.error)
+
+    def _finish(self, events: list[Event], reason: Literal["stop"], stop_reason: str | None) -> Delta:
+        """A stop string matched: what parsing still holds came after the match and is not shown."""
+        self.finished = True
+        finish = self._parser.close(reason)[-1]
+        assert isinstance(finish, Finish)
+        return self._delta(events, finish=finish, stop_reason=stop_reason)
+
+    def _delta(
+        self,
+        events: list[Event],
+        finish: Finish | None = None,
+        stop_reason: str | int | None = None,
+        error: str | None = None,
+    ) -> Delta:
+        ids, self._pending_ids = self._pending_ids, []
+        logprobs: list[TokenLogprob] | None = None
+        if self._spec.sampling.logprobs is not None:
+            logprobs, self._pending_logprobs = self._pending_logprobs, []
+        return Delta(self.index, events, ids, logprobs, finish, stop_reason, error)
+
+
+def _merge(events: list[Event], new: Sequence[Event]) -> None:
+    """Append ``new`` to ``events``, joining neighbours of one kind: one step gives one event per kind and place."""
+    for event in new:
+        last = events[-1] if events else None
+        if isinstance(event, Content) and isinstance(last, Content):
+            events[-1] = Content(last.text + event.text)
+        elif isinstance(event, Reasoning) and isinstance(last, Reasoning):
+            events[-1] = Reasoning(last.text + event.text)
+        elif isinstance(event, CallArguments) and isinstance(last, CallArguments) and last.index == event.index:
+            events[-1] = CallArguments(event.index, last.json_fragment + event.json_fragment)
+        else:
+            events.append(event)
+
+
+@dataclass
+class Generation:
+    """A request in flight. Feed it every output of its engine requests; it is done when all choices are."""
+
+    spec: GenerationSpec
+    tokenizer: DecodingTokenizer
+    choices: list[Choice] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.choices = [Choice(index, self.spec, self.tokenizer) for index in range(self.spec.n)]
+
+    def engine_requests(self) -> list[EngineRequest]:
+        """One engine request per choice. Seeds differ by choice, so that equal prompts give different answers."""
+        spec = self.spec
+        requests = []
+        for index in range(spec.n):
+            sampling = spec.sampling
+            if sampling.seed is not None and index:
+                sampling = replace(sampling, seed=sampling.seed + index)
+            requests.append(
+                EngineRequest(
+                    request_id=f"{spec.request_id}-{index}",
+                    token_ids=spec.prompt_ids,
+                    sampling=sampling,
+                    constraint=spec.constraint,
+                    priority=spec.priority,
+                    cache_salt=spec.cache_salt,
+                    lora=spec.lora,
+                    data_parallel_rank=spec.data_parallel_rank,
+                    trace_headers=spec.trace_headers,
+                )
+            )
+        return requests
+
+    @property
+    def finished(self) -> bool:
+        """True once every choice has its finish."""
+        return all(choice.finished for choice in self.choices)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far; the prompt counts once however many choices there are."""
+        cached = [choice.cached_tokens for choice in self.choices if choice.cached_tokens is not None]
+        return Usage(
+            prompt_tokens=len(self.spec.prompt_ids),
+            completion_tokens=sum(choice.completion_tokens for choice in self.choices),
+            reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
+            cached_tokens=min(cached) if cached else None,
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may ask for. Operators set these; see the settings of the same names."""
+
+    choices: int = 64
+    stop_strings: int = 16
+    bad_words: int = 128
+    tools: int = 512
+    prompts: int = 256  # prompts in one completions request, inputs in one embeddings request
+    schema_depth: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What the line knows of one served model; the same for every request to it."""
+
+    name: str
+    created: int  # Unix seconds; stable, so that caches of model lists stay valid
+    tokenizer: Tokenizer
+    prompter: Prompter | None  # None: no chat (an embedding model, or a model without a template)
+    context_length: int
+    vocab_size: int
+    capabilities: frozenset[str]
+    max_logprobs: int = 20
+    embedding_size: int | None = None
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    fingerprint: str = ""
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,261 @@
+"""Chat completions: a request becomes a generation; its deltas become chunks, or one body.
+
+The stream is an automaton: role, then deltas, then exactly one finish per choice, then usage where asked, then
+``[DONE]``. What does not change from chunk to chunk is encoded once per request. The whole body is the fold of the
+same deltas. Absent fields are left out, except where OpenAI's description says null.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from portico.decoding import chat_logprobs
+from portico.errors import BadRequestError, PorticoError
+from portico.events import CallArguments, CallStart, Content, Finish, Reasoning, TokenLogprob
+from portico.generation import Delta, Generation, GenerationSpec, Model
+from portico.prompting import Prompt
+from portico.protocols import sse
+from portico.protocols.openai import errors
+from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
+from portico.protocols.openai.schema import ChatRequest
+from portico.protocols.openai.usage import usage_body
+
+__all__ = ["ChatBody", "ChatStream", "generation"]
+
+FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "abort": "stop", "error": "stop"}
+
+
+def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: str) -> Generation:
+    """Decide everything about the request before admission. Raises ``BadRequestError`` for what cannot be served."""
+    requested = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
+    max_tokens = max_new_tokens(len(prompt.token_ids), requested, model, "messages")
+    logprobs = (request.top_logprobs or 0) if request.logprobs else None
+    if request.tools is not None and len(request.tools) > model.limits.tools:
+        raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
+    spec = GenerationSpec(
+        request_id=request_id,
+        prompt_ids=prompt.token_ids,
+        prompt_tail=prompt.tail,
+        sampling=sampling_params(request, model, max_tokens=max_tokens, logprobs=logprobs),
+        n=request.n or 1,
+        tool_parser=model.tool_parser,
+        reasoning_parser=model.reasoning_parser,
+        tools=request.tools or (),
+        tool_choice=request.tool_choice or "auto",
+        stop=stop_strings(request, model),
+        include_stop=bool(request.include_stop_str_in_output),
+        skip_special_tokens=request.skip_special_tokens is not False,
+        priority=request.priority or 0,
+        cache_salt=request.cache_salt,
+    )
+    return Generation(spec, model.tokenizer)
+
+
+class ChatStream:
+    """Deltas of one generation -> server-sent events."""
+
+    def __init__(self, request: ChatRequest, generation: Generation, model: Model, created: int) -> None:
+        self._generation = generation
+        self._tokenizer = model.tokenizer
+        self._with_token_ids = bool(request.return_token_ids)
+        self._tokens_as_ids = bool(request.return_tokens_as_token_ids)
+        self._with_reasoning = request.include_reasoning is not False
+        options = request.stream_options
+        self._with_usage = bool(options and options.include_usage)
+        self._continuous_usage = bool(self._with_usage and options and options.continuous_usage_stats)
+        head = {
+            "id": f"chatcmpl-{generation.spec.request_id}",
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model.name,
+            "system_fingerprint": model.fingerprint,
+        }
+        self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
+        self._tail = b"]}\n\n"
+        if self._with_usage and not self._continuous_usage:
+            self._tail = b'],"usage":null}\n\n'  # as OpenAI: null on every chunk but the last
+        # The frame of the commonest chunk, a piece of content, is all constant but the text.
+        self._content_frames = [
+            (
+                self._head + b'{"index":%d,"delta":{"content":' % index,
+                b'},"logprobs":null,"finish_reason":null}' + self._tail,
+            )
+            for index in range(generation.spec.n)
+        ]
+
+    def start(self) -> bytes:
+        """The role chunk of every choice; sent at admission, long before the first token."""
+        return b"".join(
+            self._chunk(index, b'{"role":"assistant","content":""}') for index in range(self._generation.spec.n)
+        )
+
+    def feed(self, delta: Delta, position: int = 0) -> bytes:
+        """The chunks of one delta; empty where there is nothing to tell."""
+        events = delta.events
+        plain = delta.logprobs is None and not self._with_token_ids and not self._continuous_usage
+        if plain and delta.finish is None and len(events) == 1 and type(events[0]) is Content:
+            before, after = self._content_frames[delta.index]
+            return before + orjson.dumps(events[0].text) + after
+        bodies = [body for body in map(self._delta_body, events) if body is not None]
+        if not bodies and delta.finish is None and not plain:
+            bodies.append(b"{}")
+        logprobs = delta.logprobs
+        token_ids = delta.token_ids if self._with_token_ids else None
+        chunks = []
+        for body in bodies:
+            chunks.append(self._chunk(delta.index, body, logprobs, token_ids))
+            logprobs = None if logprobs is None else ()
+            token_ids = None if token_ids is None else ()
+        if delta.finish is not None:
+            chunks.append(self._chunk(delta.index, b"{}", logprobs, token_ids, delta.finish, delta.stop_reason))
+        return b"".join(chunks)
+
+    def finish(self) -> bytes:
+        """After the last choice: usage where asked, and the end of the stream."""
+        if not self._with_usage:
+            return sse.DONE
+        usage = orjson.dumps(usage_body(self._generation.usage))
+        return self._head + b'],"usage":' + usage + b"}\n\n" + sse.DONE
+
+    def fail(self, error: PorticoError) -> bytes:
+        """The stream cannot go on: an error event, and a clean end."""
+        return errors.stream_event(error) + sse.DONE
+
+    def _delta_body(self, event: Any) -> bytes | None:
+        if type(event) is Content:
+            return b'{"content":' + orjson.dumps(event.text) + b"}"
+        if type(event) is Reasoning:
+            return b'{"reasoning":' + orjson.dumps(event.text) + b"}" if self._with_reasoning else None
+        if type(event) is CallStart:
+            call = {
+                "index": event.index,
+                "id": event.id,
+                "type": "function",
+                "function": {"name": event.name, "arguments": ""},
+            }
+            return b'{"tool_calls":[' + orjson.dumps(call) + b"]}"
+        if type(event) is CallArguments:
+            return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (
+                event.index,
+                orjson.dumps(event.json_fragment),
+            )
+        return None
+
+    def _chunk(
+        self,
+        index: int,
+        body: bytes,
+        logprobs: Any = None,
+        token_ids: Any = None,
+        finish: Finish | None = None,
+        stop_reason: str | int | None = None,
+    ) -> bytes:
+        parts = [self._head, b'{"index":%d,"delta":' % index, body, b',"logprobs":']
+        if logprobs:
+            content = chat_logprobs(logprobs, self._tokenizer, as_ids=self._tokens_as_ids)
+            parts.append(orjson.dumps({"content": content, "refusal": None}))
+        else:
+            parts.append(b"null")
+        if finish is None:
+            parts.append(b',"finish_reason":null')
+        else:
+            parts.append(b',"finish_reason":"%b"' % FINISH_REASONS[finish.reason].encode())
+            if stop_reason is not None:
+                parts.append(b',"stop_reason":' + orjson.dumps(stop_reason))
+        if token_ids is not None:
+            parts.append(b',"token_ids":' + orjson.dumps(list(token_ids)))
+        parts.append(b"}")
+        if self._continuous_usage:
+            parts += [b'],"usage":', orjson.dumps(usage_body(self._generation.usage)), b"}\n\n"]
+        else:
+            parts.append(self._tail)
+        return b"".join(parts)
+
+
+class ChatBody:
+    """Deltas of one generation -> the body of the whole answer."""
+
+    def __init__(self, request: ChatRequest, generation: Generation, model: Model, created: int) -> None:
+        self._request = request
+        self._generation = generation
+        self._model = model
+        self._created = created
+        self._choices = [_Answer() for _ in range(generation.spec.n)]
+
+    def feed(self, delta: Delta, position: int = 0) -> None:
+        """Fold one delta in."""
+        self._choices[delta.index].feed(delta)
+
+    def body(self) -> bytes:
+        """The response body, once every choice is finished."""
+        generation = self._generation
+        body: dict[str, Any] = {
+            "id": f"chatcmpl-{generation.spec.request_id}",
+            "object": "chat.completion",
+            "created": self._created,
+            "model": self._model.name,
+            "system_fingerprint": self._model.fingerprint,
+            "choices": [self._choice(index, answer) for index, answer in enumerate(self._choices)],
+            "usage": usage_body(generation.usage),
+        }
+        if self._request.return_token_ids:
+            body["prompt_token_ids"] = list(generation.spec.prompt_ids)
+        return orjson.dumps(body)
+
+    def _choice(self, index: int, answer: _Answer) -> dict[str, Any]:
+        text = "".join(answer.content)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": text if text or not answer.calls else None,
+            "refusal": None,
+        }
+        if answer.reasoning and self._request.include_reasoning is not False:
+            message["reasoning"] = "".join(answer.reasoning)
+        if answer.calls:
+            message["tool_calls"] = [
+                {"id": call_id, "type": "function", "function": {"name": name, "arguments": "".join(pieces)}}
+                for call_id, name, pieces in answer.calls
+            ]
+        choice: dict[str, Any] = {"index": index, "message": message, "logprobs": None}
+        if self._generation.spec.sampling.logprobs is not None:
+            as_ids = bool(self._request.return_tokens_as_token_ids)
+            content = chat_logprobs(answer.logprobs, self._model.tokenizer, as_ids=as_ids)
+            choice["logprobs"] = {"content": content, "refusal": None}
+        finish = answer.finish
+        choice["finish_reason"] = FINISH_REASONS[finish.reason] if finish else "stop"
+        if answer.stop_reason is not None:
+            choice["stop_reason"] = answer.stop_reason
+        if self._request.return_token_ids:
+            choice["token_ids"] = answer.token_ids
+        return choice
+
+
+class _Answer:
+    """The fold of one choice's deltas."""
+
+    def __init__(self) -> None:
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[tuple[str, str, list[str]]] = []
+        self.token_ids: list[int] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.finish: Finish | None = None
+        self.stop_reason: str | int | None = None
+
+    def feed(self, delta: Delta) -> None:
+        for event in delta.events:
+            if type(event) is Content:
+                self.content.append(event.text)
+            elif type(event) is Reasoning:
+                self.reasoning.append(event.text)
+            elif type(event) is CallStart:
+                self.calls.append((event.id, event.name, []))
+            elif type(event) is CallArguments:
+                self.calls[event.index][2].append(event.json_fragment)
+        self.token_ids += delta.token_ids
+        if delta.logprobs:
+            self.logprobs += delta.logprobs
+        if delta.finish is not None:
+            self.finish, self.stop_reason = delta.finish, delta.stop_reason

@@ -1,0 +1,273 @@
+"""Completions (the older, text-in text-out API): a request becomes one generation per prompt.
+
+Choice ``index`` is ``prompt position * n + choice``. The text is the model's own: no reasoning or tool parsing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from portico.decoding import CompletionLogprobs
+from portico.errors import BadRequestError, NotSupportedError, PorticoError
+from portico.events import Content, Finish, TokenLogprob
+from portico.generation import Delta, Generation, GenerationSpec, Model, Usage
+from portico.protocols import sse
+from portico.protocols.openai import errors
+from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
+from portico.protocols.openai.schema import CompletionRequest
+from portico.protocols.openai.usage import usage_body
+
+__all__ = ["CompletionBody", "CompletionStream", "generations", "prompts"]
+
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
+FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "stop", "abort": "stop", "error": "stop"}
+
+
+def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
+    """The request's prompts, each text or token ids, checked. Raises ``BadRequestError``."""
+    if request.suffix:
+        raise NotSupportedError("'suffix' is not supported: this model has no fill-in-the-middle form.", param="suffix")
+    if request.best_of is not None and request.best_of > (request.n or 1):
+        raise NotSupportedError("'best_of' is not supported; use 'n'.", param="best_of")
+    prompt = request.prompt
+    found: list[str | list[int]]
+    if isinstance(prompt, str):
+        found = [prompt]
+    elif prompt and isinstance(prompt[0], int):
+        found = [list(prompt)]  # type: ignore[arg-type]
+    else:
+        found = list(prompt)  # type: ignore[arg-type]
+    if not found or any(not one for one in found):
+        raise BadRequestError("'prompt' must not be empty.", param="prompt")
+    if len(found) > model.limits.prompts:
+        raise BadRequestError(f"At most {model.limits.prompts} prompts are allowed in one request.", param="prompt")
+    for one in found:
+        if not isinstance(one, str) and any(token >= model.vocab_size for token in one):
+            raise BadRequestError(
+                f"'prompt' holds a token id outside the vocabulary of {model.vocab_size} tokens.", param="prompt"
+            )
+    return found
+
+
+def generations(
+    request: CompletionRequest, prompt_ids: Sequence[Sequence[int]], model: Model, request_id: str
+) -> list[Generation]:
+    """One generation per prompt, everything decided. Raises ``BadRequestError`` for what cannot be served."""
+    if request.max_tokens == 0 and not request.echo:
+        raise BadRequestError("'max_tokens' may be 0 only together with 'echo'.", param="max_tokens")
+    result = []
+    for position, ids in enumerate(prompt_ids):
+        wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+        max_tokens = max_new_tokens(len(ids), wanted, model, "prompt")
+        sampling = sampling_params(request, model, max_tokens=max(1, max_tokens), logprobs=request.logprobs)
+        if request.echo and request.logprobs is not None and sampling.prompt_logprobs is None:
+            if "prompt_logprobs" not in model.capabilities:
+                raise NotSupportedError("This engine has no logprobs for prompt tokens ('echo' with 'logprobs').")
+            sampling = sampling.__replace__(prompt_logprobs=request.logprobs)
+        spec = GenerationSpec(
+            request_id=request_id if len(prompt_ids) == 1 else f"{request_id}-{position}",
+            prompt_ids=ids,
+            sampling=sampling,
+            n=request.n or 1,
+            stop=stop_strings(request, model),
+            include_stop=bool(request.include_stop_str_in_output),
+            skip_special_tokens=request.skip_special_tokens is not False,
+            priority=request.priority or 0,
+            cache_salt=request.cache_salt,
+        )
+        result.append(Generation(spec, model.tokenizer))
+    return result
+
+
+class _Choice:
+    """What both forms of the answer need to know of one choice while it grows."""
+
+    def __init__(self, request: CompletionRequest, generation: Generation, model: Model, prompt_text: str) -> None:
+        self.only_echo = request.max_tokens == 0
+        self.echo = prompt_text if request.echo else ""
+        self.generation = generation
+        self.logprobs: CompletionLogprobs | None = None
+        if request.logprobs is not None:
+            self.logprobs = CompletionLogprobs(model.tokenizer, as_ids=bool(request.return_tokens_as_token_ids))
+        self.text: list[str] = []
+        self.token_ids: list[int] = []
+        self.finish: Finish | None = None
+        self.stop_reason: str | int | None = None
+
+    def echo_logprobs(self, index: int) -> dict[str, Any] | None:
+        """The prompt's logprobs, which precede those of the answer when the prompt is echoed."""
+        prompt = self.generation.choices[index].prompt_logprobs
+        if self.logprobs is None or not self.echo or prompt is None:
+            return None
+        return self.logprobs.prompt(self.generation.spec.prompt_ids, prompt)
+
+    def take(self, delta: Delta) -> tuple[str, dict[str, Any] | None]:
+        """The text and logprobs of one delta."""
+        if self.only_echo:
+            return "", None
+        text = "".join(event.text for event in delta.events if type(event) is Content)
+        logprobs: Sequence[TokenLogprob] = delta.logprobs or ()
+        return text, self.logprobs.feed(logprobs) if self.logprobs is not None and logprobs else None
+
+
+class CompletionStream:
+    """Deltas of all generations of a request -> server-sent events."""
+
+    def __init__(
+        self,
+        request: CompletionRequest,
+        generations: Sequence[Generation],
+        prompt_texts: Sequence[str],
+        model: Model,
+        created: int,
+    ) -> None:
+        self._request = request
+        self._generations = generations
+        self._n = request.n or 1
+        self._choices = [
+            _Choice(request, generation, model, text)
+            for generation, text in zip(generations, prompt_texts, strict=True)
+            for _ in range(self._n)
+        ]
+        self._started = [False] * len(self._choices)
+        options = request.stream_options
+        self._with_usage = bool(options and options.include_usage)
+        self._continuous_usage = bool(self._with_usage and options and options.continuous_usage_stats)
+        base = generations[0].spec.request_id
+        head = {
+            "id": f"cmpl-{base if len(generations) == 1 else base.rsplit('-', 1)[0]}",
+            "object": "text_completion",
+            "created": created,
+            "model": model.name,
+            "system_fingerprint": model.fingerprint,
+        }
+        self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if self._with_usage else b"]}\n\n"
+
+    def start(self) -> bytes:
+        """Nothing is known of a text before its first token."""
+        return b""
+
+    def feed(self, delta: Delta, position: int = 0) -> bytes:
+        """The chunk of one delta of the generation at ``position``."""
+        index = position * self._n + delta.index
+        choice = self._choices[index]
+        text, logprobs = choice.take(delta)
+        if not self._started[index]:
+            self._started[index] = True
+            echoed = choice.echo_logprobs(delta.index)
+            text = choice.echo + text
+            logprobs = _joined(echoed, logprobs)
+        if not text and logprobs is None and delta.finish is None:
+            return b""
+        body: dict[str, Any] = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": None}
+        if delta.finish is not None:
+            body["finish_reason"] = FINISH_REASONS[delta.finish.reason]
+            if delta.stop_reason is not None:
+                body["stop_reason"] = delta.stop_reason
+        if self._request.return_token_ids:
+            body["token_ids"] = list(delta.token_ids)
+        tail = self._tail
+        if self._continuous_usage:
+            tail = b'],"usage":' + orjson.dumps(usage_body(total_usage(self._generations))) + b"}\n\n"
+        return self._head + orjson.dumps(body) + tail
+
+    def finish(self) -> bytes:
+        """After the last choice: usage where asked, and the end of the stream."""
+        if not self._with_usage:
+            return sse.DONE
+        usage = orjson.dumps(usage_body(total_usage(self._generations)))
+        return self._head + b'],"usage":' + usage + b"}\n\n" + sse.DONE
+
+    def fail(self, error: PorticoError) -> bytes:
+        """The stream cannot go on: an error event, and a clean end."""
+        return errors.stream_event(error) + sse.DONE
+
+
+class CompletionBody:
+    """Deltas of all generations of a request -> the body of the whole answer."""
+
+    def __init__(
+        self,
+        request: CompletionRequest,
+        generations: Sequence[Generation],
+        prompt_texts: Sequence[str],
+        model: Model,
+        created: int,
+    ) -> None:
+        self._request = request
+        self._generations = generations
+        self._model = model
+        self._created = created
+        self._n = request.n or 1
+        self._choices = [
+            _Choice(request, generation, model, text)
+            for generation, text in zip(generations, prompt_texts, strict=True)
+            for _ in range(self._n)
+        ]
+        self._logprobs: list[dict[str, Any] | None] = [None] * len(self._choices)
+
+    def feed(self, delta: Delta, position: int = 0) -> None:
+        """Fold one delta of the generation at ``position`` in."""
+        index = position * self._n + delta.index
+        choice = self._choices[index]
+        if not choice.text:
+            choice.text.append(choice.echo)
+            self._logprobs[index] = choice.echo_logprobs(delta.index)
+        text, logprobs = choice.take(delta)
+        choice.text.append(text)
+        choice.token_ids += delta.token_ids
+        self._logprobs[index] = _joined(self._logprobs[index], logprobs)
+        if delta.finish is not None:
+            choice.finish, choice.stop_reason = delta.finish, delta.stop_reason
+
+    def body(self) -> bytes:
+        """The response body, once every choice is finished."""
+        base = self._generations[0].spec.request_id
+        choices = []
+        for index, choice in enumerate(self._choices):
+            finish = choice.finish
+            body: dict[str, Any] = {
+                "index": index,
+                "text": "".join(choice.text),
+                "logprobs": self._logprobs[index],
+                "finish_reason": FINISH_REASONS[finish.reason] if finish else "stop",
+            }
+            if choice.stop_reason is not None:
+                body["stop_reason"] = choice.stop_reason
+            if self._request.return_token_ids:
+                body["token_ids"] = choice.token_ids
+                body["prompt_token_ids"] = list(choice.generation.spec.prompt_ids)
+            choices.append(body)
+        return orjson.dumps(
+            {
+                "id": f"cmpl-{base if len(self._generations) == 1 else base.rsplit('-', 1)[0]}",
+                "object": "text_completion",
+                "created": self._created,
+                "model": self._model.name,
+                "system_fingerprint": self._model.fingerprint,
+                "choices": choices,
+                "usage": usage_body(total_usage(self._generations)),
+            }
+        )
+
+
+def total_usage(generations: Sequence[Generation]) -> Usage:
+    """The sum over the generations of one request."""
+    usages = [generation.usage for generation in generations]
+    cached = [usage.cached_tokens for usage in usages if usage.cached_tokens is not None]
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+        cached_tokens=sum(cached) if cached else None,
+    )
+
+
+def _joined(first: dict[str, Any] | None, second: dict[str, Any] | None) -> dict[str, Any] | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return {key: first[key] + second[key] for key in first}

@@ -1,0 +1,28 @@
+"""``/v1/models``: what is served, in OpenAI's shape with what the field has come to expect beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from portico.generation import Model
+
+__all__ = ["card", "model_list"]
+
+
+def card(model: Model, name: str) -> dict[str, Any]:
+    """One model under one of its names. ``created`` is stable, so that clients may cache the list."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "portico",
+        "root": model.name,
+        "max_model_len": model.context_length,
+        "capabilities": sorted(model.capabilities),
+    }
+
+
+def model_list(cards: Iterable[tuple[str, Model]]) -> dict[str, Any]:
+    """All models; every served name is a card of its own."""
+    return {"object": "list", "data": [card(model, name) for name, model in cards]}

@@ -1,0 +1,166 @@
+"""From settings to served models: weights, tokenizer, template, format, engine, line.
+
+Every choice that was not made by the operator is made here from what the model says of itself, and can be told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import msgspec
+
+from portico import __version__, models
+from portico.config import Settings
+from portico.engines import Engine
+from portico.engines.llamacpp import LlamaCppEngine
+from portico.engines.replay import ReplayEngine, Script
+from portico.errors import BadRequestError, EngineError
+from portico.generation import Limits, Model
+from portico.parsing import detect
+from portico.prompting import ChatTemplate, Prompter, Tokenizer, load_tokenizer
+from portico.server.line import Line
+from portico.server.served import Served, ServedModel
+
+__all__ = ["assemble"]
+
+
+async def assemble(settings: Settings) -> Served:
+    """Load and start everything that the settings name. What had been started is closed again when a part fails."""
+    started: list[ServedModel] = []
+    try:
+        started.append(await _generating(settings))
+        if settings.embedding_model is not None:
+            started.append(await _embedding(settings))
+    except BaseException:
+        for served in started:
+            await served.line.close()
+        raise
+    return Served(started, settings.request_timeout)
+
+
+async def _generating(settings: Settings) -> ServedModel:
+    resolved = models.resolve(settings.model)
+    tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
+    if resolved.kind == "embedding":
+        return await _serve(settings, resolved, tokenizer, _embedding_engine(settings, resolved), None)
+    template = _template(settings, tokenizer)
+    engine: Engine
+    if settings.engine == "llamacpp":
+        engine = LlamaCppEngine(
+            resolved.path,
+            model_id=resolved.name,
+            context_length=settings.context_length,
+            max_sequences=settings.max_sequences,
+            threads=settings.threads,
+        )
+    elif settings.engine.startswith("replay:"):
+        engine = _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
+    else:
+        raise BadRequestError(f"Unknown engine '{settings.engine}': use llamacpp or replay:FILE.", param="engine")
+    return await _serve(settings, resolved, tokenizer, engine, template)
+
+
+async def _embedding(settings: Settings) -> ServedModel:
+    assert settings.embedding_model is not None
+    resolved = models.resolve(settings.embedding_model)
+    return await _serve(settings, resolved, load_tokenizer(resolved.path), _embedding_engine(settings, resolved), None)
+
+
+def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
+    return LlamaCppEngine(resolved.path, model_id=resolved.name, threads=settings.threads, embedding=True)
+
+
+async def _serve(
+    settings: Settings,
+    resolved: models.ResolvedModel,
+    tokenizer: Tokenizer,
+    engine: Engine,
+    template: ChatTemplate | None,
+) -> ServedModel:
+    """Start the line of one model and say what it is."""
+    line = Line(engine, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
+    await line.start()
+    info = engine.info
+    generates = "generate" in info.capabilities
+    names = settings.served_model_name if generates and settings.served_model_name else [resolved.name]
+    tool_parser, reasoning_parser = settings.tool_parser, settings.reasoning_parser
+    if template is not None:
+        found = detect(template.source, tokenizer.special_tokens.values())
+        tool_parser = tool_parser or found.tool_parser
+        reasoning_parser = reasoning_parser or found.reasoning_parser
+    model = Model(
+        name=names[0],
+        created=_created(resolved.path),
+        tokenizer=tokenizer,
+        prompter=Prompter(tokenizer, template),
+        context_length=info.context_length,
+        vocab_size=info.vocab_size,
+        capabilities=info.capabilities,
+        max_logprobs=min(settings.max_logprobs, info.max_logprobs),
+        embedding_size=info.embedding_size,
+        tool_parser=_named(tool_parser),
+        reasoning_parser=_named(reasoning_parser),
+        fingerprint="fp_" + hashlib.sha256(f"{__version__} {resolved.name} {info.metadata}".encode()).hexdigest()[:10],
+        limits=Limits(choices=settings.max_choices),
+    )
+    return ServedModel(model, names, line)
+
+
+def _named(parser: str | None) -> str | None:
+    """``none`` switches a parser off where one would have been found."""
+    return None if parser == "none" else parser
+
+
+def _template(settings: Settings, tokenizer: Tokenizer) -> ChatTemplate | None:
+    if settings.chat_template is not None:
+        try:
+            source = settings.chat_template.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BadRequestError(
+                f"The chat template cannot be read: {error.strerror}.", param="chat_template"
+            ) from None
+        return ChatTemplate(source, tokenizer.special_tokens)
+    if tokenizer.chat_template is None:
+        return None
+    return ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens)
+
+
+def _created(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return int(time.time())
+
+
+class _Recorded(msgspec.Struct):
+    """One line of a replay file: what one request gets."""
+
+    text: str | None = None
+    token_ids: list[int] | None = None
+    finish_reason: str = "stop"
+    error: str | None = None
+
+
+def _replay(path: Path, tokenizer: Tokenizer, settings: Settings) -> ReplayEngine:
+    """A replay engine over a file of JSON lines, each ``{"text": …}`` or ``{"token_ids": […]}``."""
+    try:
+        lines = path.read_bytes().splitlines()
+        recorded = [msgspec.json.decode(line, type=_Recorded) for line in lines if line.strip()]
+    except (OSError, msgspec.DecodeError) as error:
+        raise EngineError(f"The replay file cannot be read: {error}.") from None
+    if not recorded:
+        raise EngineError('The replay file is empty; it needs one JSON object per line, such as {"text": "Hello"}.')
+    return ReplayEngine(
+        [
+            Script(
+                one.token_ids if one.token_ids is not None else tokenizer.encode(one.text or ""),
+                finish_reason=one.finish_reason,  # type: ignore[arg-type]
+                error=one.error,
+            )
+            for one in recorded
+        ],
+        tokens_per_step=settings.replay_tokens_per_step,
+        interval=1.0 / settings.replay_rate if settings.replay_rate else 0.0,
+    )

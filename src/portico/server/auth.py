@@ -1,0 +1,44 @@
+"""API keys: who may call. Several keys, compared as digests in constant time, on every route but the probes.
+
+The decision is made on the raw path of the connection, never on a URL rebuilt from headers a client controls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from portico.errors import AuthenticationError
+from portico.server.exchange import Exchange
+
+__all__ = ["OPEN_PATHS", "Keys"]
+
+OPEN_PATHS = frozenset({"/health", "/ping"})
+
+
+class Keys:
+    """The keys that are accepted; none at all means that everybody is."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+
+    def check(self, exchange: Exchange) -> None:
+        """Raise ``AuthenticationError`` unless the request may proceed."""
+        if not self._digests or exchange.path in OPEN_PATHS:
+            return
+        given = _given_key(exchange)
+        if given is None:
+            raise AuthenticationError("No API key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
+        digest = hashlib.sha256(given).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, whatever matched
+        if not any(matches):
+            raise AuthenticationError("This API key is not valid.")
+
+
+def _given_key(exchange: Exchange) -> bytes | None:
+    authorization = exchange.headers.get(b"authorization", b"")
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() == b"bearer" and credentials.strip():
+        return credentials.strip()
+    return exchange.headers.get(b"x-api-key") or None

@@ -1,0 +1,122 @@
+"""One HTTP request and its response, over plain ASGI.
+
+Handlers get an ``Exchange``: it reads the body within the limits, sends whole responses, and hands out the raw ASGI
+``send`` for streams, where every layer in between would cost its time on every token.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from portico.errors import RequestTooLargeError, UnsupportedMediaTypeError
+
+__all__ = ["ClientGoneError", "Exchange", "Handler", "Receive", "Scope", "Send"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
+class Exchange:
+    """A request that is being answered."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+        self.scope = scope
+        self.send = send
+        self.receive = receive
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = _request_id(self.headers.get(b"x-request-id"))
+        self.response_headers: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode("ascii"))]
+        self.status = 0  # of the response, once it has started
+        self._max_body = max_body
+
+    @property
+    def path_params(self) -> dict[str, Any]:
+        """Values of the route's placeholders."""
+        params: dict[str, Any] = self.scope.get("path_params", {})
+        return params
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query string's fields; the last of equal names wins."""
+        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+
+    def header(self, name: bytes) -> str | None:
+        """A request header by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def body(self) -> bytes:
+        """The whole request body. Raises when it is over the limit or of a media type that is not JSON."""
+        media_type = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+        if media_type != b"application/json" and not media_type.endswith(b"+json"):
+            raise UnsupportedMediaTypeError("The body must be JSON: send 'Content-Type: application/json'.")
+        if self.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise UnsupportedMediaTypeError("Compressed request bodies are not supported; send the JSON as it is.")
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:18]) > self._max_body:
+            raise self._too_large()
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > self._max_body:
+                raise self._too_large()
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    def _too_large(self) -> RequestTooLargeError:
+        return RequestTooLargeError(f"The request body is over the limit of {self._max_body} bytes.")
+
+    async def disconnected(self) -> None:
+        """Return when the client is gone, or the response is complete. The body must have been read."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def respond(self, status: int, body: bytes, media_type: bytes = b"application/json") -> None:
+        """Send a whole response."""
+        headers = [*self.response_headers, (b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+        self.status = status
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def respond_json(self, value: Any, status: int = 200) -> None:
+        """Send a JSON response."""
+        await self.respond(status, orjson.dumps(value))
+
+    async def start_stream(self, media_type: bytes) -> None:
+        """Send the head of a streamed response; its body goes through ``send``."""
+        headers = [
+            *self.response_headers,
+            (b"content-type", media_type),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),  # tells nginx not to collect the stream
+        ]
+        self.status = 200
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+def _request_id(given: bytes | None) -> str:
+    """The client's ``X-Request-Id`` where it is short and plain, else a new one."""
+    if given and len(given) <= 128 and all(33 <= byte <= 126 for byte in given):
+        return given.decode("ascii")
+    return secrets.token_hex(16)

@@ -1,0 +1,168 @@
+"""From start to end: bind, load, say what is served, run, drain, close.
+
+SIGTERM and SIGINT stop accepting; requests in flight get ``drain_timeout`` seconds, then an in-band error. A second
+signal ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from portico import __version__
+from portico.config import Settings
+from portico.errors import BadRequestError, OverloadedError
+from portico.server.app import build_app
+from portico.server.assemble import assemble
+from portico.server.auth import Keys
+from portico.server.routes import routes
+from portico.server.served import Served
+
+__all__ = ["serve"]
+
+log = logging.getLogger("portico")
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until it is told to stop. Raises ``PorticoError`` when it cannot start."""
+    _refuse_to_be_open(settings)
+    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    log.setLevel(settings.log_level.upper())
+    listener = _bind(settings.host, settings.port)
+    loop = _new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_serve(settings, listener))
+    finally:
+        listener.close()
+        loop.close()
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    served = await assemble(settings)
+    try:
+        keys = Keys(key.get_secret_value() for key in settings.api_key)
+        app = build_app(routes(served), keys, max_body=settings.max_body, cors_origins=settings.cors_origins)
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
+            timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
+        )
+        _announce(settings, served, listener)
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
+        await _Server(config, served, settings.drain_timeout).serve([listener])
+    finally:
+        for one in served.models:
+            await one.line.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, with a drain that tells streams why they end."""
+
+    def __init__(self, config: uvicorn.Config, served: Served, drain_timeout: float) -> None:
+        super().__init__(config)
+        self._served = served
+        self._drain_timeout = drain_timeout
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        again = self.should_exit
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._cut_off if again else self._drain)
+
+    def _drain(self) -> None:
+        working = sum(one.line.in_flight for one in self._served.models)
+        if working:
+            log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)
+        for one in self._served.models:
+            one.line.drain()
+        self._loop.call_later(self._drain_timeout, self._cut_off)
+
+    def _cut_off(self) -> None:
+        for one in self._served.models:
+            one.line.fail_all(OverloadedError("The server is shutting down.", code="shutting_down", retry_after=1))
+
+
+def _refuse_to_be_open(settings: Settings) -> None:
+    """A server that others can reach needs a key, unless the operator says that it does not."""
+    if settings.api_key or settings.insecure or _is_loopback(settings.host):
+        return
+    raise BadRequestError(
+        f"Binding {settings.host} would serve everybody who can reach this machine. "
+        "Set --api-key (or PORTICO_API_KEY), bind 127.0.0.1, or say --insecure."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Bind before loading: a taken port should be told at once, not after the model is in memory."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        listener.close()
+        reason = error.strerror if isinstance(error, OSError) else "not a valid host"
+        raise BadRequestError(f"Cannot bind {host} port {port}: {reason}. Choose another with --port.") from None
+    return listener
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # Windows has no uvloop
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _announce(settings: Settings, served: Served, listener: socket.socket) -> None:
+    """A few lines on stdout: what, where, and something to try."""
+    host, port = listener.getsockname()[:2]
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
+    for one in served.models:
+        model = one.model
+        facts = [f"{model.context_length} tokens of context"]
+        if "generate" not in model.capabilities:
+            facts = [f"embeddings of {model.embedding_size} numbers", *facts]
+        if model.tool_parser:
+            facts.append(f"tools: {model.tool_parser}")
+        if model.reasoning_parser:
+            facts.append(f"reasoning: {model.reasoning_parser}")
+        console.print(f"  [green]{escape(', '.join(one.names))}[/green]  {escape(', '.join(facts))}")
+    key = ' -H "Authorization: Bearer $PORTICO_API_KEY"' if settings.api_key else ""
+    first = served.models[0].model
+    if "generate" in first.capabilities:
+        body = f'{{"model": "{first.name}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+        path = "chat/completions"
+    else:
+        body, path = f'{{"model": "{first.name}", "input": "Hello!"}}', "embeddings"
+    console.print("Try:")
+    console.print(f"  curl -N {base}/v1/{path} -H 'Content-Type: application/json'{key} \\", markup=False)
+    console.print(f"    -d '{body}'", markup=False)

@@ -1,0 +1,126 @@
+"""Which path does what. Handlers tie the pure halves of a protocol to the line: parse, prepare, admit, answer."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from portico import __version__
+from portico.errors import EngineDeadError
+from portico.generation import Generation
+from portico.protocols.openai import chat, completions, models
+from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.validation import RequestModel, parse_body
+from portico.server.app import Methods
+from portico.server.exchange import Exchange
+from portico.server.line import Flight
+from portico.server.served import Served, ServedModel
+from portico.server.sinks import BodySink, StreamSink
+
+__all__ = ["routes"]
+
+
+def routes(served: Served) -> dict[str, Methods]:
+    """Every path of the server, with its handlers."""
+    handlers = Handlers(served)
+    return {
+        "/health": {"GET": handlers.health},
+        "/ping": {"GET": handlers.health, "POST": handlers.health},
+        "/version": {"GET": handlers.version},
+        "/v1/models": {"GET": handlers.list_models},
+        "/v1/models/{model:path}": {"GET": handlers.get_model},
+        "/v1/chat/completions": {"POST": handlers.chat},
+        "/v1/completions": {"POST": handlers.completions},
+    }
+
+
+class Handlers:
+    """The handlers, over what is served."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    # -- about the server ---------------------------------------------------------------------------------------------
+
+    async def health(self, exchange: Exchange) -> None:
+        """200 while every engine can take requests, else 503."""
+        if not self._served.healthy:
+            raise EngineDeadError("The server cannot take requests now.", retry_after=1)
+        await exchange.respond_json({"status": "ok"})
+
+    async def version(self, exchange: Exchange) -> None:
+        """Portico's version."""
+        await exchange.respond_json({"version": __version__})
+
+    async def list_models(self, exchange: Exchange) -> None:
+        """Every served model."""
+        await exchange.respond_json(models.model_list(self._served.cards))
+
+    async def get_model(self, exchange: Exchange) -> None:
+        """One served model."""
+        name = exchange.path_params["model"]
+        await exchange.respond_json(models.card(self._served.model(name).model, name))
+
+    # -- generation ---------------------------------------------------------------------------------------------------
+
+    async def chat(self, exchange: Exchange) -> None:
+        """POST /v1/chat/completions."""
+        request = parse_body(ChatRequest, await exchange.body())
+        served = self._served.generating(request.model)
+        model = served.model
+        self._name_unknown_fields(exchange, request)
+        prompt = await chat.prompt(request, model)
+        generation = chat.generation(request, prompt, model, exchange.request_id)
+        created = int(time.time())
+        if request.stream:
+            await self._stream(exchange, served, [generation], chat.ChatStream(request, generation, model, created))
+        else:
+            await self._body(exchange, served, [generation], chat.ChatBody(request, generation, model, created))
+
+    async def completions(self, exchange: Exchange) -> None:
+        """POST /v1/completions."""
+        request = parse_body(CompletionRequest, await exchange.body())
+        served = self._served.generating(request.model)
+        model = served.model
+        self._name_unknown_fields(exchange, request)
+        prompts = await completions.prompts(request, model)
+        generations = completions.generations(request, prompts, model, exchange.request_id)
+        created = int(time.time())
+        if request.stream:
+            encoder = completions.CompletionStream(request, generations, prompts, model, created)
+            await self._stream(exchange, served, generations, encoder)
+        else:
+            folded = completions.CompletionBody(request, generations, prompts, model, created)
+            await self._body(exchange, served, generations, folded)
+
+    async def _stream(
+        self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: Any
+    ) -> None:
+        """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
+        sink = StreamSink(encoder)
+        flight = Flight(generations, sink, self._served.request_timeout)
+        try:
+            await served.line.admit(flight)
+            await sink.open(exchange)
+            await exchange.disconnected()
+        finally:
+            served.line.abort(flight)
+
+    async def _body(self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: Any) -> None:
+        """Admit, wait for the whole answer, send it."""
+        sink = BodySink(encoder)
+        flight = Flight(generations, sink, self._served.request_timeout)
+        try:
+            await served.line.admit(flight)
+            body = await sink.body(exchange)
+        finally:
+            served.line.abort(flight)
+        await exchange.respond(200, body)
+
+    @staticmethod
+    def _name_unknown_fields(exchange: Exchange, request: RequestModel) -> None:
+        """Fields nobody here knows are accepted, and named once in a header: a typo should not pass in silence."""
+        names = [name for name in request.unknown_fields[:20] if name.isascii() and name.isprintable()]
+        if names:
+            text = ("unknown fields ignored: " + ", ".join(name[:60] for name in names)).encode("ascii")
+            exchange.response_headers.append((b"x-portico-warning", text))

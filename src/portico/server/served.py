@@ -1,0 +1,68 @@
+"""What is served: models by name, each with the line it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from portico.errors import ModelNotFoundError, NotSupportedError
+from portico.generation import Model
+from portico.server.line import Line
+
+__all__ = ["Served", "ServedModel"]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model, the names it answers to, and its line."""
+
+    model: Model
+    names: Sequence[str]
+    line: Line
+
+
+class Served:
+    """All served models. A request without a model name gets the first that can do what it asks for."""
+
+    def __init__(self, models: Sequence[ServedModel], request_timeout: float | None = None) -> None:
+        self.models = list(models)
+        self.request_timeout = request_timeout
+        self._by_name = {name: served for served in models for name in served.names}
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every model can take requests."""
+        return all(served.line.healthy for served in self.models)
+
+    @property
+    def cards(self) -> Iterator[tuple[str, Model]]:
+        """Every served name with its model."""
+        for served in self.models:
+            for name in served.names:
+                yield name, served.model
+
+    def model(self, name: str) -> ServedModel:
+        """The model of that name. Raises ``ModelNotFoundError``."""
+        served = self._by_name.get(name)
+        if served is None:
+            known = ", ".join(list(self._by_name)[:8])
+            raise ModelNotFoundError(f"There is no model '{name[:100]}' here. Served: {known}.", param="model")
+        return served
+
+    def generating(self, name: str | None) -> ServedModel:
+        """The model of that name, if it generates text. Raises ``NotSupportedError`` if it does not."""
+        return self._able("generate", name, "does not generate text")
+
+    def embedding(self, name: str | None) -> ServedModel:
+        """The model of that name, if it makes embeddings. Raises ``NotSupportedError`` if it does not."""
+        return self._able("embed", name, "does not make embeddings")
+
+    def _able(self, capability: str, name: str | None, lack: str) -> ServedModel:
+        if name:
+            served = self.model(name)
+        else:
+            able = [served for served in self.models if capability in served.model.capabilities]
+            served = able[0] if able else self.models[0]
+        if capability not in served.model.capabilities:
+            raise NotSupportedError(f"The model '{served.model.name}' {lack}.", param="model")
+        return served

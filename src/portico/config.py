@@ -14,6 +14,7 @@ from pydantic_settings import TomlConfigSettingsSource as TomlSource
 
 __all__ = ["Settings", "load_settings"]
 
+SecretList = Annotated[list[SecretStr], NoDecode]
 CommaList = Annotated[list[str], NoDecode]  # "a,b" in the environment; a list in TOML; repeatable as a flag
 
 
@@ -24,18 +25,12 @@ class Settings(BaseSettings):
 
     # What is served
     model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
-    served_model_name: CommaList = Field(
-        [], description="Name(s) that clients may call the model by; the first is shown."
-    )
+    served_model_name: CommaList = Field([], description="Name(s) clients call the model by; the first is shown.")
     embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
     engine: str = Field("llamacpp", description="llamacpp, or replay:FILE to play recorded answers.")
-    tokenizer: str | None = Field(
-        None, description="Tokenizer file or directory, where the model does not carry its own."
-    )
+    tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
-    tool_parser: str | None = Field(
-        None, description="Tool-call format ('portico formats'); found from the template if absent."
-    )
+    tool_parser: str | None = Field(None, description="Tool-call format; found from the template if absent.")
     reasoning_parser: str | None = Field(None, description="Reasoning format; found from the template if absent.")
 
     # The embedded engine
@@ -50,9 +45,7 @@ class Settings(BaseSettings):
     # Where it listens, and for whom
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
-    api_key: Annotated[list[SecretStr], NoDecode] = Field(
-        [], description="Key(s) that clients must send; comma-separated or repeated."
-    )
+    api_key: SecretList = Field([], description="Key(s) that clients must send.")
     insecure: bool = Field(False, description="Allow binding beyond loopback without an API key.")
     cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
 
@@ -94,7 +87,7 @@ _config_file: Path | None = None
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None = None) -> Settings:
-    """The settings in force. ``flags`` holds only what was given; raises ``pydantic.ValidationError`` for bad values."""
+    """The settings in force; ``flags`` holds only what was given. Raises ``pydantic.ValidationError``."""
     global _config_file
     _config_file = config_file
     try:

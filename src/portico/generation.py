@@ -22,7 +22,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from portico.decoding import Detokenizer, StopStrings
-from portico.decoding import Tokenizer as DecodingTokenizer
 from portico.events import (
     CallArguments,
     Constraint,
@@ -36,8 +35,9 @@ from portico.events import (
     TokenLogprob,
 )
 from portico.parsing import OutputParser
+from portico.prompting import Prompter, Tokenizer
 
-__all__ = ["Delta", "Generation", "GenerationSpec", "Usage"]
+__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Limits", "Model", "Usage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class Usage:
 class Choice:
     """One of the ``n`` answers: its decoder, its parser, its stop strings."""
 
-    def __init__(self, index: int, spec: GenerationSpec, tokenizer: DecodingTokenizer) -> None:
+    def __init__(self, index: int, spec: GenerationSpec, tokenizer: Tokenizer) -> None:
         self.index = index
         self.finished = False
         self.completion_tokens = 0
@@ -264,7 +264,7 @@ class Generation:
     """A request in flight. Feed it every output of its engine requests; it is done when all choices are."""
 
     spec: GenerationSpec
-    tokenizer: DecodingTokenizer
+    tokenizer: Tokenizer
     choices: list[Choice] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -329,7 +329,7 @@ class Model:
     name: str
     created: int  # Unix seconds; stable, so that caches of model lists stay valid
     tokenizer: Tokenizer
-    prompter: Prompter | None  # None: no chat (an embedding model, or a model without a template)
+    prompter: Prompter
     context_length: int
     vocab_size: int
     capabilities: frozenset[str]

@@ -1,4 +1,4 @@
-"""The ASGI application: request -> exchange -> key -> route -> handler, with one place where errors become responses."""
+"""The ASGI application: request -> exchange -> key -> route -> handler; one place where errors become responses."""
 
 from __future__ import annotations
 

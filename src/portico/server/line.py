@@ -121,9 +121,7 @@ class Line:
         if self._draining:
             raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
         if len(self._flights) >= self._max_in_flight:
-            raise OverloadedError(
-                "The server is at its limit of concurrent requests.", code="queue_full", retry_after=1
-            )
+            raise OverloadedError("Too many requests are in flight; try again.", code="queue_full", retry_after=1)
         loop = asyncio.get_running_loop()
         flight.admitted = loop.time()
         if flight.timeout is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from portico import __version__
 from portico.errors import EngineDeadError
@@ -15,7 +14,7 @@ from portico.server.app import Methods
 from portico.server.exchange import Exchange
 from portico.server.line import Flight
 from portico.server.served import Served, ServedModel
-from portico.server.sinks import BodySink, StreamSink
+from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
 
 __all__ = ["routes"]
 
@@ -69,7 +68,7 @@ class Handlers:
         served = self._served.generating(request.model)
         model = served.model
         self._name_unknown_fields(exchange, request)
-        prompt = await chat.prompt(request, model)
+        prompt = await model.prompter.chat(**chat.prompt_arguments(request))
         generation = chat.generation(request, prompt, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
@@ -83,7 +82,10 @@ class Handlers:
         served = self._served.generating(request.model)
         model = served.model
         self._name_unknown_fields(exchange, request)
-        prompts = await completions.prompts(request, model)
+        prompts = [
+            await model.prompter.completion(prompt, add_special_tokens=request.add_special_tokens is not False)
+            for prompt in completions.prompts(request, model)
+        ]
         generations = completions.generations(request, prompts, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
@@ -94,7 +96,7 @@ class Handlers:
             await self._body(exchange, served, generations, folded)
 
     async def _stream(
-        self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: Any
+        self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: StreamEncoder
     ) -> None:
         """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
         sink = StreamSink(encoder)
@@ -106,7 +108,9 @@ class Handlers:
         finally:
             served.line.abort(flight)
 
-    async def _body(self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: Any) -> None:
+    async def _body(
+        self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: BodyEncoder
+    ) -> None:
         """Admit, wait for the whole answer, send it."""
         sink = BodySink(encoder)
         flight = Flight(generations, sink, self._served.request_timeout)

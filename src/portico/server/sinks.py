@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from typing import Any, Protocol
 
 from portico.errors import PorticoError
+from portico.events import Event
 from portico.generation import Delta
 from portico.protocols import sse
 from portico.server.exchange import ClientGoneError, Exchange
@@ -180,3 +181,39 @@ class BodySink:
         finally:
             gone.cancel()
             self._done.cancel()
+
+
+class EventSink:
+    """Hands a flight's events to whoever iterates it, in this process; the first choice only."""
+
+    stalled = False
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[Event | PorticoError | None] = asyncio.Queue()
+
+    def feed(self, delta: Delta, position: int) -> None:
+        """Pass one delta's events on."""
+        for event in delta.events:
+            self._events.put_nowait(event)
+        if delta.finish is not None:
+            self._events.put_nowait(delta.finish)
+
+    def flush(self) -> None:
+        """Events are passed on as they come."""
+
+    def finish(self) -> None:
+        """No more events follow."""
+        self._events.put_nowait(None)
+
+    def fail(self, error: PorticoError) -> None:
+        """Whoever iterates gets ``error``."""
+        self._events.put_nowait(error)
+
+    def keep_alive(self) -> None:
+        """Nobody here times out."""
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (event := await self._events.get()) is not None:
+            if isinstance(event, PorticoError):
+                raise event
+            yield event

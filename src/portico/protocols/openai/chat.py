@@ -22,9 +22,39 @@ from portico.protocols.openai.sampling import max_new_tokens, sampling_params, s
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.openai.usage import usage_body
 
-__all__ = ["ChatBody", "ChatStream", "generation"]
+__all__ = ["ChatBody", "ChatStream", "generation", "prompt_arguments"]
 
 FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "abort": "stop", "error": "stop"}
+
+
+def prompt_arguments(request: ChatRequest) -> dict[str, Any]:
+    """What the prompter needs of the request, as its keyword arguments."""
+    return {
+        "messages": request.messages,
+        "tools": request.tools,
+        "documents": request.documents,
+        "add_generation_prompt": request.add_generation_prompt,
+        "continue_final_message": bool(request.continue_final_message),
+        "reasoning_effort": request.reasoning_effort,
+        "chat_template": request.chat_template,
+        "chat_template_kwargs": request.chat_template_kwargs,
+        "add_special_tokens": bool(request.add_special_tokens),
+    }
+
+
+def prompt_arguments(request: ChatRequest) -> dict[str, Any]:
+    """What the prompter needs of the request, as its keyword arguments."""
+    return {
+        "messages": request.messages,
+        "tools": request.tools,
+        "documents": request.documents,
+        "add_generation_prompt": request.add_generation_prompt,
+        "continue_final_message": bool(request.continue_final_message),
+        "reasoning_effort": request.reasoning_effort,
+        "chat_template": request.chat_template,
+        "chat_template_kwargs": request.chat_template_kwargs,
+        "add_special_tokens": bool(request.add_special_tokens),
+    }
 
 
 def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: str) -> Generation:

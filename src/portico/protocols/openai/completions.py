@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from portico.decoding import CompletionLogprobs
 from portico.errors import BadRequestError, NotSupportedError, PorticoError
 from portico.events import Content, Finish, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec, Model, Usage
+from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.openai import errors
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
@@ -53,22 +55,23 @@ def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
 
 
 def generations(
-    request: CompletionRequest, prompt_ids: Sequence[Sequence[int]], model: Model, request_id: str
+    request: CompletionRequest, prompts: Sequence[Prompt], model: Model, request_id: str
 ) -> list[Generation]:
     """One generation per prompt, everything decided. Raises ``BadRequestError`` for what cannot be served."""
     if request.max_tokens == 0 and not request.echo:
         raise BadRequestError("'max_tokens' may be 0 only together with 'echo'.", param="max_tokens")
     result = []
-    for position, ids in enumerate(prompt_ids):
+    for position, prompt in enumerate(prompts):
+        ids = prompt.token_ids
         wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
         max_tokens = max_new_tokens(len(ids), wanted, model, "prompt")
         sampling = sampling_params(request, model, max_tokens=max(1, max_tokens), logprobs=request.logprobs)
         if request.echo and request.logprobs is not None and sampling.prompt_logprobs is None:
             if "prompt_logprobs" not in model.capabilities:
                 raise NotSupportedError("This engine has no logprobs for prompt tokens ('echo' with 'logprobs').")
-            sampling = sampling.__replace__(prompt_logprobs=request.logprobs)
+            sampling = replace(sampling, prompt_logprobs=request.logprobs)
         spec = GenerationSpec(
-            request_id=request_id if len(prompt_ids) == 1 else f"{request_id}-{position}",
+            request_id=request_id if len(prompts) == 1 else f"{request_id}-{position}",
             prompt_ids=ids,
             sampling=sampling,
             n=request.n or 1,
@@ -85,9 +88,9 @@ def generations(
 class _Choice:
     """What both forms of the answer need to know of one choice while it grows."""
 
-    def __init__(self, request: CompletionRequest, generation: Generation, model: Model, prompt_text: str) -> None:
+    def __init__(self, request: CompletionRequest, generation: Generation, model: Model, prompt: Prompt) -> None:
         self.only_echo = request.max_tokens == 0
-        self.echo = prompt_text if request.echo else ""
+        self.echo = prompt.text if request.echo else ""
         self.generation = generation
         self.logprobs: CompletionLogprobs | None = None
         if request.logprobs is not None:
@@ -120,7 +123,7 @@ class CompletionStream:
         self,
         request: CompletionRequest,
         generations: Sequence[Generation],
-        prompt_texts: Sequence[str],
+        prompts: Sequence[Prompt],
         model: Model,
         created: int,
     ) -> None:
@@ -128,8 +131,8 @@ class CompletionStream:
         self._generations = generations
         self._n = request.n or 1
         self._choices = [
-            _Choice(request, generation, model, text)
-            for generation, text in zip(generations, prompt_texts, strict=True)
+            _Choice(request, generation, model, prompt)
+            for generation, prompt in zip(generations, prompts, strict=True)
             for _ in range(self._n)
         ]
         self._started = [False] * len(self._choices)
@@ -194,7 +197,7 @@ class CompletionBody:
         self,
         request: CompletionRequest,
         generations: Sequence[Generation],
-        prompt_texts: Sequence[str],
+        prompts: Sequence[Prompt],
         model: Model,
         created: int,
     ) -> None:
@@ -204,8 +207,8 @@ class CompletionBody:
         self._created = created
         self._n = request.n or 1
         self._choices = [
-            _Choice(request, generation, model, text)
-            for generation, text in zip(generations, prompt_texts, strict=True)
+            _Choice(request, generation, model, prompt)
+            for generation, prompt in zip(generations, prompts, strict=True)
             for _ in range(self._n)
         ]
         self._logprobs: list[dict[str, Any] | None] = [None] * len(self._choices)

@@ -7,11 +7,17 @@ Rules
     * ``tojson`` is plain ``json.dumps`` without ASCII or HTML escaping; ``raise_exception(text)`` refuses a
       conversation; ``strftime_now(format)`` tells the time of the clock that the template was given.
     * Beyond Hugging Face: the filters ``from_json`` and ``fromjson``, which templates written for other engines use.
+    * Loops, calls and everything that multiplies go through ``limits``.
+
+Attribute access is most of what a template does, so the plain cases (a key of a dict, a method of a str, a field of
+``loop`` or of a namespace) are decided here before Jinja's general rules are asked; the result is the same.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from types import BuiltinMethodType
 from typing import Any
 
 import jinja2
@@ -19,10 +25,20 @@ import jinja2.ext
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.parser import Parser
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
+
+from portico.prompting import limits
 
 __all__ = ["ENVIRONMENT", "ChatEnvironment"]
+
+_MISSING = object()
+_DICT_METHODS = frozenset(dir(dict))
+_SAFE_STR_METHODS = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
+_LOOP_FIELDS = frozenset(name for name in dir(LoopContext) if not name.startswith("_"))
+_BINARY = {"+": limits.add, "*": limits.times, "**": limits.power, "%": limits.modulo}
 
 
 class GenerationTag(jinja2.ext.Extension):
@@ -34,6 +50,19 @@ class GenerationTag(jinja2.ext.Extension):
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.Scope(body, lineno=line)
+
+
+class Bounds(NodeTransformer):
+    """Sends what loops run over, and what ``~`` joins, through ``limits``; by filters no template can name."""
+
+    def visit_For(self, node: nodes.For) -> nodes.For:
+        self.generic_visit(node)
+        node.iter = nodes.Filter(node.iter, "loop over", [], [], None, None, lineno=node.lineno)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:
+        self.generic_visit(node)
+        return nodes.Filter(nodes.List(node.nodes), "~", [], [], None, None, lineno=node.lineno)
 
 
 class PlainNamespace(Namespace):
@@ -80,12 +109,70 @@ def raise_exception(message: str) -> None:
 class ChatEnvironment(ImmutableSandboxedEnvironment):
     """The one environment of all chat templates; ``strftime_now`` is a global of each template."""
 
+    intercepted_binops = frozenset(_BINARY)
+    concat = staticmethod(limits.concat)
+
     def __init__(self) -> None:
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, jinja2.ext.loopcontrols], cache_size=0
         )
         self.filters.update(tojson=tojson, from_json=from_json, fromjson=from_json)
+        self.filters.update(limits.bounded_filters(self.filters))
+        self.filters.update({"loop over": limits.turns, "~": limits.join})
         self.globals.update(raise_exception=raise_exception, namespace=PlainNamespace)
+        del self.globals["lipsum"]
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        bounded: nodes.Template = Bounds().visit(super()._parse(source, name, filename))
+        return bounded
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        kind = type(obj)
+        if kind is dict and attribute not in _DICT_METHODS:
+            value = obj.get(attribute, _MISSING)
+            return self.undefined(obj=obj, name=attribute) if value is _MISSING else value
+        if (
+            (kind is str and attribute in _SAFE_STR_METHODS)
+            or (kind is LoopContext and attribute in _LOOP_FIELDS)
+            or (kind is PlainNamespace and not attribute.startswith("_"))
+        ):
+            value = getattr(obj, attribute, _MISSING)
+            if value is not _MISSING:
+                return value
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if type(obj) is dict and type(argument) is str and argument not in _DICT_METHODS:
+            value = obj.get(argument, _MISSING)
+            return self.undefined(obj=obj, name=argument) if value is _MISSING else value
+        return super().getitem(obj, argument)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        # Jinja's own spelling of the parameters: a template's keyword arguments must not collide with them
+        limits.tick()
+        if type(__obj) is BuiltinMethodType and type(__obj.__self__) is str:
+            limits.bounded_method(__obj.__self__, __obj.__name__, args)
+            kwargs.pop("_loop_vars", None)
+            kwargs.pop("_block_vars", None)
+            return __obj(*args, **kwargs)
+        if getattr(__obj, "__name__", "") in ("format", "format_map"):
+            limits.bounded_method(str(getattr(getattr(__obj, "__wrapped__", None), "__self__", "")), "format", args)
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        return _BINARY[operator](left, right)
+
+    def call_filter(
+        self,
+        name: str,
+        value: Any,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        context: Context | None = None,
+        eval_ctx: nodes.EvalContext | None = None,
+    ) -> Any:
+        limits.tick()
+        return super().call_filter(name, value, args, kwargs, context, eval_ctx)
 
 
 ENVIRONMENT = ChatEnvironment()

@@ -6,9 +6,9 @@ several names.
 Out: fresh messages in the one form that the template takes (its ``Capabilities``), and the media they mention.
 
 Rules
-    * Roles are kept, whatever they are; ``developer`` becomes ``system`` and ``function`` becomes ``tool`` unless the
-      template knows better. System messages that the template has no place for are merged into the first one; without
-      a system role at all their text opens the first user message.
+    * Roles are kept, whatever they are; ``developer`` becomes ``system`` unless the template knows it, ``function``
+      becomes ``tool``. System messages that the template has no place for are merged into the first one; without a
+      system role at all their text opens the first user message. Where roles must alternate, neighbours are merged.
     * Text parts stay parts where the template takes parts for that role; elsewhere they are joined by a line break.
     * Tool arguments are objects where the template takes objects and the text is a JSON object. Arguments that are no
       JSON are history, not a fault: they are passed on as text, or as ``{"arguments": text}`` where only objects work.
@@ -98,6 +98,8 @@ def normalise(
     read = [reader.message(message, f"{param}[{i}]") for i, message in enumerate(messages)]
     _name_results(read)
     read = _place_systems(read, takes)
+    if not takes.same_role_twice:
+        read = _merge_neighbours(read)
     if not takes.parallel_calls:
         read = _one_call_at_a_time(read)
     if takes.short_call_ids:
@@ -138,8 +140,7 @@ class _Reader:
             if reasoning and not self.takes.reasoning_beside_calls and any(part.get("text") for part in parts):
                 reasoning = ""
         if reasoning and self.takes.thinking_parts and role == "assistant":
-            thought = {"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}
-            read["content"] = [thought, *parts]
+            read["content"] = [{"type": "thinking", "thinking": reasoning}, *parts]
             return read
         if reasoning:
             read["reasoning"] = read["reasoning_content"] = reasoning
@@ -192,10 +193,9 @@ class _Reader:
 
     def _content(self, parts: list[dict[str, Any]], role: str, *, bare: bool, was_list: bool) -> Any:
         """Parts in the form the template takes for this role."""
-        only_text = all(part["type"] == "text" for part in parts)
         if not parts and bare:
-            return self.takes.empty_content
-        if role in self.takes.parts and role != "tool" and not (only_text and self.takes.strings and not was_list):
+            return None if self.takes.null_content else ("" if self.takes.strings else [])
+        if role in self.takes.parts and (was_list or not self.takes.strings):
             return parts
         texts = [part["text"] for part in parts if part["type"] == "text"]
         marks = [PLACEHOLDERS[part["type"]] for part in parts if part["type"] != "text"]
@@ -275,11 +275,12 @@ class _Reader:
                 parsed = None
             if isinstance(parsed, dict):
                 return parsed
-            return arguments if self.takes.string_arguments else {"arguments": arguments}
+            return arguments if self.takes.text_arguments else {"arguments": arguments}
         if isinstance(arguments, Mapping) and self.takes.object_arguments:
             return dict(arguments)
-        text = json.dumps(arguments, ensure_ascii=False)
-        return text if self.takes.string_arguments or not self.takes.object_arguments else {"arguments": arguments}
+        if self.takes.object_arguments and not self.takes.text_arguments:
+            return {"arguments": arguments}
+        return json.dumps(arguments, ensure_ascii=False)
 
 
 def _part_type(part: Mapping[str, Any], where: str) -> str:
@@ -333,12 +334,9 @@ def _place_systems(messages: list[dict[str, Any]], takes: Capabilities) -> list[
     if not systems:
         return messages
     first_other = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    late = any(i > first_other for i in systems)
-    if (
-        takes.system
-        and (takes.several_systems or len(systems) == 1 or systems == [0])
-        and (takes.late_systems or not late)
-    ) and (takes.several_systems or first_other <= 1):
+    several = len([i for i in systems if i < first_other]) > 1
+    late = systems[-1] > first_other
+    if takes.system and (takes.several_systems or not several) and (takes.late_systems or not late):
         return messages
     text = "\n\n".join(filter(None, (_text_in(messages[i]["content"]) for i in systems)))
     others = [message for message in messages if message["role"] != "system"]
@@ -358,13 +356,37 @@ def _text_in(content: Any) -> str:
 
 
 def _as(text: str, role: str, takes: Capabilities) -> Any:
-    return text if takes.strings or role not in takes.parts else [{"type": "text", "text": text}]
+    return text if takes.strings or role not in takes.parts else _typed(text)
 
 
 def _prepend(text: str, content: Any) -> Any:
     if isinstance(content, list):
-        return [{"type": "text", "text": f"{text}\n\n"}, *content]
+        return [*_typed(f"{text}\n\n"), *content]
     return f"{text}\n\n{content}"
+
+
+def _merge_neighbours(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two users, or two plain answers, in a row become one message."""
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        role = message["role"]
+        last = merged[-1] if merged else {}
+        if role != last.get("role") or role not in ("user", "assistant") or "tool_calls" in {**last, **message}:
+            merged.append(message)
+            continue
+        merged[-1] = {**last, **message, "content": _append(last["content"], message["content"])}
+    return merged
+
+
+def _append(content: Any, more: Any) -> Any:
+    if isinstance(content, list) or isinstance(more, list):
+        first, second = (part if isinstance(part, list) else _typed(part) for part in (content, more))
+        return [*first, *_typed("\n\n"), *second]
+    return "\n\n".join(filter(None, (content, more)))
+
+
+def _typed(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def _one_call_at_a_time(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -386,7 +408,7 @@ def _one_call_at_a_time(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             turn = {**message, "tool_calls": [call]}
             if k:
                 turn["content"] = "" if isinstance(message["content"], str) else message["content"] and []
-                for key in ("reasoning", "reasoning_content"):
+                for key in REASONING_KEYS:
                     turn.pop(key, None)
             dealt.append(turn)
             answer = next(

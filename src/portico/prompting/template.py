@@ -12,8 +12,9 @@ ends where the mark came out.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from types import CodeType
 from typing import Any
 
@@ -21,7 +22,10 @@ import jinja2
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 
 from portico.errors import BadRequestError
+from portico.prompting.capabilities import Capabilities, probe
 from portico.prompting.environment import ENVIRONMENT
+from portico.prompting.limits import MAX_SECONDS, TemplateLimitError, bounded, running
+from portico.prompting.syntax import Syntax, read_syntax
 
 __all__ = ["ChatTemplate", "TemplateSource"]
 
@@ -42,7 +46,8 @@ class ChatTemplate:
 
     ``source`` is the Jinja text, a mapping of names to texts, or the list of ``{"name", "template"}`` that
     tokenizer_config.json uses. ``special_tokens`` are template variables such as ``bos_token`` (text, or the
-    ``{"content": text}`` form of added tokens). ``clock`` gives ``strftime_now`` its time, local time by default.
+    ``{"content": text}`` form of added tokens). ``clock`` gives ``strftime_now`` its time, local time by default;
+    ``seconds`` is how long a rendering may take.
 
     Raises ``BadRequestError`` (param ``chat_template``) when the source is no valid template.
     """
@@ -53,10 +58,13 @@ class ChatTemplate:
         special_tokens: Mapping[str, Any] | None = None,
         *,
         clock: Clock = _now,
+        seconds: float = MAX_SECONDS,
     ) -> None:
         self.sources = named_sources(source)
         self.special_tokens = token_texts(special_tokens or {})
         self.clock = clock
+        self.seconds = seconds
+        self._capabilities: dict[str, Capabilities] = {}
         self._templates = {name: self._load(text) for name, text in self.sources.items()}
 
     def render(
@@ -75,31 +83,48 @@ class ChatTemplate:
         ``template`` names a member of the set; by default ``tool_use`` serves requests with tools, ``rag`` those
         with documents, where the set has them. ``continue_final_message`` may name the field to continue
         (``content``, ``reasoning_content``); True picks the content, or the reasoning of a message that has no content
-        yet. ``kwargs`` are template variables. Raises ``BadRequestError`` with the template's own words when it refuses.
+        yet. ``kwargs`` are template variables. Raises ``BadRequestError`` with the template's own words when it
+        refuses.
         """
+        if any(not isinstance(message, Mapping) for message in messages):
+            raise BadRequestError("Each message must be an object.", param="messages")
+        return self.render_exact(
+            [_visible(message) for message in messages],
+            {**kwargs, "tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt},
+            continue_final_message=continue_final_message,
+            template=template,
+        )
+
+    def render_exact(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        *,
+        continue_final_message: bool | str = False,
+        template: str | None = None,
+    ) -> str:
+        """``render`` without the habits of transformers: the template sees just these messages and variables."""
+        add_generation_prompt = bool(variables.get("add_generation_prompt"))
         if continue_final_message and add_generation_prompt:
             raise BadRequestError(
                 "add_generation_prompt and continue_final_message exclude each other; leave one out.",
                 param="continue_final_message",
             )
-        chat = [_visible(message) for message in messages]
-        opened = _open_end(chat, continue_final_message) if continue_final_message else None
-        compiled = self._templates[self.select(template, tools=bool(tools), documents=bool(documents))]
-        variables = {
-            **self.special_tokens,
-            **kwargs,
-            "messages": chat,
-            "tools": tools,
-            "documents": documents,
-            "add_generation_prompt": add_generation_prompt,
-        }
+        if continue_final_message:
+            messages = _open_end(messages, continue_final_message)
+        name = self.select(template, tools=bool(variables.get("tools")), documents=bool(variables.get("documents")))
+        compiled = self._templates[name]
+        context = compiled.new_context({**self.special_tokens, **variables, "messages": messages})
         try:
-            text = compiled.render(variables)
+            with running(self.seconds):
+                text = _gather(compiled.root_render_func(context))
         except RecursionError:
-            raise _refusal("the template calls itself too deeply") from None
+            raise _refusal("it calls itself too deeply") from None
+        except MemoryError:
+            raise _refusal("it needs too much memory") from None
         except Exception as error:
             raise _refusal(_words(error)) from None
-        return text if opened is None else _cut_open_end(text, opened)
+        return _cut_open_end(text) if continue_final_message else text
 
     def select(self, name: str | None = None, *, tools: bool = False, documents: bool = False) -> str:
         """Which member of the set serves a request."""
@@ -121,6 +146,21 @@ class ChatTemplate:
             f"The model has several chat templates and none is the default; choose one of: {known}.",
             param="chat_template",
         )
+
+    def capabilities(self, name: str | None = None) -> Capabilities:
+        """What a member of the set can take; found once, when first asked for."""
+        name = self.select(name)
+        if name not in self._capabilities:
+
+            def ask(messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
+                return self.render_exact(messages, variables, template=name)
+
+            self._capabilities[name] = probe(ask, self.sources[name])
+        return self._capabilities[name]
+
+    def syntax(self, name: str | None = None) -> Syntax:
+        """What the syntax tree of a member of the set says."""
+        return syntax_of(self.sources[self.select(name)])
 
     def begins_with_bos(self, text: str) -> bool:
         """Whether a rendered ``text`` carries its own beginning-of-sequence token, so that no second one is added."""
@@ -153,6 +193,9 @@ def compile_source(text: str) -> CodeType:
         raise BadRequestError("The chat template is nested too deeply to compile.", param="chat_template") from None
 
 
+syntax_of = lru_cache(maxsize=64)(read_syntax)
+
+
 def named_sources(source: TemplateSource) -> dict[str, str]:
     """The named set that ``source`` stands for; a lone text is called ``default``."""
     if isinstance(source, str):
@@ -177,8 +220,6 @@ def token_texts(special_tokens: Mapping[str, Any]) -> dict[str, Any]:
 
 def _visible(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message as transformers 5 shows it: no None, reasoning under every name (a ``thinking`` of its own is kept)."""
-    if not isinstance(message, Mapping):
-        raise BadRequestError("Each message must be an object.", param="messages")
     shown = {key: value for key, value in message.items() if value is not None}
     for name in REASONING_NAMES:
         if name in shown:
@@ -187,11 +228,23 @@ def _visible(message: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _open_end(chat: list[dict[str, Any]], field: bool | str) -> str:
-    """Mark the end of the last message's text in place; gives the text that is continued."""
-    if not chat:
+def _gather(pieces: Iterator[str]) -> str:
+    """The rendered text, counted while it grows."""
+    gathered: list[str] = []
+    size = 0
+    while some := list(islice(pieces, 256)):
+        size += sum(map(len, some))
+        bounded(size)
+        gathered += some
+    return "".join(gathered)
+
+
+def _open_end(messages: Sequence[Mapping[str, Any]], field: bool | str) -> list[Mapping[str, Any]]:
+    """The messages with the end of the last one's text marked."""
+    if not messages:
         raise BadRequestError("There is no message to continue.", param="continue_final_message")
-    last = chat[-1]
+    *before, final = messages
+    last = dict(final)
     if not isinstance(field, str):
         field = "content" if last.get("content") or "reasoning_content" not in last else "reasoning_content"
     content = last.get(field)
@@ -201,19 +254,20 @@ def _open_end(chat: list[dict[str, Any]], field: bool | str) -> str:
             if isinstance(part, Mapping) and isinstance(part.get("text"), str):
                 opened = {**part, "text": part["text"] + OPEN_END}
                 last[field] = [*content[:index], opened, *content[index + 1 :]]
-                return str(part["text"])
+                return [*before, last]
         content = None
     if not isinstance(content, str):
         raise BadRequestError(
-            f"continue_final_message needs text in the last message's {field}.", param="continue_final_message"
+            f"continue_final_message needs text in the last message's {field[:64]}.", param="continue_final_message"
         )
     names = [n for n in REASONING_NAMES if last.get(n) == content] if field in REASONING_NAMES else [field]
     for name in names:
         last[name] = content + OPEN_END
-    return content
+    return [*before, last]
 
 
-def _cut_open_end(text: str, opened: str) -> str:
+def _cut_open_end(text: str) -> str:
+    """The text up to the mark."""
     mark = OPEN_END.strip()
     at = text.rfind(mark)
     if at < 0:
@@ -227,11 +281,11 @@ def _cut_open_end(text: str, opened: str) -> str:
 
 def _words(error: Exception) -> str:
     """What went wrong, in the template's own words where it has any."""
-    if type(error) is TemplateError:
+    if type(error) in (TemplateError, TemplateLimitError):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
 def _refusal(words: str) -> BadRequestError:
     brief = words.encode("utf-8", "replace")[:1200].decode("utf-8", "ignore")
-    return BadRequestError(f"The chat template refused the conversation: {brief}", param="messages")
+    return BadRequestError(f"The chat template cannot render the conversation: {brief}", param="messages")

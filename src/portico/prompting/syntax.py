@@ -1,0 +1,169 @@
+"""What a template's syntax tree says about it, without running it.
+
+``content_format``: does the template walk through a message's content (``openai``: a list of typed parts) or take it
+as one text (``string``)? What holds the messages, a message or its content is followed through assignments, loops,
+namespaces, filters and macro parameters until nothing new is found; a loop over content, or a typed look into it,
+decides.
+
+``variables``: the names the template reads and does not set on every way through; the only ones worth passing to it.
+
+``literals``: the texts that a variable is compared with; so are the words found that it accepts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jinja2 import meta, nodes
+
+from portico.prompting.environment import ENVIRONMENT
+
+__all__ = ["Syntax", "read_syntax"]
+
+ContentFormat = Literal["string", "openai"]
+MESSAGES, MESSAGE, CONTENT = "messages", "message", "content"
+PART_FILTERS = frozenset({"selectattr", "rejectattr", "map", "groupby"})
+SAME = frozenset({"list", "reverse", "default", "d", "sort", "select", "reject", "selectattr", "rejectattr"})
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """See the head of this file."""
+
+    content_format: ContentFormat
+    variables: frozenset[str]
+    tree: nodes.Template
+
+    def literals(self, name: str) -> frozenset[str]:
+        """The texts that the template compares variable ``name`` with, or looks it up among."""
+        found: set[str] = set()
+        names = {name}
+        for assign in self.tree.find_all(nodes.Assign):
+            if isinstance(assign.target, nodes.Name) and _mentions(assign.node, name):
+                names.add(assign.target.name)
+        for compare in self.tree.find_all(nodes.Compare):
+            sides = [compare.expr, *(operand.expr for operand in compare.ops)]
+            if any(_mentions(side, known) for side in sides for known in names):
+                for side in sides:
+                    found.update(c.value for c in _constants(side) if isinstance(c.value, str))
+        return frozenset(found)
+
+
+def read_syntax(source: str) -> Syntax:
+    """Analyse a template that compiles."""
+    tree = ENVIRONMENT.parse(source)
+    return Syntax(_content_format(tree), frozenset(meta.find_undeclared_variables(tree)), tree)
+
+
+def _mentions(node: nodes.Node, name: str) -> bool:
+    return (isinstance(node, nodes.Name) and node.name == name) or any(
+        found.name == name for found in node.find_all(nodes.Name)
+    )
+
+
+def _constants(node: nodes.Node) -> list[nodes.Const]:
+    return [node] if isinstance(node, nodes.Const) else list(node.find_all(nodes.Const))
+
+
+def _content_format(tree: nodes.Template) -> ContentFormat:
+    follow = _Follower(tree)
+    return "openai" if follow.walks_content() else "string"
+
+
+class _Follower:
+    """Which names hold the messages, a message, or its content; grown until it stays the same."""
+
+    def __init__(self, tree: nodes.Template) -> None:
+        self.tree = tree
+        self.held: dict[str, set[str]] = {"messages": {MESSAGES}}
+        self.macros = {macro.name: macro for macro in tree.find_all(nodes.Macro)}
+        before = -1
+        while before != (before := sum(map(len, self.held.values()))):
+            self._grow()
+
+    def walks_content(self) -> bool:
+        for loop in self.tree.find_all(nodes.For):
+            if CONTENT in self.kinds(loop.iter):
+                return True
+        for look in self.tree.find_all(nodes.Filter):
+            if look.node is not None and look.name in PART_FILTERS and CONTENT in self.kinds(look.node):
+                return True
+        for item in self.tree.find_all(nodes.Getitem):  # content[0]['text'], content[0].text
+            if isinstance(item.node, nodes.Getitem) and self._indexed(item.node):
+                return True
+        return any(
+            isinstance(item.node, nodes.Getitem) and self._indexed(item.node)
+            for item in self.tree.find_all(nodes.Getattr)
+            if item.attr in ("text", "type")
+        )
+
+    def _indexed(self, item: nodes.Getitem) -> bool:
+        return (
+            isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, int) and CONTENT in self.kinds(item.node)
+        )
+
+    def _grow(self) -> None:
+        for loop in self.tree.find_all(nodes.For):
+            if MESSAGES in self.kinds(loop.iter):
+                self._hold(loop.target, {MESSAGE})
+        for assign in self.tree.find_all(nodes.Assign):
+            self._hold(assign.target, self.kinds(assign.node))
+        for call in self.tree.find_all(nodes.Call):
+            if not isinstance(call.node, nodes.Name):
+                continue
+            if call.node.name in ("namespace", "dict"):
+                for pair in call.kwargs:
+                    self._note(f".{pair.key}", self.kinds(pair.value))
+            elif call.node.name in self.macros:
+                macro = self.macros[call.node.name]
+                for parameter, argument in zip(macro.args, call.args, strict=False):
+                    self._note(parameter.name, self.kinds(argument))
+                for pair in call.kwargs:
+                    self._note(pair.key, self.kinds(pair.value))
+
+    def _hold(self, target: nodes.Node, kinds: set[str]) -> None:
+        if isinstance(target, nodes.Name):
+            self._note(target.name, kinds)
+        elif isinstance(target, nodes.NSRef):
+            self._note(f".{target.attr}", kinds)
+        elif isinstance(target, nodes.Tuple):
+            for item in target.items:
+                self._hold(item, kinds)
+
+    def _note(self, name: str, kinds: set[str]) -> None:
+        if kinds:
+            self.held.setdefault(name, set()).update(kinds)
+
+    def kinds(self, node: nodes.Node | None) -> set[str]:
+        """What an expression may hold."""
+        if isinstance(node, nodes.Name):
+            return self.held.get(node.name, set())
+        if isinstance(node, nodes.Filter):
+            if node.name in SAME or node.name == "loop over":
+                return self.kinds(node.node)
+            return self._element(self.kinds(node.node)) if node.name in ("first", "last") else set()
+        if isinstance(node, nodes.Getattr):
+            return self._field(self.kinds(node.node), node.attr) | self.held.get(f".{node.attr}", set())
+        if isinstance(node, nodes.Getitem):
+            if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+                return self._field(self.kinds(node.node), node.arg.value)
+            if isinstance(node.arg, nodes.Slice):
+                return self.kinds(node.node)
+            return self._element(self.kinds(node.node))
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and node.node.attr == "get":
+            key = node.args[0] if node.args else None
+            if isinstance(key, nodes.Const) and isinstance(key.value, str):
+                return self._field(self.kinds(node.node.node), key.value)
+            return set()
+        if isinstance(node, nodes.CondExpr):
+            return self.kinds(node.expr1) | (self.kinds(node.expr2) if node.expr2 else set())
+        if isinstance(node, nodes.Or | nodes.And | nodes.Add):
+            return self.kinds(node.left) | self.kinds(node.right)
+        return set()
+
+    def _field(self, kinds: set[str], name: str) -> set[str]:
+        return {CONTENT} if MESSAGE in kinds and name == "content" else set()
+
+    def _element(self, kinds: set[str]) -> set[str]:
+        return {MESSAGE} if MESSAGES in kinds else set()

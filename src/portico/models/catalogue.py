@@ -45,11 +45,6 @@ class CatalogueModel:
     weights: str
     convert_bert: bool = False
 
-    @property
-    def size(self) -> int:
-        """Bytes fetched."""
-        return self.download_size
-
 
 _SMOLLM2 = CatalogueModel(
     name="smollm2",

@@ -1,4 +1,8 @@
-"""From what a user calls a model to the file that holds it."""
+"""From what a user calls a model to the file that holds it.
+
+A model is called by a catalogue name (``smollm2``), by the path of a GGUF file, or by its place on a hub
+(``hf:org/repo/file.gguf``). It is served under the catalogue name, or under the file's stem.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,74 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import ModelNotFoundError
+from portico.models import hub
 from portico.models.catalogue import CATALOGUE, ModelKind
-from portico.models.pull import pull
+from portico.models.facts import ModelFacts, facts
+from portico.models.gguf import GGUFError
+from portico.models.pull import installed_weights, pull
 from portico.models.wheel import Progress
 
-__all__ = ["ResolvedModel", "ensure", "resolve"]
+__all__ = ["InstalledModel", "ResolvedModel", "ensure", "installed", "resolve"]
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model that is here: ``name`` is what it is served as, ``path`` its GGUF file."""
+    """A model that is here.
+
+    ``name`` is what it is served as, ``path`` its GGUF file (the first of several parts), ``tokenizer_path`` the
+    ``tokenizer.json`` that was pulled with it, which then goes before the vocabulary in the GGUF.
+    """
 
     name: str
     path: Path
     kind: ModelKind
+    tokenizer_path: Path | None
 
 
-def resolve(spec: str, progress: Progress | None = None) -> ResolvedModel:
-    """Find the model ``spec``: a catalogue name (pulled if absent) or the path of a GGUF file.
+@dataclass(frozen=True)
+class InstalledModel:
+    """A model in a cache: ``spec`` is what ``resolve`` finds it by."""
 
-    Raises ``ModelNotFoundError`` when there is no such thing and ``PullError`` when it cannot be fetched.
+    spec: str
+    path: Path
+    facts: ModelFacts
+
+
+def resolve(spec: str, progress: Progress | None = None, *, again: bool = False) -> ResolvedModel:
+    """Find the model ``spec`` and fetch it if it is not here yet (``again``: even if it is).
+
+    Raises ``ModelNotFoundError`` when there is no such thing, ``PullError`` when it cannot be fetched, and
+    ``GGUFError`` when a file is not GGUF.
     """
     if model := CATALOGUE.get(spec):
-        return ResolvedModel(spec, pull(model, progress), model.kind)
+        path = pull(model, progress, again=again)
+        tokenizer = path.with_name("tokenizer.json")
+        return ResolvedModel(spec, path, model.kind, tokenizer if tokenizer.is_file() else None)
+    if spec.startswith(hub.PREFIX):
+        wanted = hub.parse(spec)
+        path = hub.fetch(wanted, progress or (lambda step, done, total: None), again=again)
+        return ResolvedModel(wanted.name, path, facts(path).kind, None)
     path = Path(spec).expanduser()
     if path.is_file():
-        return ResolvedModel(path.stem, path, "chat")
-    raise ModelNotFoundError(f"no model {spec!r}: it is neither a file here nor one of {', '.join(CATALOGUE)}")
+        return ResolvedModel(path.stem, path, facts(path).kind, None)
+    raise ModelNotFoundError(
+        f"no model {spec!r}: it is neither a file here, nor hf:org/repo/file.gguf, nor one of {', '.join(CATALOGUE)}"
+    )
 
 
 def ensure(spec: str, progress: Progress | None = None) -> Path:
     """The GGUF file of the model ``spec``, fetched if it is not here yet; see ``resolve``."""
     return resolve(spec, progress).path
+
+
+def installed() -> list[InstalledModel]:
+    """The models that need no network: pulled ones, then those in the hub cache. Unreadable files are left out."""
+    places = [(name, installed_weights(model)) for name, model in CATALOGUE.items()]
+    places += [(wanted.spec, path) for wanted, path in hub.in_cache()]
+    models = []
+    for spec, path in places:
+        try:
+            models += [InstalledModel(spec, path, facts(path))] if path else []
+        except (GGUFError, OSError):
+            continue
+    return models

@@ -1,0 +1,54 @@
+"""A progress bar on stderr for fetching a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+
+from portico.models import Progress
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Give a ``models.Progress`` that draws one bar per step; nothing is drawn when nothing is fetched.
+
+    Where stderr is not a terminal each step is one line, so that logs stay readable.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said = ""
+
+        def say(step: str, done: int, total: int) -> None:
+            nonlocal said
+            if step != said:
+                said = step
+                console.print(f"{title}: {step} ({total / 1e6:.1f} MB)", highlight=False)
+
+        yield say
+        return
+    columns = (
+        TextColumn(f"{title}  {{task.description}}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = None
+        step_shown = ""
+
+        def draw(step: str, done: int, total: int) -> None:
+            nonlocal task, step_shown
+            if task is None or step != step_shown:
+                if task is not None:
+                    bars.update(task, visible=False)
+                task, step_shown = bars.add_task(step), step
+            bars.update(task, completed=done, total=total)
+
+        yield draw

@@ -318,7 +318,8 @@ class Limits:
     stop_strings: int = 16
     bad_words: int = 128
     tools: int = 512
-    prompts: int = 256  # prompts in one completions request, inputs in one embeddings request
+    prompts: int = 256  # in one completions request
+    inputs: int = 2048  # in one embeddings request; OpenAI's bound
     schema_depth: int = 64
 
 

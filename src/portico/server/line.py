@@ -13,7 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from portico.engines import Engine
+from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
 from portico.events import EngineOutput
 from portico.generation import Choice, Delta, Generation
@@ -135,6 +135,12 @@ class Line:
         except BaseException:
             self.abort(flight)
             raise
+
+    async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
+        """Embed token sequences on the engine."""
+        if self._draining:
+            raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
+        return await self.engine.embed(token_id_lists)
 
     def abort(self, flight: Flight) -> None:
         """Stop the flight's requests at the engine; nothing more is delivered. Idempotent."""

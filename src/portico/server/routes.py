@@ -7,7 +7,7 @@ import time
 from portico import __version__
 from portico.errors import EngineDeadError
 from portico.generation import Generation
-from portico.protocols.openai import chat, completions, models
+from portico.protocols.openai import chat, completions, embeddings, models
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.validation import RequestModel, parse_body
 from portico.server.app import Methods
@@ -30,6 +30,7 @@ def routes(served: Served) -> dict[str, Methods]:
         "/v1/models/{model:path}": {"GET": handlers.get_model},
         "/v1/chat/completions": {"POST": handlers.chat},
         "/v1/completions": {"POST": handlers.completions},
+        "/v1/embeddings": {"POST": handlers.embeddings},
     }
 
 
@@ -120,6 +121,23 @@ class Handlers:
         finally:
             served.line.abort(flight)
         await exchange.respond(200, body)
+
+    # -- embeddings ---------------------------------------------------------------------------------------------------
+
+    async def embeddings(self, exchange: Exchange) -> None:
+        """POST /v1/embeddings."""
+        request = parse_body(embeddings.EmbeddingRequest, await exchange.body())
+        served = self._served.embedding(request.model)
+        model = served.model
+        self._name_unknown_fields(exchange, request)
+        special = request.add_special_tokens is not False
+        prompts = [
+            await model.prompter.completion(one, add_special_tokens=special)
+            for one in embeddings.inputs(request, model)
+        ]
+        token_ids = embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model)
+        batch = await served.line.embed(token_ids)
+        await exchange.respond(200, embeddings.body(request, batch.vectors, batch.prompt_tokens, model))
 
     @staticmethod
     def _name_unknown_fields(exchange: Exchange, request: RequestModel) -> None:

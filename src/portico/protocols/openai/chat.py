@@ -42,21 +42,6 @@ def prompt_arguments(request: ChatRequest) -> dict[str, Any]:
     }
 
 
-def prompt_arguments(request: ChatRequest) -> dict[str, Any]:
-    """What the prompter needs of the request, as its keyword arguments."""
-    return {
-        "messages": request.messages,
-        "tools": request.tools,
-        "documents": request.documents,
-        "add_generation_prompt": request.add_generation_prompt,
-        "continue_final_message": bool(request.continue_final_message),
-        "reasoning_effort": request.reasoning_effort,
-        "chat_template": request.chat_template,
-        "chat_template_kwargs": request.chat_template_kwargs,
-        "add_special_tokens": bool(request.add_special_tokens),
-    }
-
-
 def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: str) -> Generation:
     """Decide everything about the request before admission. Raises ``BadRequestError`` for what cannot be served."""
     requested = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens

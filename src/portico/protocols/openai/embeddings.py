@@ -1,0 +1,106 @@
+"""Embeddings: texts or token ids -> vectors, as numbers or as base64 of little-endian float32.
+
+A ``dimensions`` below the model's own cuts each vector and makes it unit length again, which is meaningful for models
+trained for it (Matryoshka) and harmless to ask of others.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import Field
+
+from portico.errors import BadRequestError, ContextLengthError
+from portico.generation import Model
+from portico.protocols.openai.schema import TokenId
+from portico.protocols.validation import RequestModel
+
+__all__ = ["EmbeddingRequest", "body", "check_lengths", "inputs"]
+
+
+class EmbeddingRequest(RequestModel):
+    """POST /v1/embeddings."""
+
+    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    user: str | None = None
+    # vLLM's extensions
+    add_special_tokens: bool | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    priority: int | None = None
+    request_id: str | None = None
+
+
+def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
+    """The inputs, each text or token ids, checked. Raises ``BadRequestError``."""
+    given = request.input
+    found: list[str | list[int]]
+    if isinstance(given, str):
+        found = [given]
+    elif given and isinstance(given[0], int):
+        found = [list(given)]  # type: ignore[arg-type]
+    else:
+        found = list(given)  # type: ignore[arg-type]
+    if not found or any(not one for one in found):
+        raise BadRequestError("'input' must not be empty.", param="input")
+    if len(found) > model.limits.inputs:
+        raise BadRequestError(f"At most {model.limits.inputs} inputs are allowed in one request.", param="input")
+    if any(not isinstance(one, str) and max(one) >= model.vocab_size for one in found):
+        raise BadRequestError(f"'input' holds a token id beyond the vocabulary of {model.vocab_size}.", param="input")
+    size = model.embedding_size
+    if request.dimensions is not None and size is not None and request.dimensions > size:
+        raise BadRequestError(f"'dimensions' must be at most {size} for this model.", param="dimensions")
+    return found
+
+
+def check_lengths(request: EmbeddingRequest, token_ids: Sequence[list[int]], model: Model) -> list[list[int]]:
+    """Inputs within the model's context: cut where the client asks for it, else refused."""
+    limit = model.context_length
+    if request.truncate_prompt_tokens is not None:
+        wanted = request.truncate_prompt_tokens
+        limit = limit if wanted == -1 else min(wanted, limit)
+        if limit < 1:
+            raise BadRequestError("'truncate_prompt_tokens' must be -1 or at least 1.", param="truncate_prompt_tokens")
+        return [ids[:limit] for ids in token_ids]
+    for position, ids in enumerate(token_ids):
+        if len(ids) > limit:
+            raise ContextLengthError(
+                f"Input {position} has {len(ids)} tokens; this model takes {limit}. Shorten it, or send "
+                "'truncate_prompt_tokens': -1 to have it cut.",
+                param="input",
+            )
+    return list(token_ids)
+
+
+def body(
+    request: EmbeddingRequest, vectors: npt.NDArray[np.float32], prompt_tokens: Sequence[int], model: Model
+) -> bytes:
+    """The response body for ``vectors`` of shape (inputs, size)."""
+    if request.dimensions is not None and request.dimensions < vectors.shape[1]:
+        vectors = vectors[:, : request.dimensions]
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = vectors / np.where(norms == 0, 1, norms)
+    vectors = np.ascontiguousarray(vectors, dtype="<f4")
+    total = sum(prompt_tokens)
+    data: list[dict[str, Any]] = []
+    for index, vector in enumerate(vectors):
+        value: Any = vector
+        if request.encoding_format == "base64":
+            value = base64.b64encode(vector.tobytes()).decode("ascii")
+        data.append({"object": "embedding", "index": index, "embedding": value})
+    return orjson.dumps(
+        {
+            "object": "list",
+            "data": data,
+            "model": model.name,
+            "usage": {"prompt_tokens": total, "total_tokens": total},
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )

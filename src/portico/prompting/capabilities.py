@@ -24,7 +24,7 @@ Ask = Callable[
 
 ROLES = ("user", "system", "assistant", "tool")
 CALL_ID = "a1b2c3d4e"  # nine letters and digits: what the strictest templates ask for
-KEY, VALUE = "askedkey", "askedvalue"
+KEY, VALUE, SECOND = "askedkey", "askedvalue", "secondvalue"  # none of them in the declared tools but the key
 NAMES = ("asked_first", "asked_second")
 
 
@@ -113,7 +113,7 @@ def probe(ask: Ask, source: str) -> Capabilities:
         }
         for name in NAMES
     ]
-    mapping = {KEY: VALUE}
+    mapping, second = {KEY: VALUE}, {KEY: SECOND}
     text = json.dumps(mapping)
 
     as_object = shown([user, calling(call(0, mapping)), result(0, "RESULT")], NAMES[0], KEY, VALUE, tools=declared)
@@ -132,25 +132,26 @@ def probe(ask: Ask, source: str) -> Capabilities:
         null_content = as_text is not None
         empty = empty if null_content else {}
     object_arguments = (as_object is not None and f"{{'{KEY}'" not in as_object) or as_text is None
-    argued = mapping if object_arguments else text
-    any_text = shown([user, calling(call(0, "no JSON"), **empty), result(0, "RESULT")], NAMES[0], tools=declared)
+    argued, also = (mapping, second) if object_arguments else (text, json.dumps(second))
+    any_text = shown([user, calling(call(0, "no JSON"), **empty), result(0, "RESULT")], "no JSON", tools=declared)
     typed_result = {**result(0, ""), "content": typed("RESULT")}
     if takes_parts([user, calling(call(0, argued), **empty), typed_result], "RESULT", tools=None):
         parts.add("tool")
-    one = shown([user, calling(call(0, argued), **empty), result(0, "RESULT")], NAMES[0], tools=declared)
+    one = shown([user, calling(call(0, argued), **empty), result(0, "RESULT")], VALUE, tools=declared)
     two = shown(
         [
             user,
-            calling(call(0, argued), call(1, argued, "e4d3c2b1a"), **empty),
+            calling(call(0, argued), call(1, also, "e4d3c2b1a"), **empty),
             result(0, "RESULT"),
             result(1, "RESULT", "e4d3c2b1a"),
         ],
-        *NAMES,
+        VALUE,
+        SECOND,
         tools=declared,
     )
     long_id = "call_0123456789abcdef"
     long_ids = shown(
-        [user, calling(call(0, argued, long_id), **empty), result(0, "RESULT", long_id)], NAMES[0], tools=declared
+        [user, calling(call(0, argued, long_id), **empty), result(0, "RESULT", long_id)], VALUE, tools=declared
     )
     spoken = {**calling(call(0, argued)), "content": "SPOKEN" if strings else typed("SPOKEN")}
     thought = {"reasoning_content": "THOUGHT", "reasoning": "THOUGHT", "thinking": "THOUGHT"}

@@ -15,6 +15,7 @@ Rules
     * A tool result without a name gets the name of the call it answers. Calls that a template can only take one at a
       time are dealt out one by one, each with its result.
     * Media become placeholders and are collected in order; they are refused where the engine cannot perceive them.
+    * Reasoning of earlier turns is there under each name that templates read.
     * Keys we do not know are left alone, keys that are null are absent.
 
 Every refusal is a ``BadRequestError`` whose ``param`` is the path of the value at fault, such as
@@ -143,7 +144,7 @@ class _Reader:
             read["content"] = [{"type": "thinking", "thinking": reasoning}, *parts]
             return read
         if reasoning:
-            read["reasoning"] = read["reasoning_content"] = reasoning
+            read.update(dict.fromkeys(REASONING_KEYS, reasoning))
         read["content"] = self._content(parts, role, bare=bool(calls), was_list=isinstance(read.get("content"), list))
         return read
 

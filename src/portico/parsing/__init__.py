@@ -3,6 +3,6 @@
     from portico.parsing import OutputParser, parse, render_calls
 """
 
-from portico.parsing.parser import OutputParser, parse
+from portico.parsing.parser import OutputParser, parse, render_calls
 
-__all__ = ["OutputParser", "parse"]
+__all__ = ["OutputParser", "parse", "render_calls"]

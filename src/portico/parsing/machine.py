@@ -32,7 +32,7 @@ OutputReader: TypeAlias = "Callable[[Machine], Generator[None, None, None]]"
 BLANK = " \t\r\n"
 
 
-def random_id(index: int) -> str:
+def random_id(index: int, name: str) -> str:
     """An identifier for a call whose format carries none."""
     return "call_" + uuid.uuid4().hex[:24]
 
@@ -53,14 +53,17 @@ class Machine:
     """One answer being read. ``tools`` maps declared names to their argument schemas."""
 
     __slots__ = (
-        "calls", "content", "first_only", "fragments", "index", "last", "new_id", "open_call", "outcomes", "parts",
-        "reasoning", "ready", "speaking", "tape", "thinking", "tools", "voice",
+        "calls", "content", "first_only", "fragments", "index", "last", "new_id", "open_call", "outcomes", "parts", "prompt_tail",
+        "reasoning", "ready", "speaking", "spilled", "stopped", "tape", "thinking", "tools", "voice",
     )  # fmt: skip
 
     def __init__(
-        self, tools: Mapping[str, Schema], *, thinking: bool, new_id: Callable[[int], str], first_only: bool = False
+        self, tools: Mapping[str, Schema], *, thinking: bool, new_id: Callable[[int, str], str], first_only: bool = False
     ) -> None:
         self.tape = Tape()
+        self.prompt_tail = ""
+        self.stopped = False  # the engine stopped by itself: what is open is as complete as it gets
+        self.spilled: list[str] = []  # text found inside a call that is no part of it
         self.tools = tools
         self.new_id = new_id
         self.first_only = first_only  # calls after the first are read but not reported
@@ -103,6 +106,10 @@ class Machine:
         voice.framed = False
         self.last = body[-1]
 
+    def exactly(self, text: str) -> None:
+        """Text of the current region in which no white space is framing."""
+        self._say(self.voice.event, text)
+
     def frame(self) -> None:
         """A marker stands here, next to the current region."""
         self.voice.framed = True
@@ -140,7 +147,7 @@ class Machine:
         self.outcomes["call"] += 1
         if self.index == 0 or not self.first_only:
             self._flush()
-            self.ready.append(CallStart(self.index, id or self.new_id(self.index), name))
+            self.ready.append(CallStart(self.index, id or self.new_id(self.index, name), name))
 
     def arguments(self, text: str) -> None:
         """The next piece of the open call's arguments (JSON text)."""
@@ -160,6 +167,17 @@ class Machine:
         if self.index == 0 or not self.first_only:
             self._flush()
             self.ready.append(CallEnd(self.index))
+        self.frame()
+        self._unspill()
+
+    def spill(self, text: str) -> None:
+        """Text inside a call that is no part of it; it comes out as text behind the call."""
+        self.spilled.append(text)
+
+    def _unspill(self) -> None:
+        if self.spilled:
+            text, self.spilled = "".join(self.spilled), []
+            self.write(text)
 
     # -- events -----------------------------------------------------------------------------------------------------
 
@@ -196,6 +214,7 @@ class Machine:
         if self.open_call:
             self.outcomes["truncated"] += 1
             self.open_call = False
+            self._unspill()
         for voice in (self.reasoning, self.content):
             if voice.held and not voice.framed:
                 self._say(voice.event, "".join(voice.held))

@@ -15,11 +15,11 @@ so it looks like the format it reads and any cut of the text gives the same resu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-__all__ = ["SPACE", "Markers", "Read", "Tape", "peek", "space", "starts", "until"]
+__all__ = ["SPACE", "Markers", "Read", "Tape", "comes", "markers", "peek", "sequence", "space", "until"]
 
 Read: TypeAlias = Generator[None, None, str]  # a move over the tape; yields to wait for text
 SPACE = 256  # white space looked over in one go; a longer run counts as text
@@ -112,11 +112,12 @@ def markers(*spellings: str) -> Markers:
 class Tape:
     """The text that has come and is not consumed yet, from ``at`` on."""
 
-    __slots__ = ("at", "ended", "kept", "text")
+    __slots__ = ("at", "ended", "kept", "mark", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.at = 0
+        self.mark = 0  # where the marker begins that ``until`` found last
         self.ended = False  # nothing more will come
         self.kept: list[str] | None = None  # what a suspicion has consumed so far
 
@@ -171,16 +172,44 @@ def space(tape: Tape) -> Read:
         yield
 
 
-def starts(tape: Tape, wanted: Markers) -> Read:
-    """Consume the marker that comes next and return its spelling; "" (and nothing consumed) if none does."""
+def comes(tape: Tape, wanted: Markers, take: bool = True) -> Read:
+    """The marker that comes next, white space before it allowed; consumes both, or, where none comes, nothing.
+
+    With ``take=False`` it only looks.
+    """
     while True:
-        found = wanted.match(tape.text, tape.at, tape.ended)
-        if found is None:
-            if tape.at < len(tape.text) or tape.ended:
+        found = _BLANK.match(tape.text, tape.at, tape.at + SPACE)
+        start = found.end() if found else tape.at
+        if start < len(tape.text):
+            marker = wanted.match(tape.text, start, tape.ended)
+            if marker is None:
                 return ""
-        elif found[2]:
-            tape.take(found[1])
-            return found[2]
+            if marker[2]:
+                if take:
+                    tape.take(marker[1])
+                return marker[2]
+        if tape.ended:
+            return ""
+        yield
+
+
+def sequence(tape: Tape, wanted: Sequence[Markers]) -> Generator[None, None, bool]:
+    """Whether one marker of each set comes, in this order, white space allowed between; looks without consuming."""
+    while True:
+        at = tape.at
+        for marks in wanted:
+            found = _BLANK.match(tape.text, at, at + SPACE)
+            at = found.end() if found else at
+            marker = marks.match(tape.text, at, tape.ended) if at < len(tape.text) else None
+            if at >= len(tape.text) or (marker and not marker[2]):
+                break
+            if marker is None:
+                return False
+            at = marker[1]
+        else:
+            return True
+        if tape.ended:
+            return False
         yield
 
 
@@ -196,6 +225,7 @@ def until(tape: Tape, wanted: Markers, pass_on: Callable[[str], None]) -> Read:
             if start > tape.at:
                 pass_on(tape.take(start))
             if spelling:
+                tape.mark = start
                 tape.take(end)
                 return spelling
         if tape.ended:

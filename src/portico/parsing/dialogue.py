@@ -1,0 +1,87 @@
+"""The reader of all families that write reasoning, content and calls into one text, told apart by markers.
+
+Two regions, reasoning and content, each with the set of markers that mean something in it. At a marker the region
+changes, calls are read, or the marker turns out to be text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from portico.parsing.calls import Calls, Either
+from portico.parsing.family import Reasoning
+from portico.parsing.machine import Machine, OutputReader
+from portico.parsing.tape import comes, markers, space, until
+
+__all__ = ["dialogue", "plain"]
+
+_QUOTES = frozenset("`'\"“”‘’«»")
+
+
+def plain(m: Machine) -> Generator[None, None, None]:
+    """Nothing means anything: all text is content, at once."""
+    tape = m.tape
+    while True:
+        if tape.at < len(tape.text):
+            m.exactly(tape.take(len(tape.text)))
+        if tape.ended:
+            return
+        yield
+
+
+def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tuple[str, ...]) -> OutputReader:
+    """A reader for this reasoning and these calls; either may be None."""
+    if reasoning is None and calls is None and not ends:
+        return plain
+    think = reasoning if reasoning is not None and not reasoning.shown else None
+    opens = frozenset(think.openers) if think else frozenset()
+    closes = frozenset(think.closers) if think else frozenset()
+    wraps = {a for pair in think.wrappers for a in pair if a} if think else set()
+    unwraps = {b: a for a, b in think.wrappers} if think else {}
+    called = frozenset(calls.openers) if calls else frozenset()
+    after_calls = frozenset(calls.closers) - called if calls else frozenset()
+    end = markers(*ends)
+    in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends)
+    in_thought = markers(*opens, *closes, *(called if think and think.calls else ()), *ends)
+
+    def read(m: Machine) -> Generator[None, None, None]:
+        tape = m.tape
+        wrapped: set[str] = set()
+        if reasoning is not None and reasoning.shown and m.thinking:
+            m.think(False)
+            m.voice.framed = False
+            m.write(reasoning.openers[0])
+        while True:
+            found = yield from until(tape, in_thought if m.thinking else in_content, m.write)
+            if not found:
+                return
+            marker = tape.text[tape.mark : tape.at]
+            if found in called:
+                tape.at = tape.mark  # calls are read from their opener on
+                yield from calls.read(m)  # type: ignore[union-attr]
+            elif found in ends:
+                m.suspect(marker)
+                while (yield from comes(tape, end)):
+                    pass
+                if (yield from space(tape)):
+                    m.false_alarm()
+                else:
+                    tape.commit()
+                    m.frame()
+            elif m.thinking and found in closes:
+                m.think(False)
+            elif m.thinking:  # an opener: the prompt had opened the thought already
+                m.write(marker) if m.voice.said else m.frame()
+            elif found in opens and not (think.leading and m.content.said) and m.last not in _QUOTES:  # type: ignore[union-attr]
+                m.think(True)
+            elif found in closes and not m.content.said:
+                m.frame()
+            elif found in wraps and not m.content.said:
+                wrapped.add(found)
+                m.frame()
+            elif (found in unwraps and unwraps[found] in wrapped) or (found in after_calls and m.calls):
+                m.frame()
+            else:
+                m.write(marker)
+
+    return read

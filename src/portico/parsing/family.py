@@ -1,0 +1,109 @@
+"""The page of a model family: what it is called, how its reasoning and its calls look, how to recognise it.
+
+A page is a module in ``formats/`` (or a plugin) that makes one or more ``Family`` objects. Everything else, reader,
+writer, grammar, commands, tests, works from these values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from portico.parsing.calls import Calls, Either, Words
+from portico.parsing.machine import OutputReader
+from portico.parsing.wire import BLANK
+
+__all__ = ["Clues", "Family", "Protocol", "Reasoning"]
+
+# What ends a turn in any of the prompt formats; a thought opened before it is history.
+_TURN = re.compile(r"<\|[^|<>]*\|?>|<[^|<>]*\|>|<｜[^｜<>]*｜>|\[/?INST\]|</?(?:s|user|assistant|system)>|<(?:start|end)_of_turn>")
+
+
+def _all(words: Words) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else words
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """How a family marks its thinking. Alternatives are tuples, the written one first.
+
+    ``leading``: the opener counts only as the first thing of the answer. ``calls``: a call written inside an open
+    thought ends it (almost everywhere; a few families think aloud about calls they do not make). ``wrappers``: pairs
+    around the answer that are dropped. ``shown``: the thought is left in the answer, its opener put back in front.
+    """
+
+    open: Words
+    close: Words
+    leading: bool = False
+    calls: bool = True
+    wrappers: tuple[tuple[str, str], ...] = ()
+    shown: bool = False
+
+    @cached_property
+    def openers(self) -> tuple[str, ...]:
+        return tuple(word.strip(BLANK) for word in _all(self.open))
+
+    @cached_property
+    def closers(self) -> tuple[str, ...]:
+        return tuple(word.strip(BLANK) for word in _all(self.close))
+
+    def is_open(self, prompt_tail: str) -> bool:
+        """Whether the end of a prompt leaves a thought open: an opener with neither closer nor end of turn behind it."""
+        for opener in self.openers:
+            pattern = _suffixed(opener)
+            found = None
+            for found in pattern.finditer(prompt_tail):
+                pass
+            if found is None:
+                continue
+            behind = prompt_tail[found.end() :]
+            if any(_suffixed(closer).search(behind) for closer in self.closers):
+                continue
+            if opener.startswith("<|") or not _TURN.search(behind):
+                return True
+        return False
+
+
+def _suffixed(marker: str) -> re.Pattern[str]:
+    return re.compile("(?::[0-9a-z]{1,16})?".join(map(re.escape, marker.split("*"))))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A family whose whole answer is a sequence of messages with headers; it brings its own reader.
+
+    ``read`` reads an answer, ``write`` writes calls. ``markers`` are the spellings that carry the protocol.
+    """
+
+    read: OutputReader
+    calls: Calls | Either
+    markers: tuple[str, ...]
+    opens_thought: tuple[str, ...] = ()  # prompt tails that end in an open thought
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What gives a family away in a chat template: all of ``every``, none of ``never``, one of ``some`` if given.
+
+    The clue set with the higher ``weight`` wins; by default the total length of what it asks for.
+    """
+
+    every: tuple[str, ...]
+    some: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    tools: str | None = None
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One page. ``tools`` and ``reasoning`` map the names that users select to descriptions."""
+
+    name: str
+    models: str
+    tools: Mapping[str, Calls | Either | Protocol] = field(default_factory=dict)
+    reasoning: Mapping[str, Reasoning | Protocol] = field(default_factory=dict)
+    ends: tuple[str, ...] = ()  # tokens that end a turn; dropped at the end of an answer
+    clues: tuple[Clues, ...] = ()

@@ -1,0 +1,26 @@
+"""Hermes: a JSON object between a pair of tags.
+
+    <tool_call>
+    {"name": "get_weather", "arguments": {"city": "Oslo"}}
+    </tool_call>
+
+The tags are single tokens in Qwen's tokenizers and plain text elsewhere. Qwen3 may call from inside an open thought.
+"""
+
+from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.family import Clues, Family, Reasoning
+
+THINK = Reasoning("<think>\n", "\n</think>\n\n")
+CALLS = Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n")
+
+HERMES = Family(
+    "hermes",
+    models="Hermes 2 and 3, Qwen2.5, QwQ, Qwen3, Qwen3-VL, Holo2",
+    tools={"hermes": CALLS, "qwen3_json": CALLS},
+    reasoning={"qwen3": THINK, "holo2": THINK},
+    ends=("<|im_end|>", "<|endoftext|>"),
+    clues=(
+        Clues(("<tool_call>", '"arguments"'), tools="hermes", reasoning=None),
+        Clues(("<tool_call>", '"arguments"', "<think>"), tools="hermes", reasoning="qwen3"),
+    ),
+)

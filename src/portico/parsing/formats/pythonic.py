@@ -1,0 +1,37 @@
+"""Python call syntax: Llama 3.2 and 4, ToolACE, Olmo 3, LFM2."""
+
+from portico.parsing.arguments import Keyword
+from portico.parsing.calls import Calls, Headed
+from portico.parsing.family import Family, Reasoning
+from portico.parsing.literals import PYTHON
+
+CALL = Headed("{name}", Keyword(PYTHON))
+LIST = ("[", ", ", "]")
+
+PYTHONIC = Family(
+    "pythonic",
+    models="Llama 3.2 1B and 3B, ToolACE-8B, Llama 4",
+    tools={
+        "pythonic": Calls(CALL, list=LIST, plain=True),
+        "llama4_pythonic": Calls(
+            CALL, section="<|python_start|>", section_close="<|python_end|>", list=LIST, plain=True, bare=True
+        ),
+    },
+    ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>"),
+)
+OLMO3 = Family(
+    "olmo3",
+    models="Olmo 3, 3.1",
+    tools={
+        "olmo3": Calls(
+            CALL, section="<function_calls>\n", section_close="\n</function_calls>", list=("", "\n", "")
+        )
+    },
+    reasoning={"olmo3": Reasoning("<think>", "</think>")},
+)
+LFM2 = Family(
+    "lfm2",
+    models="LFM2, LFM2.5",
+    tools={"lfm2": Calls(CALL, section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST)},
+    ends=("<|im_end|>",),
+)

@@ -1,0 +1,136 @@
+"""Every family by the names that users select, and the readers made of their pages.
+
+Pages are the modules of ``portico.parsing.formats``, the objects that the entry point group ``portico.formats`` names,
+and files given to ``load_plugin``. A page adds itself by defining ``Family`` objects; nothing else lists them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from portico.parsing.calls import Calls, Either
+from portico.parsing.dialogue import dialogue
+from portico.parsing.family import Family, Protocol, Reasoning
+from portico.parsing.machine import OutputReader
+
+__all__ = ["Program", "families", "load_plugin", "program", "reasoning_names", "register", "tool_names"]
+
+_extra: list[Family] = []
+
+
+def _pages(module: ModuleType) -> Iterator[Family]:
+    for value in vars(module).values():
+        if isinstance(value, Family):
+            yield value
+
+
+@lru_cache(maxsize=1)
+def families() -> dict[str, Family]:
+    """All families by name, built in ones first."""
+    from portico.parsing import formats
+
+    found: dict[str, Family] = {}
+    for info in sorted(pkgutil.iter_modules(formats.__path__), key=lambda info: info.name):
+        for family in _pages(importlib.import_module(f"{formats.__name__}.{info.name}")):
+            found[family.name] = family
+    for point in entry_points(group="portico.formats"):
+        loaded = point.load()
+        for family in [loaded] if isinstance(loaded, Family) else _pages(loaded):
+            found[family.name] = family
+    for family in _extra:
+        found[family.name] = family
+    return found
+
+
+def register(*added: Family) -> None:
+    """Add families, or replace those of the same name."""
+    _extra.extend(added)
+    families.cache_clear()
+    _names.cache_clear()
+    program.cache_clear()
+
+
+def load_plugin(path: str | Path) -> list[Family]:
+    """Add the families that a Python file defines. Raises ``ValueError`` if it defines none."""
+    path = Path(path)
+    spec = importlib.util.spec_from_file_location(f"portico_plugin_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ValueError(f"parser plugin {path.name!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = list(_pages(module))
+    if not found:
+        raise ValueError(f"parser plugin {path.name!r} defines no Family; see docs/adding-a-model.md")
+    register(*found)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _names(kind: str) -> dict[str, tuple[Family, Calls | Either | Reasoning | Protocol]]:
+    return {
+        name: (family, description)
+        for family in families().values()
+        for name, description in (family.tools if kind == "tool" else family.reasoning).items()
+    }
+
+
+def tool_names() -> list[str]:
+    """The names ``tool_parser`` takes."""
+    return sorted(_names("tool"))
+
+
+def reasoning_names() -> list[str]:
+    """The names ``reasoning_parser`` takes."""
+    return sorted(_names("reasoning"))
+
+
+def _look_up(kind: str, name: str) -> tuple[Family, Calls | Either | Reasoning | Protocol]:
+    try:
+        return _names(kind)[name]
+    except KeyError:
+        known = ", ".join(sorted(_names(kind)))
+        raise ValueError(f"unknown {kind} parser {name!r}; known: {known}") from None
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is read for one pair of parser names: made once, shared by all answers."""
+
+    read: OutputReader
+    calls: Calls | Either | None
+    reasoning: Reasoning | Protocol | None
+    special_tokens: frozenset[str]
+
+    def thinks(self, prompt_tail: str) -> bool:
+        """Whether the prompt leaves a thought open."""
+        return isinstance(self.reasoning, Reasoning) and self.reasoning.is_open(prompt_tail)
+
+
+@lru_cache(maxsize=512)
+def program(tool_parser: str | None, reasoning_parser: str | None, with_tools: bool = True) -> Program:
+    """The reader for a pair of names. Raises ``ValueError`` for a name that is not known."""
+    chosen = [_look_up("tool", tool_parser) if tool_parser else None]
+    chosen.append(_look_up("reasoning", reasoning_parser) if reasoning_parser else None)
+    tools = chosen[0][1] if chosen[0] else None
+    reasoning = chosen[1][1] if chosen[1] else None
+    ends = tuple(dict.fromkeys(end for found in chosen if found for end in found[0].ends))
+    protocol = next((d for d in (tools, reasoning) if isinstance(d, Protocol)), None)
+    if protocol is not None:
+        special = frozenset((*protocol.markers, *ends))
+        return Program(protocol.read, protocol.calls, protocol, special)
+    calls = tools if isinstance(tools, Calls | Either) else None
+    think = reasoning if isinstance(reasoning, Reasoning) else None
+    special = set(ends)
+    if calls is not None:
+        special |= {word for word in (*calls.openers, *calls.enders.spellings) if len(word) > 1}
+    if think is not None:
+        special |= {*think.openers, *think.closers, *(word for pair in think.wrappers for word in pair if word)}
+    return Program(dialogue(think, calls if with_tools else None, ends), calls, think, frozenset(special))

@@ -1,0 +1,209 @@
+"""What a tool's schema says about a value, and the JSON text of a value that the wire carries as bare text.
+
+Formats with tagged parameters write ``3`` for the number and for the string alike; the schema decides. The candidates
+come from ``type``, the values of ``enum`` and ``const``, the branches of ``anyOf``, ``oneOf`` and ``allOf``, with
+``$ref`` followed; they are tried from the narrowest to the widest: null, integer, number, boolean, object or array,
+string. Text that fits none of them is taken as JSON if it is JSON, else as the string it is: nothing is dropped.
+Numbers are never converted, only recognised, so that no digit changes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from json.encoder import encode_basestring
+from typing import Any
+
+__all__ = ["UNKNOWN", "Schema", "as_json", "escaped", "quoted"]
+
+_ALIASES = {
+    **dict.fromkeys(("str", "text", "varchar", "char", "enum"), "string"),
+    **dict.fromkeys(("int", "int8", "int16", "int32", "int64", "uint", "uint8", "uint16", "uint32", "uint64"), "integer"),
+    **dict.fromkeys(("long", "short", "unsigned"), "integer"),
+    **dict.fromkeys(("float", "float32", "float64", "double"), "number"),
+    "bool": "boolean",
+    "dict": "object",
+    **dict.fromkeys(("arr", "list", "sequence", "tuple"), "array"),
+    "none": "null",
+}
+_PYTHON = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
+_HOPS = 32  # references followed in a row
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_INTEGRAL = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Schema:
+    """One node of a JSON schema, together with the root that its references point into."""
+
+    __slots__ = ("_types", "node", "root")
+
+    def __init__(self, node: Any, root: Any = None) -> None:
+        self.root = node if root is None else root
+        self.node: Mapping[str, Any] = _follow(node, self.root)
+        self._types: frozenset[str] | None = None
+
+    @property
+    def types(self) -> frozenset[str]:
+        """JSON type names a value may have; empty where the schema does not say."""
+        if self._types is None:
+            self._types = frozenset(_types(self.node, self.root, 0))
+        return self._types
+
+    def member(self, name: str) -> Schema | None:
+        """The schema of a member, or None where it is not declared."""
+        found = _member(self.node, self.root, name, 0)
+        return None if found is None else Schema(found, self.root)
+
+    @property
+    def items(self) -> Schema:
+        """The schema of an array's items."""
+        for node in (self.node, *_branches(self.node, self.root)):
+            if isinstance(node.get("items"), Mapping):
+                return Schema(node["items"], self.root)
+        return UNKNOWN
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value can only be a string."""
+        return self.types == _TEXT
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the value can only be an object or an array."""
+        return bool(self.types) and self.types <= _NESTED
+
+
+_TEXT = frozenset({"string"})
+_NESTED = frozenset({"object", "array"})
+
+
+def _follow(node: Any, root: Any) -> Mapping[str, Any]:
+    for _ in range(_HOPS):
+        if not isinstance(node, Mapping):
+            return {}
+        reference = node.get("$ref")
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return node
+        target = root
+        for step in reference[1:].split("/")[1:]:
+            step = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(target, Mapping):
+                target = target.get(step)
+            elif isinstance(target, list) and step.isdigit() and int(step) < len(target):
+                target = target[int(step)]
+            else:
+                target = None
+        node = target
+    return {}
+
+
+def _branches(node: Mapping[str, Any], root: Any) -> list[Mapping[str, Any]]:
+    found = []
+    for key in ("anyOf", "oneOf", "allOf"):
+        members = node.get(key)
+        if isinstance(members, list):
+            found += [_follow(member, root) for member in members]
+    return found
+
+
+def _types(node: Mapping[str, Any], root: Any, depth: int) -> set[str]:
+    named = node.get("type")
+    found = {_ALIASES.get(t.lower(), t.lower()) for t in ([named] if isinstance(named, str) else named or ()) if isinstance(t, str)}
+    if not found and isinstance(node.get("enum"), list):
+        found = {_PYTHON.get(type(value), "string") for value in node["enum"]}
+    if not found and "const" in node:
+        found = {_PYTHON.get(type(node["const"]), "string")}
+    if depth < _HOPS:
+        for branch in _branches(node, root):
+            found |= _types(branch, root, depth + 1)
+    if not found and "properties" in node:
+        found = {"object"}
+    if not found and "items" in node:
+        found = {"array"}
+    return found
+
+
+def _member(node: Mapping[str, Any], root: Any, name: str, depth: int) -> Any:
+    properties = node.get("properties")
+    if isinstance(properties, Mapping) and name in properties:
+        return properties[name]
+    if depth < _HOPS:
+        for branch in _branches(node, root):
+            found = _member(branch, root, name, depth + 1)
+            if found is not None:
+                return found
+    extra = node.get("additionalProperties")
+    return extra if isinstance(extra, Mapping) and extra else None
+
+
+UNKNOWN = Schema({})
+
+
+def escaped(text: str) -> str:
+    """Text as it stands between the quotes of a JSON string; a lone surrogate becomes its escape."""
+    found = encode_basestring(text)[1:-1]
+    if not found.isascii() and _SURROGATE.search(found):
+        found = _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", found)
+    return found
+
+
+def quoted(text: str) -> str:
+    """A JSON string."""
+    return f'"{escaped(text)}"'
+
+
+@lru_cache(maxsize=512)
+def _json_or_none(text: str) -> str | None:
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return text
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(word)  # NaN and Infinity are not JSON
+
+
+def as_json(text: str, schema: Schema | None) -> str:
+    """The JSON text of a value that the wire wrote as ``text``. ``None``: the parameter is not declared."""
+    types = schema.types if schema is not None else frozenset()
+    bare = text.strip()
+    if "null" in types and bare.lower() in ("null", "none"):
+        return "null"
+    if "integer" in types:
+        if _INTEGER.fullmatch(bare):
+            return bare
+        if integral := _INTEGRAL.fullmatch(bare):
+            return integral.group(1)
+    if "number" in types and _NUMBER.fullmatch(bare):
+        return bare
+    if "boolean" in types:
+        if bare.lower() in ("true", "1"):
+            return "true"
+        if bare.lower() in ("false", "0"):
+            return "false"
+    if types & _NESTED:
+        found = _nested(bare)
+        if found is not None:
+            return found
+    if "string" in types or (schema is not None and not types):
+        return quoted(text)
+    return _nested(bare) or quoted(text)
+
+
+def _nested(text: str) -> str | None:
+    """JSON text of what is JSON or, failing that, a Python literal of a list, tuple or dict."""
+    if len(text) > 65536:  # too long to be worth remembering
+        found = _json_or_none.__wrapped__(text)
+    else:
+        found = _json_or_none(text)
+    if found is None and text[:1] in ("{", "[", "("):
+        from portico.parsing.literals import PYTHON, transcribe  # they need ``escaped``
+
+        return transcribe(text, PYTHON)
+    return found

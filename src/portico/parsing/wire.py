@@ -1,0 +1,240 @@
+"""Wire templates: how a piece of a format looks, written once, to be read, written and constrained.
+
+A template is the text as a model writes it with ``{holes}``: ``<parameter={key}>\\n{value}\\n</parameter>\\n``. Reading is
+tolerant where models are: white space around a literal may be missing or more, attributes (``name="{name}"``) may come
+in any order and with any quotes, and a part in ``«guillemets»`` may be absent. Writing is exact: the template, filled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+from portico.parsing.literals import Done
+from portico.parsing.tape import Tape, comes, markers, space
+
+__all__ = ["Attributes", "Hole", "Literal", "Optional", "Part", "cores", "fill", "fill_in", "parts", "split_at"]
+
+BLANK = " \t\r\n"
+_LONGEST_NAME = 256
+_LONGEST_TAG = 4096
+_PIECES = re.compile(r'«(?P<optional>[^»]*)»|(?P<tag>(?:\s+[A-Za-z_]\w*="[^"]*")+)|\{(?P<hole>[a-z]+)\}')
+_ATTRIBUTE = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
+_WRITTEN = re.compile(r'([A-Za-z_]\w*)="([^"]*)"')
+_NAME = re.compile(r"[^\s<>{}\[\]()\"'`=,;]*")
+_STRICT = frozenset({"name", "id"})
+
+
+@dataclass(frozen=True)
+class Literal:
+    text: str
+
+    @property
+    def core(self) -> str:
+        return self.text.strip(BLANK)
+
+
+@dataclass(frozen=True)
+class Hole:
+    name: str
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """``name="{name}" kind="x"`` up to ``end``; the first attribute must be there, the rest may be missing."""
+
+    pairs: tuple[tuple[str, str], ...]
+    end: str
+
+
+@dataclass(frozen=True)
+class Optional:
+    parts: tuple[Part, ...]
+
+
+Part: TypeAlias = "Literal | Hole | Attributes | Optional"
+
+
+@lru_cache(maxsize=1024)
+def parts(template: str) -> tuple[Part, ...]:
+    """The parts of a template."""
+    found: list[Part] = []
+    at = 0
+    for piece in _PIECES.finditer(template):
+        if piece.start() > at:
+            found.append(Literal(template[at : piece.start()]))
+        at = piece.end()
+        if piece["optional"] is not None:
+            found.append(Optional(parts(piece["optional"])))
+        elif piece["hole"] is not None:
+            found.append(Hole(piece["hole"]))
+        else:
+            end = "<|sep|>" if template.startswith("<|sep|>", at) else template[at]
+            found.append(Attributes(tuple(_WRITTEN.findall(piece["tag"])), end))
+            at += len(end)
+    if at < len(template):
+        found.append(Literal(template[at:]))
+    return tuple(found)
+
+
+def cores(template: Sequence[Part]) -> tuple[str, ...]:
+    """The literals that a text of this template may begin with; none if it begins with a hole."""
+    found: list[str] = []
+    for part in template:
+        if isinstance(part, Literal) and part.core:
+            return (*found, part.core)
+        if isinstance(part, Optional):
+            found += cores(part.parts)
+        elif isinstance(part, Hole | Attributes):
+            break
+    return tuple(found)
+
+
+def split_at(template: Sequence[Part], name: str) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """What stands before and after a hole."""
+    at = next(i for i, part in enumerate(template) if isinstance(part, Hole) and part.name == name)
+    return tuple(template[:at]), tuple(template[at + 1 :])
+
+
+def fill(
+    tape: Tape, template: Sequence[Part], holes: dict[str, str], after: Sequence[str] = (), entities: bool = False
+) -> Done:
+    """Read a text of this template into ``holes``. ``after``: literals that may follow it, to end a trailing hole.
+
+    False at the first thing that does not fit. ``entities``: attributes write ``&quot;`` and ``&amp;``.
+    """
+    for index, part in enumerate(template):
+        if isinstance(part, Literal):
+            if part.core and not (yield from comes(tape, markers(part.core))):
+                return False
+        elif isinstance(part, Hole):
+            text = yield from _read_hole(tape, part.name, template[index + 1 :], after)
+            if text is None:
+                return False
+            holes[part.name] = text
+        elif isinstance(part, Attributes):
+            inside = yield from _tag(tape, part.end)
+            if inside is None or not _attributes(inside, part, holes, entities):
+                return False
+        elif (yield from comes(tape, markers(*cores(part.parts)), take=False)) and not (
+            yield from fill(tape, part.parts, holes, after, entities)
+        ):
+            return False
+    return True
+
+
+def _read_hole(
+    tape: Tape, name: str, behind: Sequence[Part], after: Sequence[str]
+) -> Generator[None, None, str | None]:
+    follow = _follow(tuple(behind), tuple(after))
+    yield from space(tape)
+    if name in _STRICT:
+        while True:
+            found = _NAME.match(tape.text, tape.at, tape.at + _LONGEST_NAME)
+            end = found.end() if found else tape.at
+            if end < len(tape.text) or tape.ended:
+                break
+            yield
+        if end == tape.at:
+            return None
+        text = tape.take(end)
+        if "\n" in follow and (yield from _newline(tape)):
+            return text
+        return text if (yield from comes(tape, markers(*follow), take=False)) else None
+    wanted = markers(*follow)
+    while True:
+        limit = tape.at + _LONGEST_NAME
+        hit = wanted.search(tape.text, tape.at, tape.ended)
+        if hit is not None and hit[2]:
+            return tape.take(hit[0]).strip(BLANK) if hit[0] <= limit else None
+        if tape.ended or len(tape.text) > limit:
+            return None
+        yield
+
+
+def _newline(tape: Tape) -> Done:
+    """Whether the white space that follows holds a line end."""
+    at = tape.at
+    while True:
+        char = tape.text[at] if at < len(tape.text) else ""
+        if char in ("\n", "\r"):
+            return True
+        if char:
+            if char not in BLANK or at - tape.at > _LONGEST_NAME:
+                return False
+            at += 1
+            continue
+        if tape.ended:
+            return False
+        before = tape.at
+        yield
+        at += tape.at - before
+
+
+@lru_cache(maxsize=1024)
+def _follow(behind: tuple[Part, ...], after: tuple[str, ...]) -> tuple[str, ...]:
+    """The literals that may stand behind a hole."""
+    found: list[str] = []
+    for part in behind:
+        if isinstance(part, Literal):
+            if part.core:
+                return (*found, part.core)
+            if "\n" in part.text:
+                found.append("\n")
+        elif isinstance(part, Optional):
+            found += cores(part.parts)
+        else:
+            return tuple(found)
+    return (*found, *after)
+
+
+def _tag(tape: Tape, end: str) -> Generator[None, None, str | None]:
+    """The inside of a tag, up to ``end`` outside double quotes."""
+    offset = 0
+    while True:
+        at = tape.text.find(end, tape.at + offset)
+        if at < 0:
+            if tape.ended or len(tape.text) - tape.at > _LONGEST_TAG:
+                return None
+            yield
+        elif tape.text.count('"', tape.at, at) % 2:
+            offset = at + 1 - tape.at
+        else:
+            inside = tape.take(at)
+            tape.take(at + len(end))
+            return inside
+
+
+def _attributes(inside: str, part: Attributes, holes: dict[str, str], entities: bool) -> bool:
+    given = {name: a or b or c for name, a, b, c in _ATTRIBUTE.findall(inside)}
+    for index, (name, value) in enumerate(part.pairs):
+        hole = value[1:-1] if value[:1] == "{" else None
+        if name in given and hole:
+            text = given[name]
+            holes[hole] = text.replace("&quot;", '"').replace("&amp;", "&") if entities else text
+        elif hole and index == 0:
+            return False
+    return True
+
+
+def fill_in(template: Sequence[Part], holes: Mapping[str, str], entities: bool = False) -> str:
+    """The text of a template. An optional part that has holes is written only if all of them are given."""
+    text = ""
+    for part in template:
+        if isinstance(part, Literal):
+            text += part.text
+        elif isinstance(part, Hole):
+            text += holes[part.name]
+        elif isinstance(part, Attributes):
+            for name, value in part.pairs:
+                value = holes[value[1:-1]] if value[:1] == "{" else value
+                if entities:
+                    value = value.replace("&", "&amp;").replace('"', "&quot;")
+                text += f' {name}="{value}"'
+            text += part.end
+        elif all(inner.name in holes for inner in part.parts if isinstance(inner, Hole)):
+            text += fill_in(part.parts, holes, entities)
+    return text

@@ -274,7 +274,7 @@ class Tagged:
         """Whether what follows a closer shows that it was one."""
         if (yield from comes(tape, either, take=False)):
             return True
-        return not (yield from peek(tape))
+        return tape.ended and not tape.text[tape.at :].strip(BLANK)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ class Calls:
 class Either:
     """A format with several shapes behind the same opener: the first one whose literals come is read.
 
-    The last shape is taken where no other fits; the first is written.
+    The last shape is the family's own: it is taken where no other fits, and written.
     """
 
     shapes: tuple[Calls, ...]
@@ -178,7 +178,7 @@ class Either:
 
     @property
     def id(self) -> Callable[[int, str], str] | None:
-        return self.shapes[0].id
+        return self.shapes[-1].id
 
     def read(self, m: Machine) -> Generator[None, None, None]:
         for shape in self.shapes[:-1]:
@@ -187,7 +187,7 @@ class Either:
         return (yield from self.shapes[-1].read(m))
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
-        return self.shapes[0].write(calls, tools)
+        return self.shapes[-1].write(calls, tools)
 
 
 def arguments_follow(m: Machine, codec: Codec, name: str, enders: Markers) -> Generator[None, None, None]:

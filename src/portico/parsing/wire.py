@@ -65,7 +65,7 @@ def parts(template: str) -> tuple[Part, ...]:
     at = 0
     for piece in _PIECES.finditer(template):
         if piece.start() > at:
-            found.append(Literal(template[at : piece.start()]))
+            found += _literals(template[at : piece.start()])
         at = piece.end()
         if piece["optional"] is not None:
             found.append(Optional(parts(piece["optional"])))
@@ -76,8 +76,13 @@ def parts(template: str) -> tuple[Part, ...]:
             found.append(Attributes(tuple(_WRITTEN.findall(piece["tag"])), end))
             at += len(end)
     if at < len(template):
-        found.append(Literal(template[at:]))
+        found += _literals(template[at:])
     return tuple(found)
+
+
+def _literals(text: str) -> list[Literal]:
+    """A literal per line: line ends inside are as free as those around."""
+    return [Literal(line) for line in re.findall(r"\s*\S[^\n]*\n*|\s+", text)]
 
 
 def cores(template: Sequence[Part]) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ MISTRAL = Family(
     tools={
         "mistral": Either(
             (
-                Calls(Headed("{name}«[CALL_ID]{id}»«[ARGS]»", Json()), open="[TOOL_CALLS]", id=_id),
                 Calls(JsonObject(late_id=True), section="[TOOL_CALLS]", list=("[", ", ", "]"), id=_id),
+                Calls(Headed("{name}«[CALL_ID]{id}»«[ARGS]»", Json()), open="[TOOL_CALLS]", id=_id),
             )
         )
     },

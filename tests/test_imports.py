@@ -24,9 +24,10 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": {"generation", "prompting", "decoding", "parsing", "constraints"},
     "trace": {"generation"},
     "config": set(),
-    "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models", "trace", "config"},
+    "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models",
+               "trace", "config"},
 }  # fmt: skip
-ABOVE_ALL = {"cli", "commands"}  # the program itself may use everything
+ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everything
 VERSION = {"portico"}  # ``from portico import __version__``
 
 

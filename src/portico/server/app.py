@@ -15,6 +15,7 @@ from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
 from portico.protocols.openai import errors as openai_errors
 from portico.server.auth import Keys
 from portico.server.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
+from portico.server.metrics import Metrics
 
 __all__ = ["Methods", "build_app"]
 
@@ -26,13 +27,15 @@ Methods = Mapping[str, Handler]  # HTTP method -> handler
 class Endpoint:
     """The handlers of one path, one per method. An ASGI app, so that the router adds no layer of its own."""
 
-    def __init__(self, methods: Methods) -> None:
+    def __init__(self, path: str, methods: Methods) -> None:
+        self._path = path
         self._methods = methods
         self._allowed = ", ".join(sorted(methods))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["portico.exchange"]
-        exchange.scope = scope
+        exchange.scope = scope  # the router's copy, with the path's parameters
+        exchange.route = self._path
         handler = self._methods.get(exchange.method)
         if handler is None:
             exchange.response_headers.append((b"allow", self._allowed.encode()))
@@ -47,13 +50,14 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 class Front:
     """The outermost layer of every request: its id, its key, its errors, its line in the log."""
 
-    def __init__(self, routes: Mapping[str, Methods], keys: Keys, max_body: int) -> None:
+    def __init__(self, routes: Mapping[str, Methods], keys: Keys, metrics: Metrics, max_body: int) -> None:
         self._router = Router(
-            [Route(path, Endpoint(methods)) for path, methods in routes.items()],
+            [Route(path, Endpoint(path, methods)) for path, methods in routes.items()],
             default=_no_route,
             redirect_slashes=False,
         )
         self._keys = keys
+        self._metrics = metrics
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,20 +68,25 @@ class Front:
             return
         exchange = Exchange(scope, receive, send, self._max_body)
         scope["portico.exchange"] = exchange
-        started = time.perf_counter()
+        outcome, cause = "ok", ""
         try:
             self._keys.check(exchange)
             await self._router(scope, receive, send)
         except ClientGoneError:
-            pass
+            outcome = "gone"
+            self._metrics.disconnects.inc()
         except PorticoError as error:
+            outcome, cause = "refused" if error.status < 500 else "failed", error.code or error.type
             await self._refuse(exchange, error)
         except Exception:
+            outcome, cause = "failed", "internal_error"
             log.exception("%s %s failed", exchange.method, exchange.path)
             await self._refuse(exchange, PorticoError("The server failed on this request; the error has been logged."))
+        seconds = time.perf_counter() - exchange.started
+        self._metrics.requests.labels(exchange.route, outcome, cause).inc()
+        self._metrics.end_to_end.observe(seconds)
         if log.isEnabledFor(logging.INFO):
-            milliseconds = (time.perf_counter() - started) * 1000
-            status = exchange.status or "gone"
+            status, milliseconds = exchange.status or outcome, seconds * 1000
             log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
 
     async def _refuse(self, exchange: Exchange, error: PorticoError) -> None:
@@ -90,9 +99,11 @@ class Front:
         await exchange.respond(error.status, openai_errors.body(error))
 
 
-def build_app(routes: Mapping[str, Methods], keys: Keys, *, max_body: int, cors_origins: Sequence[str] = ()) -> ASGIApp:
+def build_app(
+    routes: Mapping[str, Methods], keys: Keys, metrics: Metrics, *, max_body: int, cors_origins: Sequence[str] = ()
+) -> ASGIApp:
     """The whole application over ``routes`` (path -> method -> handler)."""
-    app: Any = Front(routes, keys, max_body)
+    app: Any = Front(routes, keys, metrics, max_body)
     if cors_origins:
         app = CORSMiddleware(
             app,
@@ -101,4 +112,4 @@ def build_app(routes: Mapping[str, Methods], keys: Keys, *, max_body: int, cors_
             allow_headers=["*"],
             expose_headers=["x-request-id"],
         )
-    return app
+    return app  # type: ignore[no-any-return]

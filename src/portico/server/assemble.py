@@ -21,6 +21,7 @@ from portico.generation import Limits, Model
 from portico.parsing import detect
 from portico.prompting import ChatTemplate, Prompter, Tokenizer, load_tokenizer
 from portico.server.line import Line
+from portico.server.metrics import Metrics
 from portico.server.served import Served, ServedModel
 
 __all__ = ["assemble"]
@@ -29,22 +30,23 @@ __all__ = ["assemble"]
 async def assemble(settings: Settings) -> Served:
     """Load and start everything that the settings name. What had been started is closed again when a part fails."""
     started: list[ServedModel] = []
+    metrics = Metrics()
     try:
-        started.append(await _generating(settings))
+        started.append(await _generating(settings, metrics))
         if settings.embedding_model is not None:
-            started.append(await _embedding(settings))
+            started.append(await _embedding(settings, metrics))
     except BaseException:
         for served in started:
             await served.line.close()
         raise
-    return Served(started, settings.request_timeout)
+    return Served(started, metrics, settings.request_timeout)
 
 
-async def _generating(settings: Settings) -> ServedModel:
+async def _generating(settings: Settings, metrics: Metrics) -> ServedModel:
     resolved = models.resolve(settings.model)
     tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
     if resolved.kind == "embedding":
-        return await _serve(settings, resolved, tokenizer, _embedding_engine(settings, resolved), None)
+        return await _serve(settings, metrics, resolved, tokenizer, _embedding_engine(settings, resolved), None)
     template = _template(settings, tokenizer)
     engine: Engine
     if settings.engine == "llamacpp":
@@ -59,13 +61,15 @@ async def _generating(settings: Settings) -> ServedModel:
         engine = _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
     else:
         raise BadRequestError(f"Unknown engine '{settings.engine}': use llamacpp or replay:FILE.", param="engine")
-    return await _serve(settings, resolved, tokenizer, engine, template)
+    return await _serve(settings, metrics, resolved, tokenizer, engine, template)
 
 
-async def _embedding(settings: Settings) -> ServedModel:
+async def _embedding(settings: Settings, metrics: Metrics) -> ServedModel:
     assert settings.embedding_model is not None
     resolved = models.resolve(settings.embedding_model)
-    return await _serve(settings, resolved, load_tokenizer(resolved.path), _embedding_engine(settings, resolved), None)
+    return await _serve(
+        settings, metrics, resolved, load_tokenizer(resolved.path), _embedding_engine(settings, resolved), None
+    )
 
 
 def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
@@ -74,13 +78,14 @@ def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Eng
 
 async def _serve(
     settings: Settings,
+    metrics: Metrics,
     resolved: models.ResolvedModel,
     tokenizer: Tokenizer,
     engine: Engine,
     template: ChatTemplate | None,
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
-    line = Line(engine, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
+    line = Line(engine, metrics, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
     await line.start()
     info = engine.info
     generates = "generate" in info.capabilities

@@ -7,6 +7,7 @@ Handlers get an ``Exchange``: it reads the body within the limits, sends whole r
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -39,6 +40,8 @@ class Exchange:
         self.request_id = _request_id(self.headers.get(b"x-request-id"))
         self.response_headers: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode("ascii"))]
         self.status = 0  # of the response, once it has started
+        self.route = "none"  # the pattern of the path, once it is known
+        self.started = time.perf_counter()
         self._max_body = max_body
 
     @property

@@ -52,7 +52,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     served = await assemble(settings)
     try:
         keys = Keys(key.get_secret_value() for key in settings.api_key)
-        app = build_app(routes(served), keys, max_body=settings.max_body, cors_origins=settings.cors_origins)
+        app = build_app(
+            routes(served), keys, served.metrics, max_body=settings.max_body, cors_origins=settings.cors_origins
+        )
         config = uvicorn.Config(
             app,
             http="httptools",

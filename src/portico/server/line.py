@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
 from portico.events import EngineOutput
 from portico.generation import Choice, Delta, Generation
+from portico.server.metrics import Metrics
 
 __all__ = ["Flight", "Line", "Sink"]
 
@@ -57,10 +59,9 @@ class Flight:
         self.generations = generations
         self.sink = sink
         self.timeout = timeout
-        self.deadline: float | None = None
+        self.deadline: float | None = None  # in the loop's time, as all below
         self.over = False
         self.admitted = 0.0
-        self.first_token = 0.0
 
 
 class _Route(Struct):
@@ -69,13 +70,17 @@ class _Route(Struct):
     flight: Flight
     choice: Choice
     position: int
+    last_output: float = 0.0
 
 
 class Line:
     """One engine and the flights it is working on."""
 
-    def __init__(self, engine: Engine, *, max_in_flight: int = 1024, keep_alive: float = 15.0) -> None:
+    def __init__(
+        self, engine: Engine, metrics: Metrics, *, max_in_flight: int = 1024, keep_alive: float = 15.0
+    ) -> None:
         self.engine = engine
+        self._metrics = metrics
         self._routes: dict[str, _Route] = {}
         self._flights: set[Flight] = set()
         self._max_in_flight = max_in_flight
@@ -127,6 +132,7 @@ class Line:
         if flight.timeout is not None:
             flight.deadline = flight.admitted + flight.timeout
         self._flights.add(flight)
+        self._metrics.in_flight.inc()
         try:
             for position, generation in enumerate(flight.generations):
                 for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
@@ -146,13 +152,27 @@ class Line:
         """Stop the flight's requests at the engine; nothing more is delivered. Idempotent."""
         if flight.over:
             return
-        flight.over = True
-        self._flights.discard(flight)
+        self._close(flight)
         for generation in flight.generations:
             for index, choice in enumerate(generation.choices):
                 request_id = f"{generation.spec.request_id}-{index}"
                 if self._routes.pop(request_id, None) is not None and not choice.finished:
                     self.engine.abort(request_id)
+
+    def _close(self, flight: Flight) -> None:
+        """The flight is over, however it ended: count it."""
+        flight.over = True
+        self._flights.discard(flight)
+        metrics = self._metrics
+        metrics.in_flight.dec()
+        for generation in flight.generations:
+            usage = generation.usage
+            metrics.tokens.labels("prompt").inc(usage.prompt_tokens)
+            metrics.tokens.labels("completion").inc(usage.completion_tokens)
+            metrics.tokens.labels("reasoning").inc(usage.reasoning_tokens)
+            metrics.tokens.labels("cached").inc(usage.cached_tokens or 0)
+            for choice in generation.choices:
+                metrics.count_outcomes(choice.outcomes)
 
     def _end(self, flight: Flight, error: PorticoError) -> None:
         self.abort(flight)
@@ -169,12 +189,21 @@ class Line:
             self.fail_all(EngineDeadError("The engine stopped."))
 
     def _step(self, outputs: Sequence[EngineOutput]) -> None:
+        """One engine step: feed every output on, then write once per flight."""
+        started = time.perf_counter()
+        now = asyncio.get_running_loop().time()
+        metrics = self._metrics
         touched: dict[Flight, None] = {}
         for output in outputs:
             route = self._routes.get(output.request_id)
             if route is None:
                 continue
             flight = route.flight
+            if route.last_output:
+                metrics.between_tokens.observe(now - route.last_output)
+            else:
+                metrics.first_token.observe(now - flight.admitted)
+            route.last_output = now
             try:
                 delta = route.choice.feed(output)
                 if delta is None:
@@ -189,17 +218,18 @@ class Line:
                 continue
             touched[flight] = None
             if delta.finish is not None:
+                metrics.finishes.labels(delta.finish.reason).inc()
                 del self._routes[output.request_id]
                 if output.finish_reason is None:  # a stop string ended it before the engine did
                     self.engine.abort(output.request_id)
                 if all(generation.finished for generation in flight.generations):
-                    flight.over = True
-                    self._flights.discard(flight)
+                    self._close(flight)
                     flight.sink.finish()
         for flight in touched:
             flight.sink.flush()
             if flight.sink.stalled:
                 self._end(flight, RequestTimeoutError("The client reads too slowly."))
+        metrics.step.observe(time.perf_counter() - started)
 
     async def _clock(self) -> None:
         """Once a second: deadlines; every ``keep_alive`` seconds: comments on silent streams."""

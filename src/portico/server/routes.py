@@ -11,8 +11,9 @@ from portico.protocols.openai import chat, completions, embeddings, models
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.validation import RequestModel, parse_body
 from portico.server.app import Methods
-from portico.server.exchange import Exchange
+from portico.server.exchange import ClientGoneError, Exchange
 from portico.server.line import Flight
+from portico.server.metrics import CONTENT_TYPE
 from portico.server.served import Served, ServedModel
 from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
 
@@ -26,6 +27,7 @@ def routes(served: Served) -> dict[str, Methods]:
         "/health": {"GET": handlers.health},
         "/ping": {"GET": handlers.health, "POST": handlers.health},
         "/version": {"GET": handlers.version},
+        "/metrics": {"GET": handlers.metrics},
         "/v1/models": {"GET": handlers.list_models},
         "/v1/models/{model:path}": {"GET": handlers.get_model},
         "/v1/chat/completions": {"POST": handlers.chat},
@@ -51,6 +53,10 @@ class Handlers:
     async def version(self, exchange: Exchange) -> None:
         """Portico's version."""
         await exchange.respond_json({"version": __version__})
+
+    async def metrics(self, exchange: Exchange) -> None:
+        """Prometheus' text format."""
+        await exchange.respond(200, self._served.metrics.render(), CONTENT_TYPE)
 
     async def list_models(self, exchange: Exchange) -> None:
         """Every served model."""
@@ -104,8 +110,12 @@ class Handlers:
         flight = Flight(generations, sink, self._served.request_timeout)
         try:
             await served.line.admit(flight)
+            self._served.metrics.prepare.observe(time.perf_counter() - exchange.started)
             await sink.open(exchange)
-            await exchange.disconnected()
+            with self._served.metrics.streams.track_inprogress():
+                await exchange.disconnected()
+            if not flight.over:
+                raise ClientGoneError
         finally:
             served.line.abort(flight)
 
@@ -117,6 +127,7 @@ class Handlers:
         flight = Flight(generations, sink, self._served.request_timeout)
         try:
             await served.line.admit(flight)
+            self._served.metrics.prepare.observe(time.perf_counter() - exchange.started)
             body = await sink.body(exchange)
         finally:
             served.line.abort(flight)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from portico.errors import ModelNotFoundError, NotSupportedError
 from portico.generation import Model
 from portico.server.line import Line
+from portico.server.metrics import Metrics
 
 __all__ = ["Served", "ServedModel"]
 
@@ -24,8 +25,9 @@ class ServedModel:
 class Served:
     """All served models. A request without a model name gets the first that can do what it asks for."""
 
-    def __init__(self, models: Sequence[ServedModel], request_timeout: float | None = None) -> None:
+    def __init__(self, models: Sequence[ServedModel], metrics: Metrics, request_timeout: float | None = None) -> None:
         self.models = list(models)
+        self.metrics = metrics
         self.request_timeout = request_timeout
         self._by_name = {name: served for served in models for name in served.names}
 

@@ -1,0 +1,5 @@
+"""``python -m portico``: the same as the ``portico`` program."""
+
+from portico.cli import main
+
+main()

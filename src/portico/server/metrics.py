@@ -1,0 +1,104 @@
+"""What the server counts, for Prometheus.
+
+Per-event figures (gaps between tokens) are counted in plain lists and turned into Prometheus' form when somebody reads
+them: a histogram of the client library would cost more than the rest of an event.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_TINY = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0)
+
+
+class LightHistogram:
+    """A histogram whose ``observe`` is a bisection and two additions."""
+
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self._name, self._text, self._bounds = name, text, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The cumulative form that Prometheus reads."""
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip([*map(repr, self._bounds), "+Inf"], self._counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric([], buckets, self._sum)
+        yield family
+
+
+class Metrics:
+    """All metrics of one server process."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "portico_requests",
+            "Requests by route, outcome (ok, refused, failed, gone) and cause (an error code).",
+            ["route", "outcome", "cause"],
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "portico_tokens", "Tokens by kind (prompt, cached, completion, reasoning).", ["kind"], registry=registry
+        )
+        self.finishes = Counter("portico_finishes", "Choices by finish reason.", ["reason"], registry=registry)
+        self.parsed = Counter(
+            "portico_parser_outcomes", "What reading model output came to, by kind.", ["outcome"], registry=registry
+        )
+        self.disconnects = Counter(
+            "portico_disconnects", "Clients that left before their answer was complete.", registry=registry
+        )
+        self.in_flight = Gauge("portico_requests_in_flight", "Requests being worked on.", registry=registry)
+        self.streams = Gauge("portico_streams_open", "Streams being written.", registry=registry)
+        self.first_token = Histogram(
+            "portico_time_to_first_token_seconds",
+            "From admission to the first token.",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.end_to_end = Histogram(
+            "portico_request_seconds", "From the request's head to the end of its answer.", buckets=_SLOW,
+            registry=registry,
+        )  # fmt: skip
+        self.prepare = Histogram(
+            "portico_prepare_seconds", "From the request's head to admission: validation, template, tokens, grammar.",
+            buckets=_FAST, registry=registry,
+        )  # fmt: skip
+        self.between_tokens = LightHistogram(
+            "portico_inter_token_seconds", "Between one output of a choice and the next.", _FAST
+        )
+        self.step = LightHistogram(
+            "portico_step_seconds", "The front door's own work on one engine step: decode, parse, encode, write.", _TINY
+        )
+        registry.register(self.between_tokens)  # type: ignore[arg-type]
+        registry.register(self.step)  # type: ignore[arg-type]
+
+    def count_outcomes(self, outcomes: Mapping[str, int]) -> None:
+        """Add what one choice's parser saw."""
+        for outcome, count in outcomes.items():
+            if count:
+                self.parsed.labels(outcome).inc(count)
+
+    def render(self) -> bytes:
+        """The text that ``/metrics`` answers with."""
+        return generate_latest(self._registry)

@@ -1,0 +1,83 @@
+"""Real servers for tests: ``portico serve`` as a process on a free loopback port, always stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+START_SECONDS = 120
+
+
+@dataclass
+class RunningServer:
+    """A server that is up: ``url`` has no trailing slash; ``log`` reads what it has printed so far."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    output: object
+
+    @property
+    def base_url(self) -> str:
+        return self.url + "/v1"
+
+    def log(self) -> str:
+        os.lseek(self.output.fileno(), 0, os.SEEK_SET)  # type: ignore[attr-defined]
+        chunks = []
+        while chunk := os.read(self.output.fileno(), 1 << 16):  # type: ignore[attr-defined]
+            chunks.append(chunk)
+        return b"".join(chunks).decode(errors="replace")
+
+    def stop(self, timeout: float = 60) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@contextmanager
+def running_server(*arguments: str | Path, env: dict[str, str] | None = None) -> Iterator[RunningServer]:
+    """``portico serve ARGUMENTS`` on a free port, until the block ends. Fails with the server's output if it does not
+    come up."""
+    command = [sys.executable, "-m", "portico", "serve", *map(str, arguments), "--port", "0"]
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", **(env or {})}
+    with TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        server = RunningServer("", process, output)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not (found := re.search(r" at (http://\S+)/v1\b", server.log())):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"the server did not come up:\n{server.log()}")
+                time.sleep(0.05)
+            server.url = found[1]
+            _wait_until_accepting(server.url, deadline)
+            yield server
+        finally:
+            if process.poll() is None:
+                server.stop()
+
+
+def _wait_until_accepting(url: str, deadline: float) -> None:
+    import httpx
+
+    while True:
+        try:
+            httpx.get(url + "/health", timeout=5)
+            return
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

@@ -40,6 +40,7 @@ class Capabilities:
     developer: bool = False
     same_role_twice: bool = True  # two user messages in a row
     tools: bool = True
+    bare_tools: bool = True  # a tool may lack its description and parameters
     tool_role: bool = True
     parallel_calls: bool = True
     object_arguments: bool = True
@@ -171,6 +172,7 @@ def probe(ask: Ask, source: str) -> Capabilities:
         same_role_twice=shown([user, again], "ASKED", "AGAIN") is not None
         or shown([user, answer, again], "ASKED", "AGAIN") is None,
         tools=shown([user], NAMES[0], tools=declared) is not None,
+        bare_tools=shown([user], tools=[{"type": "function", "function": {"name": NAMES[0]}}]) is not None,
         tool_role=shown([user, calling(call(0, argued), **empty), result(0, "RESULT")], "RESULT", tools=declared)
         is not None,
         parallel_calls=two is not None or one is None,

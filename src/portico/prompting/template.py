@@ -22,10 +22,11 @@ import jinja2
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 
 from portico.errors import BadRequestError
-from portico.prompting.capabilities import Capabilities, probe
+from portico.prompting.capabilities import Ask, Capabilities, probe
 from portico.prompting.environment import ENVIRONMENT
 from portico.prompting.limits import MAX_SECONDS, TemplateLimitError, bounded, running
 from portico.prompting.syntax import Syntax, read_syntax
+from portico.prompting.tail import learn_headers
 
 __all__ = ["ChatTemplate", "TemplateSource"]
 
@@ -60,11 +61,13 @@ class ChatTemplate:
         clock: Clock = _now,
         seconds: float = MAX_SECONDS,
     ) -> None:
+        self.source = source
         self.sources = named_sources(source)
         self.special_tokens = token_texts(special_tokens or {})
         self.clock = clock
         self.seconds = seconds
         self._capabilities: dict[str, Capabilities] = {}
+        self._headers: dict[str, tuple[str, ...]] = {}
         self._templates = {name: self._load(text) for name, text in self.sources.items()}
 
     def render(
@@ -151,12 +154,18 @@ class ChatTemplate:
         """What a member of the set can take; found once, when first asked for."""
         name = self.select(name)
         if name not in self._capabilities:
-
-            def ask(messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
-                return self.render_exact(messages, variables, template=name)
-
-            self._capabilities[name] = probe(ask, self.sources[name])
+            self._capabilities[name] = probe(self._asker(name), self.sources[name])
         return self._capabilities[name]
+
+    def _asker(self, name: str) -> Ask:
+        return lambda messages, variables: self.render_exact(messages, variables, template=name)
+
+    def answer_headers(self, name: str | None = None) -> tuple[str, ...]:
+        """How a member of the set opens an answer; learned once, when first asked for."""
+        name = self.select(name)
+        if name not in self._headers:
+            self._headers[name] = learn_headers(self._asker(name), self.capabilities(name))
+        return self._headers[name]
 
     def syntax(self, name: str | None = None) -> Syntax:
         """What the syntax tree of a member of the set says."""

@@ -1,0 +1,172 @@
+"""From a request to the tokens that the engine gets: rendering, then tokenizing, without holding up the event loop.
+
+Short prompts are made where they are asked for, because a thread costs more than they do; longer ones in a small pool
+of threads. ``INLINE_CHARACTERS`` is the border, measured (benchmarks/prompting.py): what is below it blocks the loop
+for less than a millisecond or two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from portico.errors import BadRequestError, NotSupportedError
+from portico.prompting.messages import MediaPart
+from portico.prompting.renderers import JinjaRenderer, Renderer, RenderRequest
+from portico.prompting.template import ChatTemplate
+from portico.prompting.tokenizers import Tokenizer
+
+__all__ = ["Prompt", "Prompter"]
+
+INLINE_CHARACTERS = 2_000
+THREADS = 2
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the engine gets and what parsing needs to know of it.
+
+    ``text`` is None where a renderer wrote tokens and no text exists. ``tail`` is the end of the prompt from the last
+    assistant header on. ``media`` are the media that the placeholders in ``text`` stand for, in order.
+    """
+
+    token_ids: list[int]
+    text: str = ""
+    tail: str = ""
+    media: Sequence[MediaPart] = ()
+    passed_over: Sequence[str] = field(default=())  # names in chat_template_kwargs that the model does not know
+
+
+class Prompter:
+    """Makes prompts for one model.
+
+    ``template`` is its chat template or any other renderer; None for a model that only completes text. ``modalities``
+    are what the engine perceives besides text (``image``, ``audio``, ``video``). ``defaults`` are template variables
+    set by the operator, ``allowed_kwargs`` names that requests may set though the template does not seem to read them.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | Renderer | None = None,
+        *,
+        modalities: Collection[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+        allowed_kwargs: Collection[str] = (),
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.modalities = frozenset(modalities)
+        self.renderer: Renderer | None
+        if isinstance(template, ChatTemplate):
+            self.renderer = JinjaRenderer(template, defaults=defaults, allowed=allowed_kwargs)
+        else:
+            self.renderer = template
+
+    # -- off the event loop where it pays -----------------------------------------------------------------------------
+
+    async def chat(self, messages: object, tools: object = None, **options: Any) -> Prompt:
+        """The prompt of a conversation; takes what ``render_chat`` takes."""
+        size = _characters(messages) + _characters(tools)
+        return await _off_loop(size, lambda: self.render_chat(messages, tools, **options))
+
+    async def completion(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
+        """The prompt of a plain completion: text or token ids."""
+        size = len(prompt) if isinstance(prompt, str) else 0
+        return await _off_loop(size, lambda: self.encode(prompt, add_special_tokens=add_special_tokens))
+
+    # -- the same, here and now ---------------------------------------------------------------------------------------
+
+    def render_chat(
+        self,
+        messages: object,
+        tools: object = None,
+        *,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool | str = False,
+        reasoning_effort: str | None = None,
+        thinking: bool | None = None,
+        thinking_budget: int | None = None,
+        chat_template: str | None = None,
+        chat_template_kwargs: object = None,
+        add_special_tokens: bool = False,
+    ) -> Prompt:
+        """The prompt of a conversation.
+
+        ``messages`` and ``tools`` are the client's, in the shape of OpenAI's chat API. ``add_special_tokens`` lets the
+        tokenizer put around the text what it puts around any text, but never a second BOS. Raises ``BadRequestError``
+        naming the field at fault.
+        """
+        if chat_template is not None:
+            raise BadRequestError(
+                "This server does not take chat templates from requests; leave chat_template out.",
+                param="chat_template",
+            )
+        if self.renderer is None:
+            raise NotSupportedError(
+                "This model has no chat template: use /v1/completions, or start the server with --chat-template.",
+                param="messages",
+            )
+        request = RenderRequest(
+            messages=messages,
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            reasoning_effort=reasoning_effort,
+            thinking=thinking,
+            thinking_budget=thinking_budget,
+            kwargs=chat_template_kwargs,
+            modalities=self.modalities,
+        )
+        rendered = self.renderer.render(request)
+        ids = rendered.token_ids
+        if ids is None:
+            ids = self._encode(rendered.text, add_special_tokens and not rendered.begins_with_bos, "messages")
+        return Prompt(ids, rendered.text, rendered.tail, rendered.media, rendered.passed_over)
+
+    def encode(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
+        """The prompt of a plain completion."""
+        if isinstance(prompt, str):
+            return Prompt(self._encode(prompt, add_special_tokens, "prompt"), prompt)
+        return Prompt(list(prompt), self.tokenizer.decode(prompt, skip_special_tokens=False))
+
+    def _encode(self, text: str, add_special_tokens: bool, param: str) -> list[int]:
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        except UnicodeEncodeError:
+            raise BadRequestError(f"{param} holds half a surrogate pair, which is no character.", param=param) from None
+
+
+async def _off_loop(characters: int, work: Callable[[], Result]) -> Result:
+    """Do ``work`` here if it is short, else in a thread."""
+    if characters <= INLINE_CHARACTERS:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_threads(), work)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="prompting")
+
+
+def _characters(value: object, depth: int = 12) -> int:
+    """Roughly how many characters a JSON value holds; stops counting when it is clearly much."""
+    if isinstance(value, str):
+        return len(value)
+    total = 0
+    if depth and isinstance(value, Mapping):
+        for item in value.values():
+            total += 8 + _characters(item, depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        for item in value:
+            total += 2 + _characters(item, depth - 1)
+            if total > INLINE_CHARACTERS:
+                break
+    return total

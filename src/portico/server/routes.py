@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
 
 from portico import __version__
 from portico.errors import EngineDeadError
@@ -14,6 +18,7 @@ from portico.server.app import Methods
 from portico.server.exchange import ClientGoneError, Exchange
 from portico.server.line import Flight
 from portico.server.metrics import CONTENT_TYPE
+from portico.server.openapi import openapi_document
 from portico.server.served import Served, ServedModel
 from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
 
@@ -27,6 +32,7 @@ def routes(served: Served) -> dict[str, Methods]:
         "/health": {"GET": handlers.health},
         "/ping": {"GET": handlers.health, "POST": handlers.health},
         "/version": {"GET": handlers.version},
+        "/openapi.json": {"GET": handlers.openapi},
         "/metrics": {"GET": handlers.metrics},
         "/v1/models": {"GET": handlers.list_models},
         "/v1/models/{model:path}": {"GET": handlers.get_model},
@@ -34,6 +40,13 @@ def routes(served: Served) -> dict[str, Methods]:
         "/v1/completions": {"POST": handlers.completions},
         "/v1/embeddings": {"POST": handlers.embeddings},
     }
+
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {
+    ("/v1/chat/completions", "POST"): ChatRequest,
+    ("/v1/completions", "POST"): CompletionRequest,
+    ("/v1/embeddings", "POST"): embeddings.EmbeddingRequest,
+}
 
 
 class Handlers:
@@ -53,6 +66,18 @@ class Handlers:
     async def version(self, exchange: Exchange) -> None:
         """Portico's version."""
         await exchange.respond_json({"version": __version__})
+
+    async def openapi(self, exchange: Exchange) -> None:
+        """This document."""
+        await exchange.respond_json(self._document())
+
+    @cache  # noqa: B019  (one instance per process)
+    def _document(self) -> dict[str, Any]:
+        paths = {
+            path: {method: (handler.__doc__ or "").splitlines()[0] for method, handler in methods.items()}
+            for path, methods in routes(self._served).items()
+        }
+        return openapi_document(paths, BODIES)
 
     async def metrics(self, exchange: Exchange) -> None:
         """Prometheus' text format."""

@@ -1,0 +1,75 @@
+"""The server's own OpenAPI document, made from the request models: what it says is what is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from portico import __version__
+
+__all__ = ["openapi_document"]
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+
+
+def openapi_document(
+    paths: Mapping[str, Mapping[str, str]], bodies: Mapping[tuple[str, str], type[BaseModel]]
+) -> dict[str, Any]:
+    """OpenAPI 3.1 for ``paths`` (path -> method -> summary); ``bodies`` gives the request model of (path, method)."""
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in dict.fromkeys(bodies.values())],
+        ref_template="#/components/schemas/{model}",
+    )
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Portico", "version": __version__},
+        "paths": {},
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+    for path, methods in paths.items():
+        plain = path.replace(":path}", "}")
+        operations = document["paths"].setdefault(plain, {})
+        for method, summary in methods.items():
+            operations[method.lower()] = _operation(plain, summary, bodies.get((path, method)))
+    return document
+
+
+def _operation(path: str, summary: str, body: type[BaseModel] | None) -> dict[str, Any]:
+    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "The answer."},
+            "4XX": {"description": "The request cannot be served as it is.", **error},
+            "5XX": {"description": "The server cannot serve it now.", **error},
+        },
+    }
+    if body is not None:
+        schema = {"$ref": f"#/components/schemas/{body.__name__}"}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if "{" in path:
+        name = path.split("{")[1].split("}")[0]
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
+    return operation

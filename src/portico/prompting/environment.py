@@ -1,12 +1,13 @@
 """The sandbox that chat templates run in: Jinja with the additions that Hugging Face's ``apply_chat_template`` makes.
 
 Rules
-    * An immutable sandbox: no underscore attributes, no mutation of the caller's data, no file system, no imports.
+    * An immutable sandbox: no underscore attributes, no mutation of the caller's data, no files, no imports.
     * ``trim_blocks`` and ``lstrip_blocks`` are on; ``{% break %}`` and ``{% continue %}`` exist.
     * ``{% generation %}`` marks what the model wrote, for training; rendering only needs its scope.
     * ``tojson`` is plain ``json.dumps`` without ASCII or HTML escaping; ``raise_exception(text)`` refuses a
       conversation; ``strftime_now(format)`` tells the time of the clock that the template was given.
-    * Beyond Hugging Face: the filters ``from_json`` and ``fromjson``, which templates written for other engines use.
+    * Beyond Hugging Face, for templates written for other engines: the filters ``from_json`` and ``fromjson``; a
+      template may append to a list that it wrote itself.
     * Loops, calls and everything that multiplies go through ``limits``.
 
 Attribute access is most of what a template does, so the plain cases (a key of a dict, a method of a str, a field of
@@ -16,6 +17,7 @@ Attribute access is most of what a template does, so the plain cases (a key of a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from types import BuiltinMethodType
 from typing import Any
@@ -38,6 +40,7 @@ _MISSING = object()
 _DICT_METHODS = frozenset(dir(dict))
 _SAFE_STR_METHODS = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
 _LOOP_FIELDS = frozenset(name for name in dir(LoopContext) if not name.startswith("_"))
+_MUTATES = re.compile(r"\.(?:append|extend|insert|pop|clear|remove|reverse|sort)\(")
 _BINARY = {"+": limits.add, "*": limits.times, "**": limits.power, "%": limits.modulo}
 
 
@@ -52,8 +55,22 @@ class GenerationTag(jinja2.ext.Extension):
         return nodes.Scope(body, lineno=line)
 
 
+class OwnList(list[Any]):
+    """A list that the template wrote itself, and may change."""
+
+
 class Bounds(NodeTransformer):
-    """Sends what loops run over, and what ``~`` joins, through ``limits``; by filters no template can name."""
+    """Sends what loops run over, and what ``~`` joins, through ``limits``; by filters no template can name.
+
+    ``own_lists`` makes lists written in the template ``OwnList``s.
+    """
+
+    def __init__(self, own_lists: bool) -> None:
+        self.own_lists = own_lists
+
+    def visit_List(self, node: nodes.List) -> nodes.Expr:
+        self.generic_visit(node)
+        return nodes.Filter(node, "own list", [], [], None, None, lineno=node.lineno) if self.own_lists else node
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
@@ -118,13 +135,18 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         )
         self.filters.update(tojson=tojson, from_json=from_json, fromjson=from_json)
         self.filters.update(limits.bounded_filters(self.filters))
-        self.filters.update({"loop over": limits.turns, "~": limits.join})
+        self.filters.update({"loop over": limits.turns, "~": limits.join, "own list": OwnList})
         self.globals.update(raise_exception=raise_exception, namespace=PlainNamespace)
         del self.globals["lipsum"]
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        bounded: nodes.Template = Bounds().visit(super()._parse(source, name, filename))
+        bounded: nodes.Template = Bounds(bool(_MUTATES.search(source))).visit(super()._parse(source, name, filename))
         return bounded
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if type(obj) is OwnList and not attr.startswith("_"):
+            return True
+        return super().is_safe_attribute(obj, attr, value)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         kind = type(obj)

@@ -23,7 +23,9 @@ COMMON_HEADERS = re.compile(
     r"|\[/INST\]|<\|im_assistant\|>"
 )
 MARKUP_AT_END = re.compile(r"(?:<[^<>\n]{1,60}>|\[[A-Z_/]{1,30}\]|\s)*\Z")
-THOUGHT = re.compile(r"[<\[◁][^<>\[\]]{0,12}think", re.IGNORECASE)
+THOUGHT = re.compile(r"[<\[◁][^<>\[\]]{0,12}(?:think|channel)", re.IGNORECASE)
+HALF_A_TAG = re.compile(r"[<\[][^<>\[\]]*\Z")
+CALL_ID = "a1b2c3d4e"
 
 
 def prompt_tail(rendered: str, headers: Sequence[str] = ()) -> str:
@@ -58,17 +60,18 @@ def learn_headers(ask: Ask, takes: Capabilities) -> tuple[str, ...]:
         if start < 0 or stop < start or text not in open_end:
             return ""
         both = _shared_start(open_end[open_end.rfind(text) + len(text) :], given[start + len(text) : stop])
-        thought = THOUGHT.search(both)
+        both = both.rpartition(CALL_ID)[2]
+        thought = THOUGHT.search(both) or HALF_A_TAG.search(both)
         return both[: thought.start()] if thought else both
 
     arguments: object = {"key": "value"} if takes.object_arguments else '{"key": "value"}'
-    call = {"id": "a1b2c3d4e", "type": "function", "function": {"name": "asked", "arguments": arguments}}
+    call = {"id": CALL_ID, "type": "function", "function": {"name": "asked", "arguments": arguments}}
     empty = None if takes.null_content else ("" if takes.strings else [])
     calling: dict[str, object] = {"role": "assistant", "content": empty, "tool_calls": [call]}
-    result = {**says("tool", "RESULTED"), "tool_call_id": "a1b2c3d4e", "name": "asked"}
+    result = {**says("tool", "RESULTED"), "tool_call_id": CALL_ID, "name": "asked"}
     after_question = between([says("user", "ASKED")], "ASKED")
     after_result = between([says("user", "ASKED"), calling, result], "RESULTED") if takes.tool_role else ""
-    return tuple(header for header in (after_question, after_result) if header.strip())
+    return tuple(header for header in (after_question, after_result) if len(header.strip()) > 1)
 
 
 def _shared_start(one: str, other: str) -> str:

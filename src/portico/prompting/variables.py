@@ -1,9 +1,9 @@
 """Which variables a template gets beside the conversation, and who may set them.
 
-From weakest to strongest: the operator's defaults, the reasoning switches of the request (``reasoning_effort``, thinking
-on or off), the request's ``chat_template_kwargs``. The caller's own names (``messages``, ``tools``, special tokens,
-the sandbox's functions, …) belong to nobody else: to set one is a ``BadRequestError``. Of the rest only names that the
-template reads, or the operator allows, reach it; others are for other models and are passed over, and told.
+From weakest to strongest: the operator's defaults, the reasoning switches of the request (``reasoning_effort``,
+thinking on or off), the request's ``chat_template_kwargs``. The caller's own names (``messages``, ``tools``, special
+tokens, the sandbox's functions, …) belong to nobody else: to set one is a ``BadRequestError``. Of the rest only names
+that the template reads, or the operator allows, reach it; others are for other models and are passed over, and told.
 
 Families spell the reasoning switch differently; what a template reads and compares with says which spelling is its own.
 """
@@ -111,7 +111,7 @@ def reasoning_variables(
 
 
 def _nearest(effort: str, words: Collection[str], *, switched_off: bool) -> str | None:
-    """The template's own word for ``effort``: the nearest one, the stronger of two. None where another switch says it."""
+    """The template's own word for ``effort``: the nearest, the stronger of two; None where another switch says it."""
     if effort == "none" and "no_think" in words:
         return "no_think"
     own = [word for word in EFFORTS if word in words] or list(USUAL_EFFORTS)

@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from portico.errors import BadRequestError, NotSupportedError
+from portico.prompting.isolation import IsolatedTemplate, TemplateProcess
 from portico.prompting.messages import MediaPart
 from portico.prompting.renderers import JinjaRenderer, Renderer, RenderRequest
 from portico.prompting.template import ChatTemplate
@@ -49,6 +50,7 @@ class Prompter:
     ``template`` is its chat template or any other renderer; None for a model that only completes text. ``modalities``
     are what the engine perceives besides text (``image``, ``audio``, ``video``). ``defaults`` are template variables
     set by the operator, ``allowed_kwargs`` names that requests may set though the template does not seem to read them.
+    ``request_templates`` accepts ``chat_template`` in requests; those templates run in a process of their own.
     """
 
     def __init__(
@@ -59,26 +61,34 @@ class Prompter:
         modalities: Collection[str] = (),
         defaults: Mapping[str, Any] | None = None,
         allowed_kwargs: Collection[str] = (),
+        request_templates: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.modalities = frozenset(modalities)
-        self.renderer: Renderer | None
-        if isinstance(template, ChatTemplate):
-            self.renderer = JinjaRenderer(template, defaults=defaults, allowed=allowed_kwargs)
-        else:
-            self.renderer = template
+        self.defaults = dict(defaults or {})
+        self.allowed_kwargs = frozenset(allowed_kwargs)
+        self._untrusted = TemplateProcess() if request_templates else None
+        self.renderer = self._jinja(template) if isinstance(template, ChatTemplate) else template
+
+    def close(self) -> None:
+        """End the process that runs templates out of requests, if there is one."""
+        if self._untrusted is not None:
+            self._untrusted.close()
 
     # -- off the event loop where it pays -----------------------------------------------------------------------------
 
     async def chat(self, messages: object, tools: object = None, **options: Any) -> Prompt:
         """The prompt of a conversation; takes what ``render_chat`` takes."""
         size = _characters(messages) + _characters(tools)
-        return await _off_loop(size, lambda: self.render_chat(messages, tools, **options))
+        work = partial(self.render_chat, messages, tools, **options)
+        if options.get("chat_template") is not None:
+            return await asyncio.get_running_loop().run_in_executor(_threads("untrusted", 1), work)
+        return await _off_loop(size, work)
 
     async def completion(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
         """The prompt of a plain completion: text or token ids."""
         size = len(prompt) if isinstance(prompt, str) else 0
-        return await _off_loop(size, lambda: self.encode(prompt, add_special_tokens=add_special_tokens))
+        return await _off_loop(size, partial(self.encode, prompt, add_special_tokens=add_special_tokens))
 
     # -- the same, here and now ---------------------------------------------------------------------------------------
 
@@ -103,12 +113,8 @@ class Prompter:
         tokenizer put around the text what it puts around any text, but never a second BOS. Raises ``BadRequestError``
         naming the field at fault.
         """
-        if chat_template is not None:
-            raise BadRequestError(
-                "This server does not take chat templates from requests; leave chat_template out.",
-                param="chat_template",
-            )
-        if self.renderer is None:
+        renderer = self.renderer if chat_template is None else self._request_renderer(chat_template)
+        if renderer is None:
             raise NotSupportedError(
                 "This model has no chat template: use /v1/completions, or start the server with --chat-template.",
                 param="messages",
@@ -125,7 +131,7 @@ class Prompter:
             kwargs=chat_template_kwargs,
             modalities=self.modalities,
         )
-        rendered = self.renderer.render(request)
+        rendered = renderer.render(request)
         ids = rendered.token_ids
         if ids is None:
             ids = self._encode(rendered.text, add_special_tokens and not rendered.begins_with_bos, "messages")
@@ -136,6 +142,18 @@ class Prompter:
         if isinstance(prompt, str):
             return Prompt(self._encode(prompt, add_special_tokens, "prompt"), prompt)
         return Prompt(list(prompt), self.tokenizer.decode(prompt, skip_special_tokens=False))
+
+    def _jinja(self, template: ChatTemplate | IsolatedTemplate) -> Renderer:
+        return JinjaRenderer(template, defaults=self.defaults, allowed=self.allowed_kwargs)
+
+    def _request_renderer(self, source: object) -> Renderer:
+        if self._untrusted is None:
+            raise BadRequestError(
+                "This server takes no chat templates from requests; leave chat_template out.", param="chat_template"
+            )
+        if not isinstance(source, str):
+            raise BadRequestError("chat_template must be a Jinja text.", param="chat_template")
+        return self._jinja(self._untrusted.template(source, self.tokenizer.special_tokens))
 
     def _encode(self, text: str, add_special_tokens: bool, param: str) -> list[int]:
         try:
@@ -148,12 +166,12 @@ async def _off_loop(characters: int, work: Callable[[], Result]) -> Result:
     """Do ``work`` here if it is short, else in a thread."""
     if characters <= INLINE_CHARACTERS:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(_threads(), work)
+    return await asyncio.get_running_loop().run_in_executor(_threads("prompting", THREADS), work)
 
 
-@lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="prompting")
+@cache
+def _threads(name: str, count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix=name)
 
 
 def _characters(value: object, depth: int = 12) -> int:

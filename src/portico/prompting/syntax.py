@@ -7,11 +7,13 @@ decides.
 
 ``variables``: the names the template reads and does not set on every way through; the only ones worth passing to it.
 
-``literals``: the texts that a variable is compared with; so are the words found that it accepts.
+``literals``: for the variables about reasoning, the texts they are compared with: the words that they accept.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,33 +29,39 @@ PART_FILTERS = frozenset({"selectattr", "rejectattr", "map", "groupby"})
 SAME = frozenset({"list", "reverse", "default", "d", "sort", "select", "reject", "selectattr", "rejectattr"})
 
 
+SWITCH = re.compile(r"think|reason|effort")  # how variables about reasoning are named
+
+
 @dataclass(frozen=True)
 class Syntax:
     """See the head of this file."""
 
     content_format: ContentFormat
     variables: frozenset[str]
-    tree: nodes.Template
-
-    def literals(self, name: str) -> frozenset[str]:
-        """The texts that the template compares variable ``name`` with, or looks it up among."""
-        found: set[str] = set()
-        names = {name}
-        for assign in self.tree.find_all(nodes.Assign):
-            if isinstance(assign.target, nodes.Name) and _mentions(assign.node, name):
-                names.add(assign.target.name)
-        for compare in self.tree.find_all(nodes.Compare):
-            sides = [compare.expr, *(operand.expr for operand in compare.ops)]
-            if any(_mentions(side, known) for side in sides for known in names):
-                for side in sides:
-                    found.update(c.value for c in _constants(side) if isinstance(c.value, str))
-        return frozenset(found)
+    literals: Mapping[str, frozenset[str]]
 
 
 def read_syntax(source: str) -> Syntax:
     """Analyse a template that compiles."""
     tree = ENVIRONMENT.parse(source)
-    return Syntax(_content_format(tree), frozenset(meta.find_undeclared_variables(tree)), tree)
+    variables = frozenset(meta.find_undeclared_variables(tree))
+    literals = {name: _literals(tree, name) for name in variables if SWITCH.search(name)}
+    return Syntax(_content_format(tree), variables, literals)
+
+
+def _literals(tree: nodes.Template, name: str) -> frozenset[str]:
+    """The texts that the template compares variable ``name`` with, or looks it up among."""
+    found: set[str] = set()
+    names = {name}
+    for assign in tree.find_all(nodes.Assign):
+        if isinstance(assign.target, nodes.Name) and _mentions(assign.node, name):
+            names.add(assign.target.name)
+    for compare in tree.find_all(nodes.Compare):
+        sides = [compare.expr, *(operand.expr for operand in compare.ops)]
+        if any(_mentions(side, known) for side in sides for known in names):
+            for side in sides:
+                found.update(c.value for c in _constants(side) if isinstance(c.value, str))
+    return frozenset(found)
 
 
 def _mentions(node: nodes.Node, name: str) -> bool:

@@ -93,7 +93,7 @@ def reasoning_variables(
             found["thinking_mode"] = "enabled" if thinking else "disabled"
         if "thinking_budget" in known and not thinking:
             found["thinking_budget"] = 0
-        modes = syntax.literals("reasoning_mode") if "reasoning_mode" in known else ()
+        modes = syntax.literals.get("reasoning_mode", ())
         if {"/think", "/no_think"} <= set(modes):
             found["reasoning_mode"] = "/think" if thinking else "/no_think"
     if budget is not None and thinking is not False and "thinking_budget" in known:
@@ -101,7 +101,7 @@ def reasoning_variables(
     if effort is not None:
         for name in ("reasoning_effort", "reasoning_strength"):
             if name in known:
-                nearest = _nearest(effort, syntax.literals(name), switched_off=bool(found))
+                nearest = _nearest(effort, syntax.literals.get(name, ()), switched_off=bool(found))
                 found.update({name: nearest} if nearest else {})
         if "medium_effort" in known and effort in ("low", "medium"):
             found["medium_effort"] = True

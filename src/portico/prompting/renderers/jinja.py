@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from portico.prompting.isolation import IsolatedTemplate
 from portico.prompting.messages import normalise
 from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
 from portico.prompting.tail import prompt_tail
@@ -19,7 +20,11 @@ class JinjaRenderer:
     although the template does not seem to read them."""
 
     def __init__(
-        self, template: ChatTemplate, *, defaults: Mapping[str, Any] | None = None, allowed: Collection[str] = ()
+        self,
+        template: ChatTemplate | IsolatedTemplate,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        allowed: Collection[str] = (),
     ) -> None:
         self.template = template
         self.defaults = dict(defaults or {})

@@ -1,0 +1,231 @@
+"""A chat template out of a request runs in a process that may be killed.
+
+``limits`` bounds what a model's own template may cost. A template written to do harm has ways around any such list:
+one comparison of two deeply shared lists is a single step that nothing in the same process can interrupt, one
+``|string`` of them fills the memory. So templates that come in requests, where the operator allows them at all, are
+compiled, asked and rendered in a child process with an address-space limit and no environment, which is killed when
+time is up and replaced at the next request. It is started once and kept while it behaves.
+
+Parent and child speak length-prefixed MessagePack over the child's standard input and output: nothing that the child
+sends can run code here.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+import msgspec
+
+from portico.errors import BadRequestError
+from portico.prompting.capabilities import Capabilities
+from portico.prompting.syntax import Syntax
+from portico.prompting.template import ChatTemplate
+
+__all__ = ["IsolatedTemplate", "TemplateProcess"]
+
+SECONDS = 2.0  # per call, compiling included
+MEMORY = 512 * 1024 * 1024  # bytes of address space beyond what the fresh process uses
+MAX_FRAME = 256 * 1024 * 1024
+PASSED_ON = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TZ")  # all of the environment that the child sees
+
+
+class _Call(msgspec.Struct):
+    """One request to the child: to inspect ``source``, or with ``messages`` to render it."""
+
+    source: str
+    special_tokens: dict[str, Any]
+    messages: list[Any] | None = None
+    variables: dict[str, Any] = {}
+    continue_final_message: bool | str = False
+
+
+class _Inspection(msgspec.Struct):
+    capabilities: Capabilities
+    syntax: Syntax
+    headers: tuple[str, ...]
+
+
+class _Reply(msgspec.Struct):
+    """What the child found: exactly one is set."""
+
+    text: str | None = None
+    inspection: _Inspection | None = None
+    error: str | None = None
+    param: str | None = None
+
+
+# -- here -------------------------------------------------------------------------------------------------------------
+
+
+class TemplateProcess:
+    """The child process. Calls block, one at a time; any thread may make them."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def template(self, source: str, special_tokens: Mapping[str, Any]) -> IsolatedTemplate:
+        """The template ``source``, looked at in the child. Raises ``BadRequestError`` where it is none."""
+        return IsolatedTemplate(self, source, special_tokens)
+
+    def call(self, call: _Call) -> _Reply:
+        """Let the child do it. Raises ``BadRequestError`` with the template's words, or when limits are passed."""
+        with self._lock:
+            child = self._process
+            if child is None or child.poll() is not None:
+                child = self._process = self._start()
+            timer = threading.Timer(self.seconds, child.kill)
+            timer.start()
+            try:
+                assert child.stdin is not None
+                assert child.stdout is not None
+                _write(child.stdin, msgspec.msgpack.encode(call))
+                frame = _read(child.stdout)
+            except OSError:
+                frame = None
+            finally:
+                timer.cancel()
+            if frame is None:
+                self._stop()
+                raise BadRequestError(
+                    "The chat template cannot render the conversation: it takes too long or needs too much memory.",
+                    param="chat_template",
+                )
+        reply = msgspec.msgpack.decode(frame, type=_Reply)
+        if reply.error is not None:
+            raise BadRequestError(reply.error, param=reply.param)
+        return reply
+
+    def close(self) -> None:
+        """End the child; the next call would start another."""
+        with self._lock:
+            self._stop()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "portico.prompting.isolation"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        )
+        assert child.stdout is not None
+        _read(child.stdout)  # it says when it is ready, so that starting does not count as rendering
+        return child
+
+    def _stop(self) -> None:
+        child, self._process = self._process, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+class IsolatedTemplate:
+    """A template in the child, with the methods of ``ChatTemplate`` that a renderer uses. It has one member."""
+
+    def __init__(self, process: TemplateProcess, source: str, special_tokens: Mapping[str, Any]) -> None:
+        self.source = source
+        self.special_tokens = dict(special_tokens)
+        self._process = process
+        found = process.call(_Call(source, self.special_tokens)).inspection
+        assert found is not None
+        self._found = found
+
+    def select(self, name: str | None = None, *, tools: bool = False, documents: bool = False) -> str:
+        return "default"
+
+    def capabilities(self, name: str | None = None) -> Capabilities:
+        return self._found.capabilities
+
+    def syntax(self, name: str | None = None) -> Syntax:
+        return self._found.syntax
+
+    def answer_headers(self, name: str | None = None) -> tuple[str, ...]:
+        return self._found.headers
+
+    def begins_with_bos(self, text: str) -> bool:
+        bos = self.special_tokens.get("bos_token")
+        return bool(bos) and text.startswith(str(bos))
+
+    def render_exact(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        *,
+        continue_final_message: bool | str = False,
+        template: str | None = None,
+    ) -> str:
+        call = _Call(self.source, self.special_tokens, list(messages), dict(variables), continue_final_message)
+        return self._process.call(call).text or ""
+
+
+def _write(pipe: BinaryIO | Any, frame: bytes) -> None:
+    pipe.write(struct.pack("<I", len(frame)) + frame)
+    pipe.flush()
+
+
+def _read(pipe: BinaryIO | Any) -> bytes | None:
+    """The next frame, or None when the other side is gone."""
+    head = pipe.read(4)
+    if len(head) < 4:
+        return None
+    (size,) = struct.unpack("<I", head)
+    frame: bytes = pipe.read(size) if size <= MAX_FRAME else b""
+    return frame if len(frame) == size else None
+
+
+# -- there ------------------------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """The child: answer calls until the parent is gone."""
+    _limit_memory()
+    template = lru_cache(maxsize=8)(_template)
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    _write(sink, b"")
+    while (frame := _read(source)) is not None:
+        call = msgspec.msgpack.decode(frame, type=_Call)
+        try:
+            reply = _answer(template(call.source, tuple(sorted(call.special_tokens.items()))), call)
+        except BadRequestError as error:
+            reply = _Reply(error=error.message, param=error.param)
+        _write(sink, msgspec.msgpack.encode(reply))
+
+
+def _template(source: str, special_tokens: tuple[tuple[str, Any], ...]) -> ChatTemplate:
+    return ChatTemplate(source, dict(special_tokens))
+
+
+def _answer(template: ChatTemplate, call: _Call) -> _Reply:
+    if call.messages is None:
+        return _Reply(inspection=_Inspection(template.capabilities(), template.syntax(), template.answer_headers()))
+    text = template.render_exact(call.messages, call.variables, continue_final_message=call.continue_final_message)
+    return _Reply(text=text)
+
+
+def _limit_memory() -> None:
+    """Refuse to grow beyond ``MEMORY``, where the system can."""
+    try:
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as pages:
+            used = int(pages.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    serve()

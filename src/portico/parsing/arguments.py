@@ -146,7 +146,9 @@ class Tagged:
         separator = "{"
         alone: tuple[str, str] | None = None  # a wrapper parameter, held until it is known to be the only one
         while True:
+            tape.keep()
             if not (yield from comes(tape, opener)):
+                tape.commit()
                 ended = (yield from comes(tape, enders, take=False)) or (yield from peek(tape))
                 if alone:
                     m.arguments(_object_or_none(alone[1]) or f'{{"{escaped(alone[0])}": {alone[1]}}}')
@@ -156,7 +158,6 @@ class Tagged:
                     return False  # cut behind the header
                 return True
             holes: dict[str, str] = {}
-            tape.keep(self.openers[0])
             if not (yield from fill(tape, _behind(self._head), holes, entities=self.entities)) or "key" not in holes:
                 m.spill(tape.release())
                 continue

@@ -58,7 +58,8 @@ class Calls:
     """The framing of calls. Alternatives are tuples, the written one first; white space in them is written, not required.
 
     ``bare``: the outermost opener may be missing. ``plain``: the opener is ordinary text (a bracket), so that, behind
-    other text, only a call of a declared tool is believed. ``id``: the id of a call whose wire has none, from its index
+    other text, only a call of a declared tool is believed. ``in_thought``: a call written inside an open thought ends
+    it (almost everywhere; a few families think aloud about calls they do not make). ``id``: the id of a call whose wire has none, from its index
     and name.
     """
 
@@ -70,6 +71,7 @@ class Calls:
     list: tuple[str, str, str] = ("", "", "")  # opener, separator, closer
     bare: bool = False
     plain: bool = False
+    in_thought: bool = True
     id: Callable[[int, str], str] | None = None
 
     @cached_property
@@ -152,7 +154,7 @@ class Calls:
             body = self.body.write(call, index, tools.get(call.name))
             written.append(f"{_first(self.open)}{body}{_first(self.close)}")
         inside = f"{self.list[0]}{self.list[1].join(written)}{self.list[2]}"
-        return f"{_first(self.section)}{inside}{_first(self.section_close)}"
+        return f"{_first(self.section)}{inside}{_first(self.section_close)}".replace("*>", ">")
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,10 @@ class Either:
     @property
     def id(self) -> Callable[[int, str], str] | None:
         return self.shapes[-1].id
+
+    @property
+    def in_thought(self) -> bool:
+        return self.shapes[-1].in_thought
 
     def read(self, m: Machine) -> Generator[None, None, None]:
         for shape in self.shapes[:-1]:
@@ -217,8 +223,8 @@ def _rest(m: Machine, enders: Markers) -> Generator[None, None, None]:
 class Headed:
     """The name (and perhaps an id) in a header, the arguments behind it.
 
-    ``header`` and ``close`` are wire templates; ``named`` gives name and id from a header that holds both in one word
-    (``{id}``), ``ident`` writes that word.
+    ``header`` and ``close`` are wire templates; ``named`` makes the name of the word that the header has
+    for it; where that word is also the call's id (``{id}``), ``ident`` writes it.
     """
 
     header: str
@@ -241,7 +247,9 @@ class Headed:
         follow = (*self.arguments.openers, *calls.enders.spellings)
         if not (yield from fill(m.tape, parts(self.header), holes, follow, self.entities)):
             return False
-        name = self.named(holes["id"]) if self.named else holes.get("name", "")
+        name = holes.get("name") or holes.get("id") or ""
+        if self.named:
+            name = self.named(name)
         if not calls.believes(m, name) or not (yield from self.arguments.begins(m.tape, calls.enders)):
             return False
         m.call(name, holes.get("id"))

@@ -37,16 +37,16 @@ def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tu
     opens = frozenset(think.openers) if think else frozenset()
     closes = frozenset(think.closers) if think else frozenset()
     wraps = {a for pair in think.wrappers for a in pair if a} if think else set()
-    unwraps = {b: a for a, b in think.wrappers} if think else {}
+    unwraps = {b: a for a, b in think.wrappers if b} if think else {}
     called = frozenset(calls.openers) if calls else frozenset()
     after_calls = frozenset(calls.closers) - called if calls else frozenset()
     end = markers(*ends)
     in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends)
-    in_thought = markers(*opens, *closes, *(called if think and think.calls else ()), *ends)
+    in_thought = markers(*opens, *closes, *(called if calls and calls.in_thought else ()), *ends)
 
     def read(m: Machine) -> Generator[None, None, None]:
         tape = m.tape
-        wrapped: set[str] = set()
+        wrapped = {opener for opener in (*wraps, "") if m.prompt_tail.rstrip().endswith(opener)}
         if reasoning is not None and reasoning.shown and m.thinking:
             m.think(False)
             m.voice.framed = False
@@ -79,7 +79,7 @@ def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tu
             elif found in wraps and not m.content.said:
                 wrapped.add(found)
                 m.frame()
-            elif (found in unwraps and unwraps[found] in wrapped) or (found in after_calls and m.calls):
+            elif (found in unwraps and (found.startswith("<|") or unwraps[found] in wrapped)) or (found in after_calls and m.calls):
                 m.frame()
             else:
                 m.write(marker)

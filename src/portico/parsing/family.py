@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portico.parsing.calls import Calls, Either, Words
-from portico.parsing.machine import OutputReader
+from portico.parsing.messages import Messages
 from portico.parsing.wire import BLANK
 
-__all__ = ["Clues", "Family", "Protocol", "Reasoning"]
+__all__ = ["Clues", "Family", "Reasoning"]
 
 # What ends a turn in any of the prompt formats; a thought opened before it is history.
 _TURN = re.compile(r"<\|[^|<>]*\|?>|<[^|<>]*\|>|<｜[^｜<>]*｜>|\[/?INST\]|</?(?:s|user|assistant|system)>|<(?:start|end)_of_turn>")
@@ -29,15 +29,13 @@ def _all(words: Words) -> tuple[str, ...]:
 class Reasoning:
     """How a family marks its thinking. Alternatives are tuples, the written one first.
 
-    ``leading``: the opener counts only as the first thing of the answer. ``calls``: a call written inside an open
-    thought ends it (almost everywhere; a few families think aloud about calls they do not make). ``wrappers``: pairs
-    around the answer that are dropped. ``shown``: the thought is left in the answer, its opener put back in front.
+    ``leading``: the opener counts only as the first thing of the answer. ``wrappers``: pairs around the answer that
+    are dropped. ``shown``: the thought is left in the answer, its opener put back in front.
     """
 
     open: Words
     close: Words
     leading: bool = False
-    calls: bool = True
     wrappers: tuple[tuple[str, str], ...] = ()
     shown: bool = False
 
@@ -71,19 +69,6 @@ def _suffixed(marker: str) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A family whose whole answer is a sequence of messages with headers; it brings its own reader.
-
-    ``read`` reads an answer, ``write`` writes calls. ``markers`` are the spellings that carry the protocol.
-    """
-
-    read: OutputReader
-    calls: Calls | Either
-    markers: tuple[str, ...]
-    opens_thought: tuple[str, ...] = ()  # prompt tails that end in an open thought
-
-
-@dataclass(frozen=True)
 class Clues:
     """What gives a family away in a chat template: all of ``every``, none of ``never``, one of ``some`` if given.
 
@@ -103,7 +88,7 @@ class Family:
 
     name: str
     models: str
-    tools: Mapping[str, Calls | Either | Protocol] = field(default_factory=dict)
-    reasoning: Mapping[str, Reasoning | Protocol] = field(default_factory=dict)
+    tools: Mapping[str, Calls | Either | Reasoning | Messages] = field(default_factory=dict)
+    reasoning: Mapping[str, Reasoning | Messages] = field(default_factory=dict)
     ends: tuple[str, ...] = ()  # tokens that end a turn; dropped at the end of an answer
     clues: tuple[Clues, ...] = ()

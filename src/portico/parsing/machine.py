@@ -53,7 +53,7 @@ class Machine:
     """One answer being read. ``tools`` maps declared names to their argument schemas."""
 
     __slots__ = (
-        "calls", "content", "first_only", "fragments", "index", "last", "new_id", "open_call", "outcomes", "parts", "prompt_tail",
+        "calling", "calls", "content", "first_only", "fragments", "index", "last", "new_id", "open_call", "outcomes", "parts", "prompt_tail",
         "reasoning", "ready", "speaking", "spilled", "stopped", "tape", "thinking", "tools", "voice",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Machine:
     ) -> None:
         self.tape = Tape()
         self.prompt_tail = ""
+        self.calling = bool(tools)  # whether tool markup means anything
         self.stopped = False  # the engine stopped by itself: what is open is as complete as it gets
         self.spilled: list[str] = []  # text found inside a call that is no part of it
         self.tools = tools

@@ -18,8 +18,9 @@ from types import ModuleType
 
 from portico.parsing.calls import Calls, Either
 from portico.parsing.dialogue import dialogue
-from portico.parsing.family import Family, Protocol, Reasoning
+from portico.parsing.family import Family, Reasoning
 from portico.parsing.machine import OutputReader
+from portico.parsing.messages import Messages
 
 __all__ = ["Program", "families", "load_plugin", "program", "reasoning_names", "register", "tool_names"]
 
@@ -74,7 +75,7 @@ def load_plugin(path: str | Path) -> list[Family]:
 
 
 @lru_cache(maxsize=2)
-def _names(kind: str) -> dict[str, tuple[Family, Calls | Either | Reasoning | Protocol]]:
+def _names(kind: str) -> dict[str, tuple[Family, Calls | Either | Reasoning | Messages]]:
     return {
         name: (family, description)
         for family in families().values()
@@ -92,9 +93,12 @@ def reasoning_names() -> list[str]:
     return sorted(_names("reasoning"))
 
 
-def _look_up(kind: str, name: str) -> tuple[Family, Calls | Either | Reasoning | Protocol]:
+_ENGINES = ("smg:", "dynamo:", "llamacpp:", "sglang:")  # where a format is known from, sometimes put in front
+
+
+def _look_up(kind: str, name: str) -> tuple[Family, Calls | Either | Reasoning | Messages]:
     try:
-        return _names(kind)[name]
+        return _names(kind)[name.partition(":")[2] if name.startswith(_ENGINES) else name]
     except KeyError:
         known = ", ".join(sorted(_names(kind)))
         raise ValueError(f"unknown {kind} parser {name!r}; known: {known}") from None
@@ -106,7 +110,7 @@ class Program:
 
     read: OutputReader
     calls: Calls | Either | None
-    reasoning: Reasoning | Protocol | None
+    reasoning: Reasoning | Messages | None
     special_tokens: frozenset[str]
 
     def thinks(self, prompt_tail: str) -> bool:
@@ -122,11 +126,12 @@ def program(tool_parser: str | None, reasoning_parser: str | None, with_tools: b
     tools = chosen[0][1] if chosen[0] else None
     reasoning = chosen[1][1] if chosen[1] else None
     ends = tuple(dict.fromkeys(end for found in chosen if found for end in found[0].ends))
-    protocol = next((d for d in (tools, reasoning) if isinstance(d, Protocol)), None)
-    if protocol is not None:
-        special = frozenset((*protocol.markers, *ends))
-        return Program(protocol.read, protocol.calls, protocol, special)
+    messages = next((found for found in (tools, reasoning) if isinstance(found, Messages)), None)
+    if messages is not None:
+        return Program(messages.read, messages.calls, messages, frozenset((*messages.markers, *ends)))
     calls = tools if isinstance(tools, Calls | Either) else None
+    if isinstance(tools, Reasoning) and reasoning is None:
+        reasoning = tools  # a family that thinks but makes no calls, under one name
     think = reasoning if isinstance(reasoning, Reasoning) else None
     special = set(ends)
     if calls is not None:

@@ -29,17 +29,17 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 class Markers:
     """A set of literal spellings, looked for together; the longest one wins.
 
-    ``*`` in a spelling stands for an optional checkpoint suffix, a colon and up to 16 lower-case letters and digits
-    (``<think*>`` finds ``<think>`` and ``<think:6124c78e>``); what is found is reported under the spelling given.
+    ``*>`` in a spelling stands for ``>`` with an optional checkpoint suffix in front of it, a colon and up to 16
+    lower-case letters and digits (``<think*>`` finds ``<think>`` and ``<think:6124c78e>``); what is found is reported under the spelling given.
     """
 
     __slots__ = ("_final", "_open", "_spelled", "_suffixed", "spellings")
 
     def __init__(self, spellings: Iterable[str]) -> None:
         self.spellings = frozenset(s for s in spellings if s)
-        ordered = sorted(self.spellings, key=len, reverse=True)
-        self._spelled = {s: s for s in ordered}
-        self._suffixed = any("*" in s for s in ordered)
+        ordered = sorted((s.replace("*>", f"{_STAR}>") for s in self.spellings), key=len, reverse=True)
+        self._spelled = {s.replace(_STAR, ""): s.replace(_STAR, "*") for s in ordered}
+        self._suffixed = any(_STAR in s for s in ordered)
         never = r"(?!)"
         self._final = re.compile("|".join(_pattern(s) for s in ordered) or never)
         trie: _Trie = {}
@@ -64,7 +64,7 @@ class Markers:
         start, end = found.span()
         spelling = self._spelled.get(found.group())
         if spelling is None and self._suffixed:
-            spelling = self._spelled.get(_SUFFIX.sub("*>", found.group()))
+            spelling = self._spelled.get(_SUFFIX.sub(">", found.group()))
         if spelling is None:
             return start, end, ""
         if not ended and end == len(text) and self._grows(spelling):
@@ -76,12 +76,13 @@ class Markers:
 
 
 _Trie: TypeAlias = "dict[str, _Trie]"  # type: ignore[misc]
-_SUFFIX = re.compile(r"(?::[0-9a-z]{1,16})?>$")
+_STAR = "\0"
+_SUFFIX = re.compile(r":[0-9a-z]{1,16}>")
 _SUFFIX_PATTERN = "(?::[0-9a-z]{1,16})?"
 
 
 def _pattern(spelling: str) -> str:
-    return _SUFFIX_PATTERN.join(re.escape(part) for part in spelling.split("*"))
+    return _SUFFIX_PATTERN.join(re.escape(part) for part in spelling.split(_STAR))
 
 
 def _branches(node: _Trie) -> list[str]:
@@ -91,7 +92,7 @@ def _branches(node: _Trie) -> list[str]:
         if char == "":
             continue
         rest = _branches(child)
-        if char == "*":
+        if char == _STAR:
             tail = "|".join(rest)
             found.append(rf"(?:{tail}|\Z|:[0-9a-z]{{0,16}}(?:\Z|{tail}))")
             continue

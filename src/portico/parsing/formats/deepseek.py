@@ -1,32 +1,39 @@
-"""DeepSeek V3 and V3.1: a section of calls, the name in front of raw JSON. Bars are U+FF5C, blocks U+2581."""
+"""DeepSeek V3 and V3.1: a section of calls, each with its name in front of raw JSON.
+
+    <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Oslo"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>
+
+V3 writes ``function`` before the name and a fence around the JSON. The bars are U+FF5C, the blocks U+2581.
+"""
 
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.calls import Body, Calls, Headed
 from portico.parsing.family import Family, Reasoning
 
-V3 = Calls(
-    Headed("function<｜tool▁sep｜>{name}\n```json\n", Json(), "\n```"),
-    section="<｜tool▁calls▁begin｜>",
-    open="<｜tool▁call▁begin｜>",
-    close="<｜tool▁call▁end｜>",
-    section_close="<｜tool▁calls▁end｜>",
-    list=("", "\n", ""),
-)
-V31 = Calls(
-    Headed("{name}<｜tool▁sep｜>", Json()),
-    section="<｜tool▁calls▁begin｜>",
-    open="<｜tool▁call▁begin｜>",
-    close="<｜tool▁call▁end｜>",
-    section_close="<｜tool▁calls▁end｜>",
-)
+END = ("<｜end▁of▁sentence｜>",)
 
-DEEPSEEK = Family(
-    "deepseek",
-    models="DeepSeek-V3-0324, R1, R1-0528, V3.1",
-    tools={"deepseek_v3": V3, "deepseek_v31": V31},
-    reasoning={
-        "deepseek_r1": Reasoning("<think>\n", "\n</think>\n\n"),
-        "deepseek_v3": Reasoning("<think>", "</think>"),
-    },
-    ends=("<｜end▁of▁sentence｜>",),
+
+def _section(body: Body, separator: str) -> Calls:
+    return Calls(
+        body,
+        section="<｜tool▁calls▁begin｜>",
+        open="<｜tool▁call▁begin｜>",
+        close="<｜tool▁call▁end｜>",
+        section_close="<｜tool▁calls▁end｜>",
+        list=("", separator, ""),
+    )
+
+
+DEEPSEEK_V3 = Family(
+    "deepseek_v3",
+    models="DeepSeek-V3-0324, R1, R1-0528",
+    tools={"deepseek_v3": _section(Headed("function<｜tool▁sep｜>{name}\n```json\n", Json(), "\n```"), "\n")},
+    reasoning={"deepseek_r1": Reasoning("<think>\n", "\n</think>\n\n")},
+    ends=END,
+)
+DEEPSEEK_V31 = Family(
+    "deepseek_v31",
+    models="DeepSeek-V3.1, V3.1-Terminus",
+    tools={"deepseek_v31": _section(Headed("{name}<｜tool▁sep｜>", Json()), "")},
+    reasoning={"deepseek_v3": Reasoning("<think>", "</think>")},
+    ends=END,
 )

@@ -1,19 +1,25 @@
-"""Gemma 4 and FunctionGemma: literals with bare keys, and a token of their own around strings."""
+"""Gemma 4 and FunctionGemma: literals with bare keys, and a token of their own around strings.
+
+    <|tool_call>call:get_weather{city:<|"|>Oslo<|"|>,days:3}<tool_call|>
+    <start_function_call>call:get_weather{city:<escape>Oslo<escape>,days:3}<end_function_call>
+"""
 
 from portico.parsing.arguments import Keyword
 from portico.parsing.calls import Calls, Headed
 from portico.parsing.family import Family, Reasoning
 from portico.parsing.literals import Dialect
 
+
+def _arguments(quote: str, *brackets: str) -> Keyword:
+    return Keyword(Dialect((quote,), bare_keys=True), brackets, ":", quote, ",", typed=True)
+
+
 GEMMA4 = Family(
     "gemma4",
     models="Gemma 4",
     tools={
         "gemma4": Calls(
-            Headed(
-                "«call»:{name}",
-                Keyword(Dialect(('<|"|>',), bare_keys=True), ("{}", "()"), ":", '<|"|>', ",", typed=True),
-            ),
+            Headed("«call»:{name}", _arguments('<|"|>', "{}", "()")),
             open="<|tool_call>",
             close=("<tool_call|>", "<turn|>", "<|tool_response>"),
         )
@@ -26,13 +32,10 @@ FUNCTIONGEMMA = Family(
     models="FunctionGemma 270M",
     tools={
         "functiongemma": Calls(
-            Headed(
-                "call:{name}",
-                Keyword(Dialect(("<escape>",), bare_keys=True), ("{}",), ":", "<escape>", ",", typed=True),
-            ),
+            Headed("call:{name}", _arguments("<escape>", "{}")),
             open="<start_function_call>",
             close="<end_function_call>",
         )
     },
-    ends=("<end_of_turn>",),
+    ends=("<end_of_turn>", "<start_function_response>"),
 )

@@ -1,4 +1,10 @@
-"""GLM: the name as the first line, then pairs of key and value tags. 4.7 and later write the same without line ends."""
+"""GLM: the name, then pairs of key and value tags; 4.7 and later, Ling and Ring write them without line ends.
+
+    <tool_call>get_weather
+    <arg_key>city</arg_key>
+    <arg_value>Oslo</arg_value>
+    </tool_call>
+"""
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
@@ -14,12 +20,22 @@ COMPACT = Calls(
     open="<tool_call>",
     close="</tool_call>",
 )
-THINK = Reasoning("<think>", "</think>\n")
+THINK = Reasoning("<think>", "</think>")
+ENDS = ("<|observation|>", "<|user|>", "<|endoftext|>")
 
-GLM = Family(
-    "glm",
-    models="GLM-4.5, 4.6, 4.7, 5, Ling 3, Ring, Laguna",
-    tools={"glm45": LINES, "glm47": COMPACT, "ling3": COMPACT, "poolside_v1": LINES},
-    reasoning=dict.fromkeys(("glm45", "glm47", "ling3", "poolside_v1"), THINK),
-    ends=("<|observation|>", "<|user|>", "</assistant>"),
+GLM45 = Family(
+    "glm45",
+    models="GLM-4.5, 4.6",
+    tools={"glm45": LINES},
+    reasoning={"glm45": Reasoning("<think>", "</think>\n")},
+    ends=ENDS,
+)
+GLM47 = Family("glm47", models="GLM-4.7, 5", tools={"glm47": COMPACT}, reasoning={"glm47": THINK}, ends=ENDS)
+LING3 = Family("ling3", models="Ling 3, Ring", tools={"ling3": COMPACT}, reasoning={"ling3": THINK}, ends=ENDS)
+POOLSIDE = Family(
+    "poolside_v1",
+    models="Laguna",
+    tools={"poolside_v1": LINES},
+    reasoning={"poolside_v1": THINK},
+    ends=(*ENDS, "</assistant>"),
 )

@@ -1,10 +1,13 @@
-"""Kimi K2: a section of calls whose header is the call's id; it must come back unchanged in the next turn.
+"""Moonshot Kimi. K2: the call's header is its id, to come back unchanged; K3: three channels and typed arguments.
 
     <|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{…}<|tool_call_end|>
     <|tool_calls_section_end|>
+
+    <|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>
+    Oslo<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
 """
 
-from portico.parsing.arguments import Json
+from portico.parsing.arguments import Json, Tagged
 from portico.parsing.calls import Calls, Headed
 from portico.parsing.family import Family, Reasoning
 
@@ -34,5 +37,38 @@ KIMI_K2 = Family(
         )
     },
     reasoning={"kimi_k2": Reasoning("<think>", "</think>")},
+    ends=("<|im_end|>",),
+)
+KIMI_K3 = Family(
+    "kimi_k3",
+    models="Kimi-K3",
+    tools={
+        "kimi_k3": Calls(
+            Headed(
+                '<|open|>call tool="{name}" index="{index}"<|sep|>',
+                Tagged(
+                    '<|open|>argument key="{key}" type="{type}"<|sep|>{value}<|close|>argument<|sep|>', entities=True
+                ),
+                "<|close|>call<|sep|>",
+                entities=True,
+            ),
+            section="<|open|>tools<|sep|>",
+            section_close="<|close|>tools<|sep|>",
+        )
+    },
+    reasoning={
+        "kimi_k3": Reasoning(
+            "<|open|>think<|sep|>",
+            "<|close|>think<|sep|>",
+            wrappers=(("<|open|>response<|sep|>", "<|close|>response<|sep|>"),),
+        )
+    },
+    ends=("<|close|>message<|sep|>", "<|im_end|>"),
+)
+KIMI_VL = Family(
+    "kimi_vl",
+    models="Kimi-VL, Kimi K1.5",
+    tools={"kimi_vl": Reasoning("◁think▷", "◁/think▷")},
+    reasoning={"kimi_vl": Reasoning("◁think▷", "◁/think▷")},
     ends=("<|im_end|>",),
 )

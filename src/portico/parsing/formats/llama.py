@@ -1,18 +1,24 @@
-"""Llama 3 and 4: a bare JSON object, or a list of Python calls."""
+"""Llama 3 and 4 in JSON mode: the bare object is the message; several are joined by semicolons.
 
-from portico.parsing.arguments import Keyword
-from portico.parsing.calls import Calls, Headed, JsonObject
+    {"name": "get_weather", "parameters": {"city": "Oslo"}}; {"name": "ping", "parameters": {}}
+
+``<|python_tag|>`` may stand in front. A JSON answer that is no call stays an answer.
+"""
+
+from portico.parsing.calls import Calls, JsonObject
 from portico.parsing.family import Family
-from portico.parsing.literals import PYTHON
 
-ENDS = ("<|eot_id|>", "<|eom_id|>", "<|eot|>")
 JSON = Calls(
-    JsonObject(arguments=("parameters", "arguments")), open=("", "<|python_tag|>"), list=("", "; ", ""), plain=True, bare=True
+    JsonObject(arguments=("parameters", "arguments")),
+    section=("", "<|python_tag|>"),
+    list=("", "; ", ""),
+    plain=True,
+    bare=True,
 )
 
 LLAMA = Family(
-    "llama",
+    "llama_json",
     models="Llama 3.1, 3.2, 3.3, Llama 4",
     tools={"llama3_json": JSON, "llama4_json": JSON},
-    ends=ENDS,
+    ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
 )

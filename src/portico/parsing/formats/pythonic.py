@@ -1,7 +1,10 @@
-"""Python call syntax: Llama 3.2 and 4, ToolACE, Olmo 3, LFM2."""
+"""Python calls: Llama 3.2, Llama 4, ToolACE (a list), Olmo 3 (a line each), LFM2 (a list between tokens).
+
+    [get_weather(city='Oslo', days=3), ping()]
+"""
 
 from portico.parsing.arguments import Keyword
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.calls import Calls, Either, Headed, JsonObject
 from portico.parsing.family import Family, Reasoning
 from portico.parsing.literals import PYTHON
 
@@ -17,21 +20,29 @@ PYTHONIC = Family(
             CALL, section="<|python_start|>", section_close="<|python_end|>", list=LIST, plain=True, bare=True
         ),
     },
-    ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>"),
+    ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
 )
 OLMO3 = Family(
     "olmo3",
     models="Olmo 3, 3.1",
     tools={
-        "olmo3": Calls(
-            CALL, section="<function_calls>\n", section_close="\n</function_calls>", list=("", "\n", "")
-        )
+        "olmo3": Calls(CALL, section="<function_calls>\n", section_close="\n</function_calls>", list=("", "\n", ""))
     },
     reasoning={"olmo3": Reasoning("<think>", "</think>")},
+    ends=("<|im_end|>", "<|endoftext|>"),
 )
 LFM2 = Family(
     "lfm2",
     models="LFM2, LFM2.5",
-    tools={"lfm2": Calls(CALL, section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST)},
+    tools={
+        "lfm2": Either(
+            (
+                Calls(
+                    JsonObject(), section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST
+                ),
+                Calls(CALL, section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST),
+            )
+        )
+    },
     ends=("<|im_end|>",),
 )

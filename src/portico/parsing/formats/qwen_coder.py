@@ -8,31 +8,53 @@
     </function>
     </tool_call>
 
-The outer tag may be missing; a block may hold several functions. MiMo writes values inline.
+The outer tag may be missing; a block may hold several functions. MiMo writes values inline, Seed-OSS both ways.
 """
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
 from portico.parsing.family import Family, Reasoning
 
+LINES = "<parameter={key}>\n{value}\n</parameter>\n"
+INLINE = "<parameter={key}>{value}</parameter>\n"
+
+
+def _calls(param: Tagged, tag: str) -> Calls:
+    return Calls(
+        Headed("<function={name}>\n", param, "</function>"), open=f"<{tag}>\n", close=f"\n</{tag}>\n", bare=True
+    )
+
+
+QWEN = _calls(Tagged(LINES), "tool_call")
 THINK = Reasoning("<think>\n", "\n</think>\n\n")
-LINES = Calls(
-    Headed("<function={name}>\n", Tagged("<parameter={key}>\n{value}\n</parameter>\n"), "</function>"),
-    open="<tool_call>\n",
-    close="\n</tool_call>\n",
-    bare=True,
-)
-INLINE = Calls(
-    Headed("<function={name}>\n", Tagged("<parameter={key}>{value}</parameter>\n"), "</function>"),
-    open="<tool_call>\n",
-    close="\n</tool_call>\n",
-    bare=True,
-)
+ENDS = ("<|im_end|>", "<|endoftext|>")
 
 QWEN_CODER = Family(
     "qwen3_coder",
-    models="Qwen3-Coder, Qwen3.5, Qwen3.6, Step-3.5, MiMo-V2, Nemotron 3, Granite 4.2, MiniCPM-V 4.6",
-    tools={"qwen3_coder": LINES, "qwen3_xml": LINES, "step3p5": LINES, "mimo": INLINE},
-    reasoning=dict.fromkeys(("mimo", "step3p5", "nemotron_v3", "granite_thinking_parser", "minicpmv"), THINK),
-    ends=("<|im_end|>", "<|endoftext|>"),
+    models="Qwen3-Coder, Qwen3.5, Qwen3.6",
+    tools={"qwen3_coder": QWEN, "qwen3_xml": QWEN},
+    ends=ENDS,
+)
+NEMOTRON_V3 = Family("nemotron_v3", models="Nemotron 3 Nano and Super", reasoning={"nemotron_v3": THINK}, ends=ENDS)
+MINICPM_V = Family("minicpmv", models="MiniCPM-V 4.6", reasoning={"minicpmv": THINK}, ends=ENDS)
+STEP3P5 = Family(
+    "step3p5",
+    models="Step-3.5",
+    tools={"step3p5": QWEN},
+    reasoning={"step3p5": Reasoning("<think>\n", "\n</think>\n")},
+    ends=ENDS,
+)
+MIMO = Family(
+    "mimo",
+    models="MiMo-V2",
+    tools={"mimo": _calls(Tagged(INLINE), "tool_call")},
+    reasoning={"mimo": Reasoning("<think>", "</think>")},
+    ends=ENDS,
+)
+SEED_OSS = Family(
+    "seed_oss",
+    models="Seed-OSS-36B",
+    tools={"seed_oss": _calls(Tagged(INLINE, loose=True), "seed:tool_call")},
+    reasoning={"seed_oss": Reasoning("<seed:think>", "</seed:think>")},
+    ends=("<seed:eos>",),
 )

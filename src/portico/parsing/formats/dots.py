@@ -1,0 +1,29 @@
+"""dots.llm: invokes with one tag per parameter in a section, or a JSON object in their place."""
+
+from portico.parsing.arguments import Tagged
+from portico.parsing.calls import Calls, Either, Headed, JsonObject
+from portico.parsing.family import Family, Reasoning
+
+OPEN, CLOSE = "<dots_function_call>\n", "</dots_function_call>"
+
+DOTS = Family(
+    "dots",
+    models="dots.llm",
+    tools={
+        "dots": Either(
+            (
+                Calls(JsonObject(), open=OPEN, close=f"\n{CLOSE}"),
+                Calls(
+                    Headed(
+                        '<invoke name="{name}">\n',
+                        Tagged('<parameter name="{key}">{value}</parameter>\n'),
+                        "</invoke>\n",
+                    ),
+                    section=OPEN,
+                    section_close=CLOSE,
+                ),
+            )
+        )
+    },
+    reasoning={"dots": Reasoning("<think>", "</think>")},
+)

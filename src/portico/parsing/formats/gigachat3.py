@@ -1,0 +1,23 @@
+"""GigaChat 3: one JSON call behind a header of tokens and words, or, in newer checkpoints, behind one token.
+
+    …text<|message_sep|>
+
+    function call<|role_sep|>
+    {"name": "get_weather", "arguments": {"city": "Москва"}}
+
+Strings may hold raw control characters; these are escaped on their way out.
+"""
+
+from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.family import Family
+
+GIGACHAT3 = Family(
+    "gigachat3",
+    models="GigaChat 3, 3.5",
+    tools={
+        "gigachat3": Calls(
+            JsonObject(), open=("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|function_call|>")
+        )
+    },
+    ends=("</s>", "<|message_sep|>"),
+)

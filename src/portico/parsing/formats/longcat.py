@@ -1,0 +1,12 @@
+"""LongCat-Flash: Hermes with its own tags."""
+
+from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.family import Family, Reasoning
+
+LONGCAT = Family(
+    "longcat",
+    models="LongCat-Flash",
+    tools={"longcat": Calls(JsonObject(), open="<longcat_tool_call>\n", close="\n</longcat_tool_call>\n")},
+    reasoning={"longcat": Reasoning("<longcat_think>\n", "\n</longcat_think>\n")},
+    ends=("</longcat_s>",),
+)

@@ -1,0 +1,27 @@
+"""MiniCPM5: a function tag with one tag per parameter; values may be CDATA sections.
+
+    <function name="get_weather"><param name="city">Oslo</param></function>
+
+Detokenizers have glued or garbled the space in front of ``name``; the tags are read without it.
+"""
+
+from portico.parsing.arguments import Tagged
+from portico.parsing.calls import Calls, Headed
+from portico.parsing.family import Family
+
+MINICPM5 = Family(
+    "minicpm5",
+    models="MiniCPM5",
+    tools={
+        "minicpm5": Calls(
+            Headed(
+                '<function name="{name}">',
+                Tagged(
+                    '<param name="{key}">{value}</param>', wrapper=("properties", "arguments"), cdata=True
+                ),
+                "</function>",
+            )
+        )
+    },
+    ends=("<|im_end|>", "</s>"),
+)

@@ -1,0 +1,57 @@
+"""Muse Glimmer: messages to a recipient; a message to a tool holds an invoke with one tag per parameter.
+
+     to=self<|message|>…<|eom|><|start|>assistant to=get_weather<|message|><atem:function_calls>
+    <atem:invoke name="get_weather">
+    <atem:parameter name="city">Oslo</atem:parameter>
+    </atem:invoke>
+    </atem:function_calls><|eom|>
+
+``self`` is reasoning, ``user`` the answer; an invoke echoed in either is no call. ``x.x`` is ``x``.
+"""
+
+import re
+
+from portico.parsing.arguments import Tagged
+from portico.parsing.calls import Calls, Headed
+from portico.parsing.family import Family
+from portico.parsing.messages import Messages, Route
+
+_RECIPIENT = re.compile(r"to=([^\s<]+)")
+
+
+def _route(head: str, marker: str) -> Route:
+    recipient = _RECIPIENT.search(head)
+    if recipient is None or recipient[1] == "user":
+        return Route("content")
+    return Route("reasoning" if recipient[1] == "self" else "calls")
+
+
+def _name(name: str) -> str:
+    space, _, rest = name.partition(".")
+    return space if space == rest else name
+
+
+MUSE_MESSAGES = Messages(
+    start=("<|start|>assistant",),
+    head_end=("<|message|>",),
+    body_end=("<|eom|>", "<|eot|>"),
+    begins=("to=", "<|message|>"),
+    route=_route,
+    calls=Calls(
+        Headed(
+            '<atem:invoke name="{name}">\n',
+            Tagged('<atem:parameter name="{key}">{value}</atem:parameter>\n'),
+            "</atem:invoke>\n",
+            named=_name,
+        ),
+        section="<atem:function_calls>\n",
+        section_close="</atem:function_calls>",
+    ),
+)
+
+MUSE = Family(
+    "muse_glimmer",
+    models="Muse Glimmer",
+    tools={"muse_glimmer": MUSE_MESSAGES},
+    reasoning={"muse_glimmer": MUSE_MESSAGES},
+)

@@ -1,0 +1,147 @@
+"""Families whose answer is a sequence of messages, each with a header that says what its body is.
+
+    <|start|>assistant<|channel|>analysis<|message|>…<|end|><|start|>assistant to=functions.f<|channel|>…<|message|>{…}<|call|>
+
+The prompt ends inside the first header. The header scanner is tolerant: parts in any order, markers missing, and text
+that is no header at all is content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from portico.parsing.arguments import Json
+from portico.parsing.calls import Calls, arguments_follow
+from portico.parsing.machine import Machine
+from portico.parsing.tape import Markers, comes, markers, until
+
+__all__ = ["Messages", "Route"]
+
+_LONGEST = 512  # characters of a header
+
+
+class Route(NamedTuple):
+    """What a header says: the body's kind and, for a call, the tool's name."""
+
+    kind: Literal["reasoning", "content", "call", "calls"]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """``start`` begins a header, one of ``head_end`` ends it and begins the body, one of ``body_end`` ends that.
+
+    ``begins``: what the rest of the first header may begin with, none if any word may. ``route`` judges a header by its
+    text and the marker that ended it. ``calls`` writes calls and, for bodies of kind ``calls``, reads them.
+    """
+
+    start: tuple[str, ...]
+    head_end: tuple[str, ...]
+    body_end: tuple[str, ...]
+    route: Callable[[str, str], Route]
+    calls: Calls
+    begins: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()  # tokens outside messages, dropped
+
+    @cached_property
+    def markers(self) -> tuple[str, ...]:
+        inner = tuple(e for e in self.calls.enders.spellings if len(e) > 1) if self.calls.openers else ()
+        every = (*self.start, *self.head_end, *self.body_end, *self.begins, *self.ends, *self.calls.openers, *inner)
+        return tuple(dict.fromkeys(word for word in every if word.strip()))
+
+    @cached_property
+    def _heads(self) -> Markers:
+        return markers(*self.head_end, *self.body_end)
+
+    @cached_property
+    def _stops(self) -> Markers:
+        return markers(*self.body_end, *self.start, *(b for b in self.begins if b.startswith("<")))
+
+    def read(self, m: Machine) -> Generator[None, None, None]:
+        tape = m.tape
+        found = self._from_prompt(m.prompt_tail)
+        if found is None:
+            found = yield from self._header(m, first=True)
+        while True:
+            stop = yield from self._body(m, found)
+            if not stop:
+                return
+            if stop in self.body_end:
+                while (yield from comes(tape, markers(*self.ends, *self.body_end))):
+                    pass
+                if not (yield from comes(tape, markers(*self.start, *self.begins), take=False)):
+                    found = Route("content")  # text between messages
+                    continue
+            else:
+                tape.at = tape.mark
+            found = yield from self._header(m, first=False)
+
+    def _from_prompt(self, tail: str) -> Route | None:
+        """Where the prompt ends inside a body, what that body is."""
+        at = max(tail.rfind(start) for start in self.start)
+        rest = tail[at:] if at >= 0 else tail
+        for marker in self.head_end:
+            head, found, body = rest.rpartition(marker)
+            if found and not any(end in body for end in self.body_end):
+                return self.route(head, marker)
+        return None
+
+    def _header(self, m: Machine, first: bool) -> Generator[None, None, Route]:
+        tape = m.tape
+        m.suspect()
+        started = yield from comes(tape, markers(*self.start))
+        if not started and self.begins and not (yield from comes(tape, markers(*self.begins), take=False)):
+            m.false_alarm()
+            return Route("content")
+        pieces: list[str] = []
+        while True:
+            hit = self._heads.search(tape.text, tape.at, tape.ended)
+            end = hit[0] if hit else len(tape.text)
+            if end > tape.at:
+                pieces.append(tape.take(end))
+            if hit and hit[2] in self.head_end:
+                tape.take(hit[1])
+                route = self.route("".join(pieces), hit[2])
+                if not self.begins and not started and route.kind == "call" and route.name not in ("", *m.tools):
+                    m.false_alarm()
+                    return Route("content")
+                tape.commit()
+                return route
+            head = "".join(pieces)
+            if hit and hit[2] or tape.ended or len(head) > _LONGEST or (not started and not self.begins and " " in head):
+                m.false_alarm()
+                return Route("content")
+            yield
+
+    def _body(self, m: Machine, route: Route) -> Generator[None, None, str]:
+        """Read a body; the marker that ended it, or "" at the end of the text."""
+        tape = m.tape
+        m.think(route.kind == "reasoning")
+        if route.kind == "call" and m.calling:
+            name = route.name
+            m.suspect()
+            if self.calls.openers and not name:  # the name stands in the body
+                yield from self.calls.body.read(m, self.calls)
+                if tape.kept is not None:
+                    m.false_alarm()
+            else:
+                m.call(name)
+                yield from arguments_follow(m, Json(), name, self._stops)
+        wanted = self._stops
+        if route.kind == "calls" and m.calling:
+            wanted = markers(*self._stops.spellings, *self.calls.openers, *self.calls.closers)
+        while True:
+            stop = yield from until(tape, wanted, m.write)
+            if stop in self.calls.openers and route.kind == "calls":
+                tape.at = tape.mark
+                yield from self.calls.read(m)
+                continue
+            if stop in self._stops.spellings or not stop:
+                m.frame()
+                return stop
+
+
+

@@ -129,7 +129,7 @@ class Tagged:
         return (before or "\n", after or "\n") if self.loose else (before, after)
 
     @cached_property
-    def openers(self) -> tuple[str, ...]:  # type: ignore[override]
+    def openers(self) -> tuple[str, ...]:
         return cores(self._head)[:1]
 
     def begins(self, tape: Tape, enders: Markers) -> Done:
@@ -353,7 +353,7 @@ class Keyword:
     typed: bool = False  # bare values and delimited text are typed by the schema
 
     @cached_property
-    def openers(self) -> tuple[str, ...]:  # type: ignore[override]
+    def openers(self) -> tuple[str, ...]:
         return tuple(pair[0] for pair in self.brackets)
 
     def begins(self, tape: Tape, enders: Markers) -> Done:
@@ -413,7 +413,9 @@ class Keyword:
 
     def write(self, arguments: str, schema: Schema | None) -> str:
         members = json.loads(arguments)
-        inside = self.separator.join(f"{self._bare(key)}{self.sign}{self._value(value)}" for key, value in members.items())
+        inside = self.separator.join(
+            f"{self._bare(key)}{self.sign}{self._value(value)}" for key, value in members.items()
+        )
         return f"{self.brackets[0][0]}{inside}{self.brackets[0][1]}"
 
     def _bare(self, key: str) -> str:
@@ -426,7 +428,9 @@ class Keyword:
         if isinstance(value, dict):
             sign = ": " if python else ":"
             keys = (quoted(key) if python else self._bare(key) for key in value)
-            inside = self.separator.join(f"{k}{sign}{self._value(v)}" for k, v in zip(keys, value.values(), strict=True))
+            inside = self.separator.join(
+                f"{k}{sign}{self._value(v)}" for k, v in zip(keys, value.values(), strict=True)
+            )
             return "{" + inside + "}"
         if isinstance(value, list):
             return "[" + self.separator.join(map(self._value, value)) + "]"

@@ -235,11 +235,11 @@ class Headed:
     entities: bool = False
 
     @cached_property
-    def openers(self) -> tuple[str, ...]:  # type: ignore[override]
+    def openers(self) -> tuple[str, ...]:
         return cores(parts(self.header))[:1]
 
     @cached_property
-    def closers(self) -> tuple[str, ...]:  # type: ignore[override]
+    def closers(self) -> tuple[str, ...]:
         return _cores(self.close)
 
     def read(self, m: Machine, calls: Calls) -> Done:
@@ -329,9 +329,7 @@ class JsonObject:
                     return True
             elif key == self.id and char in ('"', "'"):
                 id = yield from self._text(m, calls.enders)
-            elif calls.plain and key not in ("type", "id"):
-                return tape.kept is None
-            elif not (yield from self._arguments(m, [].append, calls.enders)):  # a key that says nothing of the call
+            elif (calls.plain and key not in ("type", "id")) or not (yield from self._arguments(m, _nothing, calls.enders)):
                 return tape.kept is None
             yield from comes(tape, markers(","))
         if tape.kept is not None and name is not None and (early is not None or not calls.plain or name in m.tools):
@@ -359,7 +357,9 @@ class JsonObject:
         if char != '"' and not (self.python and char == "'"):
             return None
         pieces: list[str] = []
-        reader = literal(m.tape, pieces.append, self.python) if self.python else json_value(m.tape, pieces.append, enders)
+        reader = (
+            literal(m.tape, pieces.append, self.python) if self.python else json_value(m.tape, pieces.append, enders)
+        )
         if not (yield from reader):
             return None
         try:
@@ -380,6 +380,10 @@ class JsonObject:
         if self.id_first:
             members.insert(0, (self.id, quoted(call.id or str(index))))
         return "{" + ", ".join(f"{quote(key)}: {value}" for key, value in members) + "}"
+
+
+def _nothing(text: str) -> None:
+    """Text that carries no meaning."""
 
 
 def _python(value: object) -> str:

@@ -79,7 +79,9 @@ def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tu
             elif found in wraps and not m.content.said:
                 wrapped.add(found)
                 m.frame()
-            elif (found in unwraps and (found.startswith("<|") or unwraps[found] in wrapped)) or (found in after_calls and m.calls):
+            elif (found in unwraps and (found.startswith("<|") or unwraps[found] in wrapped)) or (
+                found in after_calls and m.calls
+            ):
                 m.frame()
             else:
                 m.write(marker)

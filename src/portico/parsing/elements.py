@@ -56,7 +56,7 @@ class Elements:
     mark: str
 
     @cached_property
-    def openers(self) -> tuple[str, ...]:  # type: ignore[override]
+    def openers(self) -> tuple[str, ...]:
         return (f"{self.mark}<",)
 
     def begins(self, tape: Tape, enders: Markers) -> Done:

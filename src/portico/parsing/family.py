@@ -18,7 +18,9 @@ from portico.parsing.wire import BLANK
 __all__ = ["Clues", "Family", "Reasoning"]
 
 # What ends a turn in any of the prompt formats; a thought opened before it is history.
-_TURN = re.compile(r"<\|[^|<>]*\|?>|<[^|<>]*\|>|<｜[^｜<>]*｜>|\[/?INST\]|</?(?:s|user|assistant|system)>|<(?:start|end)_of_turn>")
+_TURN = re.compile(
+    r"<\|[^|<>]*\|?>|<[^|<>]*\|>|<｜[^｜<>]*｜>|\[/?INST\]|</?(?:s|user|assistant|system)>|<(?:start|end)_of_turn>"
+)
 
 
 def _all(words: Words) -> tuple[str, ...]:

@@ -53,12 +53,36 @@ class Machine:
     """One answer being read. ``tools`` maps declared names to their argument schemas."""
 
     __slots__ = (
-        "calling", "calls", "content", "first_only", "fragments", "index", "last", "new_id", "open_call", "outcomes", "parts", "prompt_tail",
-        "reasoning", "ready", "speaking", "spilled", "stopped", "tape", "thinking", "tools", "voice",
+        "calling",
+        "calls",
+        "content",
+        "first_only",
+        "fragments",
+        "index",
+        "last",
+        "new_id",
+        "open_call",
+        "outcomes",
+        "parts",
+        "prompt_tail",
+        "ready",
+        "reasoning",
+        "speaking",
+        "spilled",
+        "stopped",
+        "tape",
+        "thinking",
+        "tools",
+        "voice",
     )  # fmt: skip
 
     def __init__(
-        self, tools: Mapping[str, Schema], *, thinking: bool, new_id: Callable[[int, str], str], first_only: bool = False
+        self,
+        tools: Mapping[str, Schema],
+        *,
+        thinking: bool,
+        new_id: Callable[[int, str], str],
+        first_only: bool = False,
     ) -> None:
         self.tape = Tape()
         self.prompt_tail = ""

@@ -43,6 +43,7 @@ class Messages:
     body_end: tuple[str, ...]
     route: Callable[[str, str], Route]
     calls: Calls
+    written: Calls | None = None  # how calls are written, where that takes more than ``calls`` reads
     begins: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()  # tokens outside messages, dropped
 
@@ -111,7 +112,13 @@ class Messages:
                 tape.commit()
                 return route
             head = "".join(pieces)
-            if hit and hit[2] or tape.ended or len(head) > _LONGEST or (not started and not self.begins and " " in head):
+            if (
+                (hit
+                and hit[2])
+                or tape.ended
+                or len(head) > _LONGEST
+                or (not started and not self.begins and " " in head)
+            ):
                 m.false_alarm()
                 return Route("content")
             yield
@@ -142,6 +149,3 @@ class Messages:
             if stop in self._stops.spellings or not stop:
                 m.frame()
                 return stop
-
-
-

@@ -10,7 +10,7 @@ from portico.events import Event, Finish, Message, ToolCall
 from portico.parsing.arguments import Unwritable
 from portico.parsing.machine import Machine, declared, fold, random_id
 from portico.parsing.machine import finish_reason as told
-from portico.parsing.registry import program
+from portico.parsing.registry import declared_by, program
 from portico.parsing.schema import Schema
 
 __all__ = ["OutputParser", "parse", "render_calls"]
@@ -23,7 +23,7 @@ class OutputParser:
     ``tools`` are the request's tools in OpenAI's shape: they type the arguments, and without them (or with
     ``tool_choice="none"``) tool markup is text. ``prompt_tail`` is the end of the rendered prompt, at least from the
     last assistant header on: it tells whether a thought is open already. ``parallel=False`` reports the first call
-    only. ``new_id`` makes ids, from index and name, for calls whose format carries none.
+    only. ``response_template`` is the checkpoint's own format, for the parser ``hf``. ``new_id`` makes ids, from index and name, for calls whose format carries none.
 
     Raises ``ValueError`` for an unknown parser name; model output never raises.
     """
@@ -37,11 +37,17 @@ class OutputParser:
         tool_choice: str | Mapping[str, Any] | None = "auto",
         parallel: bool = True,
         prompt_tail: str = "",
+        response_template: Mapping[str, Any] | None = None,
         new_id: Callable[[int, str], str] | None = None,
     ) -> None:
         schemas = {name: Schema(schema) for name, schema in declared(tools).items()}
         with_tools = bool(schemas) and tool_choice != "none"
-        self._program = program(tool_parser, reasoning_parser, with_tools)
+        if "hf" in (tool_parser, reasoning_parser):
+            if response_template is None:
+                raise ValueError("the parser 'hf' reads the checkpoint's own format: it needs response_template")
+            self._program = declared_by(response_template, tool_parser == "hf", reasoning_parser == "hf", with_tools)
+        else:
+            self._program = program(tool_parser, reasoning_parser, with_tools)
         calls = self._program.calls
         self._named = isinstance(tool_choice, Mapping)
         self._machine = machine = Machine(
@@ -107,15 +113,18 @@ def render_calls(
     no way to write a call such that it reads back the same.
     """
     wanted = [_as_call(call) for call in calls]
-    described = program(tool_parser, None).calls
+    described = program(tool_parser, None).written
     schemas = {name: Schema(schema) for name, schema in declared(tools).items()}
-    assert described is not None
+    if described is None:
+        raise Unwritable(f"{tool_parser} has no way to make calls")
     text = described.write(wanted, schemas)
     offered = list(tools or ()) + [{"name": call.name} for call in wanted if call.name not in schemas]
     found = parse(text, tool_parser, tools=offered).tool_calls
     for before, after in zip(wanted, [*found, *[None] * len(wanted)], strict=False):
         if after is None or before.name != after.name or not _same(before.arguments, after.arguments):
-            raise Unwritable(f"{tool_parser} cannot carry this call of {before.name!r}: it would not read back the same")
+            raise Unwritable(
+                f"{tool_parser} cannot carry this call of {before.name!r}: it would not read back the same"
+            )
     if len(found) != len(wanted):
         raise Unwritable(f"{tool_parser} cannot carry these calls: they would read back as {len(found)}")
     return text

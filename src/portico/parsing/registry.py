@@ -9,21 +9,24 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from portico.parsing.calls import Calls, Either
 from portico.parsing.dialogue import dialogue
 from portico.parsing.family import Family, Reasoning
 from portico.parsing.machine import OutputReader
 from portico.parsing.messages import Messages
+from portico.parsing.response_template import from_response_template
 
 __all__ = ["Program", "families", "load_plugin", "program", "reasoning_names", "register", "tool_names"]
 
+DECLARED = "hf"  # the format is the checkpoint's own: its response_template
 _extra: list[Family] = []
 
 
@@ -85,12 +88,12 @@ def _names(kind: str) -> dict[str, tuple[Family, Calls | Either | Reasoning | Me
 
 def tool_names() -> list[str]:
     """The names ``tool_parser`` takes."""
-    return sorted(_names("tool"))
+    return sorted([*_names("tool"), DECLARED])
 
 
 def reasoning_names() -> list[str]:
     """The names ``reasoning_parser`` takes."""
-    return sorted(_names("reasoning"))
+    return sorted([*_names("reasoning"), DECLARED])
 
 
 _ENGINES = ("smg:", "dynamo:", "llamacpp:", "sglang:")  # where a format is known from, sometimes put in front
@@ -113,6 +116,13 @@ class Program:
     reasoning: Reasoning | Messages | None
     special_tokens: frozenset[str]
 
+    @property
+    def written(self) -> Calls | Either | None:
+        """How calls are written."""
+        if isinstance(self.reasoning, Messages) and self.reasoning.written is not None:
+            return self.reasoning.written
+        return self.calls
+
     def thinks(self, prompt_tail: str) -> bool:
         """Whether the prompt leaves a thought open."""
         return isinstance(self.reasoning, Reasoning) and self.reasoning.is_open(prompt_tail)
@@ -121,18 +131,36 @@ class Program:
 @lru_cache(maxsize=512)
 def program(tool_parser: str | None, reasoning_parser: str | None, with_tools: bool = True) -> Program:
     """The reader for a pair of names. Raises ``ValueError`` for a name that is not known."""
-    chosen = [_look_up("tool", tool_parser) if tool_parser else None]
-    chosen.append(_look_up("reasoning", reasoning_parser) if reasoning_parser else None)
-    tools = chosen[0][1] if chosen[0] else None
-    reasoning = chosen[1][1] if chosen[1] else None
-    ends = tuple(dict.fromkeys(end for found in chosen if found for end in found[0].ends))
-    messages = next((found for found in (tools, reasoning) if isinstance(found, Messages)), None)
+    return compose(
+        _look_up("tool", tool_parser) if tool_parser else None,
+        _look_up("reasoning", reasoning_parser) if reasoning_parser else None,
+        with_tools,
+    )
+
+
+_Found = tuple[Family, Calls | Either | Reasoning | Messages]
+
+
+def declared_by(template: Mapping[str, Any], tools: bool, reasoning: bool, with_tools: bool) -> Program:
+    """The reader that a checkpoint's own ``response_template`` describes."""
+    family = from_response_template(template)
+    calls, think = family.tools.get("hf"), family.reasoning.get("hf")
+    return compose(
+        (family, calls) if tools and calls is not None else None,
+        (family, think) if reasoning and think is not None else None,
+        with_tools,
+    )
+
+
+def compose(chosen_tools: _Found | None, chosen_reasoning: _Found | None, with_tools: bool) -> Program:
+    """One reader for a description of calls and one of reasoning, either of which may be missing."""
+    chosen = [found for found in (chosen_tools, chosen_reasoning) if found is not None]
+    ends = tuple(dict.fromkeys(end for family, _ in chosen for end in family.ends))
+    messages = next((description for _, description in chosen if isinstance(description, Messages)), None)
     if messages is not None:
         return Program(messages.read, messages.calls, messages, frozenset((*messages.markers, *ends)))
-    calls = tools if isinstance(tools, Calls | Either) else None
-    if isinstance(tools, Reasoning) and reasoning is None:
-        reasoning = tools  # a family that thinks but makes no calls, under one name
-    think = reasoning if isinstance(reasoning, Reasoning) else None
+    calls = next((d for _, d in chosen if isinstance(d, Calls | Either)), None)
+    think = next((d for _, d in reversed(chosen) if isinstance(d, Reasoning)), None)
     special = set(ends)
     if calls is not None:
         special |= {word for word in (*calls.openers, *calls.enders.spellings) if len(word) > 1}

@@ -20,7 +20,9 @@ __all__ = ["UNKNOWN", "Schema", "as_json", "escaped", "quoted"]
 
 _ALIASES = {
     **dict.fromkeys(("str", "text", "varchar", "char", "enum"), "string"),
-    **dict.fromkeys(("int", "int8", "int16", "int32", "int64", "uint", "uint8", "uint16", "uint32", "uint64"), "integer"),
+    **dict.fromkeys(
+        ("int", "int8", "int16", "int32", "int64", "uint", "uint8", "uint16", "uint32", "uint64"), "integer"
+    ),
     **dict.fromkeys(("long", "short", "unsigned"), "integer"),
     **dict.fromkeys(("float", "float32", "float64", "double"), "number"),
     "bool": "boolean",
@@ -28,7 +30,8 @@ _ALIASES = {
     **dict.fromkeys(("arr", "list", "sequence", "tuple"), "array"),
     "none": "null",
 }
-_PYTHON = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
+_PYTHON = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_PYTHON |= {type(None): "null", dict: "object", list: "array"}
 _HOPS = 32  # references followed in a row
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _INTEGRAL = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
@@ -112,7 +115,8 @@ def _branches(node: Mapping[str, Any], root: Any) -> list[Mapping[str, Any]]:
 
 def _types(node: Mapping[str, Any], root: Any, depth: int) -> set[str]:
     named = node.get("type")
-    found = {_ALIASES.get(t.lower(), t.lower()) for t in ([named] if isinstance(named, str) else named or ()) if isinstance(t, str)}
+    several = named if isinstance(named, list) else [named]
+    found = {_ALIASES.get(name.lower(), name.lower()) for name in several if isinstance(name, str)}
     if not found and isinstance(node.get("enum"), list):
         found = {_PYTHON.get(type(value), "string") for value in node["enum"]}
     if not found and "const" in node:

@@ -75,7 +75,7 @@ class Markers:
         return any(other != spelling and other.startswith(spelling) for other in self.spellings)
 
 
-_Trie: TypeAlias = "dict[str, _Trie]"  # type: ignore[misc]
+_Trie: TypeAlias = "dict[str, _Trie]"
 _STAR = "\0"
 _SUFFIX = re.compile(r":[0-9a-z]{1,16}>")
 _SUFFIX_PATTERN = "(?::[0-9a-z]{1,16})?"

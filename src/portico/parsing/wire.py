@@ -81,8 +81,8 @@ def parts(template: str) -> tuple[Part, ...]:
 
 
 def _literals(text: str) -> list[Literal]:
-    """A literal per line: line ends inside are as free as those around."""
-    return [Literal(line) for line in re.findall(r"\s*\S[^\n]*\n*|\s+", text)]
+    """A literal per line and per tag: white space between them is as free as that around them."""
+    return [Literal(piece) for piece in re.findall(r"\s*\S(?:[^\n>]|>(?!<))*>?\n*|\s+", text)]
 
 
 def cores(template: Sequence[Part]) -> tuple[str, ...]:

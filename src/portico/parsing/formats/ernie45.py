@@ -1,17 +1,17 @@
 """ERNIE 4.5: Hermes calls set apart by blank lines; the answer may stand between response tags.
 
-    …thoughts
-    </think>
+…thoughts
+</think>
 
 
-    <response>
-    …answer
-    </response>
+<response>
+…answer
+</response>
 
 
-    <tool_call>
-    {"name": "get_weather", "arguments": {"city": "Oslo"}}
-    </tool_call>
+<tool_call>
+{"name": "get_weather", "arguments": {"city": "Oslo"}}
+</tool_call>
 """
 
 from portico.parsing.calls import Calls, JsonObject
@@ -20,9 +20,7 @@ from portico.parsing.family import Family, Reasoning
 ERNIE45 = Family(
     "ernie45",
     models="ERNIE-4.5 thinking",
-    tools={
-        "ernie45": Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n", list=("", "\n\n\n", ""))
-    },
+    tools={"ernie45": Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n", list=("", "\n\n\n", ""))},
     reasoning={
         "ernie45": Reasoning("<think>\n", "\n</think>\n\n\n", wrappers=(("<response>", "</response>"),)),
     },

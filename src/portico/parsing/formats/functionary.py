@@ -1,10 +1,10 @@
 """Functionary. 3.1: the name in a tag, raw JSON behind it; 3.2: messages headed by their recipient.
 
-    <function=get_weather>{"city": "Oslo"}</function>
+<function=get_weather>{"city": "Oslo"}</function>
 
-    >>>all
-    Let me see.>>>get_weather
-    {"city": "Oslo"}
+>>>all
+Let me see.>>>get_weather
+{"city": "Oslo"}
 """
 
 from portico.parsing.arguments import Json

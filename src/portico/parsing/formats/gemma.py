@@ -1,7 +1,7 @@
 """Gemma 4 and FunctionGemma: literals with bare keys, and a token of their own around strings.
 
-    <|tool_call>call:get_weather{city:<|"|>Oslo<|"|>,days:3}<tool_call|>
-    <start_function_call>call:get_weather{city:<escape>Oslo<escape>,days:3}<end_function_call>
+<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>,days:3}<tool_call|>
+<start_function_call>call:get_weather{city:<escape>Oslo<escape>,days:3}<end_function_call>
 """
 
 from portico.parsing.arguments import Keyword

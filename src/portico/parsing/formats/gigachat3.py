@@ -15,9 +15,7 @@ GIGACHAT3 = Family(
     "gigachat3",
     models="GigaChat 3, 3.5",
     tools={
-        "gigachat3": Calls(
-            JsonObject(), open=("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|function_call|>")
-        )
+        "gigachat3": Calls(JsonObject(), open=("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|function_call|>"))
     },
     ends=("</s>", "<|message_sep|>"),
 )

@@ -1,9 +1,9 @@
 """GLM: the name, then pairs of key and value tags; 4.7 and later, Ling and Ring write them without line ends.
 
-    <tool_call>get_weather
-    <arg_key>city</arg_key>
-    <arg_value>Oslo</arg_value>
-    </tool_call>
+<tool_call>get_weather
+<arg_key>city</arg_key>
+<arg_value>Oslo</arg_value>
+</tool_call>
 """
 
 from portico.parsing.arguments import Tagged

@@ -1,7 +1,7 @@
 """IBM Granite. 3.x: a JSON list behind a marker, thoughts under English headings; 4.0: Hermes; 20B: a marker per call.
 
-    Here is my thought process:…Here is my response:…<|tool_call|>[{"name": "get_weather", "arguments": {…}}]
-    <function_call> {"name": "get_weather", "arguments": {…}}
+Here is my thought process:…Here is my response:…<|tool_call|>[{"name": "get_weather", "arguments": {…}}]
+<function_call> {"name": "get_weather", "arguments": {…}}
 """
 
 from portico.parsing.calls import Calls, JsonObject

@@ -30,7 +30,9 @@ HUNYUAN_A13B = Family(
     },
     reasoning={
         "hunyuan_a13b": Reasoning(
-            "<think>\n", "\n</think>\n", wrappers=(("<answer>", "</answer>"), ("助手：", "")),
+            "<think>\n",
+            "\n</think>\n",
+            wrappers=(("<answer>", "</answer>"), ("助手：", "")),
         )
     },
     ends=("<|eos|>",),

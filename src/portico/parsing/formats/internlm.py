@@ -1,7 +1,7 @@
 """InternLM 2 and 2.5: one JSON call behind two tokens.
 
-    …text<|action_start|><|plugin|>
-    {"name": "get_weather", "parameters": {"city": "Oslo"}}<|action_end|>
+…text<|action_start|><|plugin|>
+{"name": "get_weather", "parameters": {"city": "Oslo"}}<|action_end|>
 """
 
 from portico.parsing.calls import Calls, JsonObject

@@ -1,10 +1,10 @@
 """Moonshot Kimi. K2: the call's header is its id, to come back unchanged; K3: three channels and typed arguments.
 
-    <|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{…}<|tool_call_end|>
-    <|tool_calls_section_end|>
+<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{…}<|tool_call_end|>
+<|tool_calls_section_end|>
 
-    <|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>
-    Oslo<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
+<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>
+Oslo<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
 """
 
 from portico.parsing.arguments import Json, Tagged

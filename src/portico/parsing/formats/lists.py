@@ -1,6 +1,6 @@
 """Families that differ only in the markers around a JSON list of calls.
 
-    <tool_calls>[{"name": "get_weather", "arguments": {"city": "Oslo"}}, {"name": "ping", "arguments": {}}]</tool_calls>
+<tool_calls>[{"name": "get_weather", "arguments": {"city": "Oslo"}}, {"name": "ping", "arguments": {}}]</tool_calls>
 """
 
 from portico.parsing.calls import Calls, JsonObject, SingleKey
@@ -10,9 +10,7 @@ from portico.parsing.literals import PYTHON
 LIST = ("[", ", ", "]")
 TOOL_CALLS = Calls(JsonObject(), section="<tool_calls>", section_close="</tool_calls>", list=LIST)
 
-JAMBA = Family(
-    "jamba", models="Jamba 1.5, 1.6, 1.7", tools={"jamba": TOOL_CALLS}, ends=("<|eom|>", "<|endoftext|>")
-)
+JAMBA = Family("jamba", models="Jamba 1.5, 1.6, 1.7", tools={"jamba": TOOL_CALLS}, ends=("<|eom|>", "<|endoftext|>"))
 APRIEL = Family(
     "apriel15",
     models="Apriel 1.5",

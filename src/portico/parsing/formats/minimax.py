@@ -34,9 +34,7 @@ MINIMAX_M2 = Family(
     models="MiniMax-M2, M2.1, M2.5",
     tools={
         "minimax_m2": Calls(
-            Headed(
-                '<invoke name="{name}">\n', Tagged('<parameter name="{key}">{value}</parameter>\n'), "</invoke>\n"
-            ),
+            Headed('<invoke name="{name}">\n', Tagged('<parameter name="{key}">{value}</parameter>\n'), "</invoke>\n"),
             section="<minimax:tool_call>\n",
             section_close="</minimax:tool_call>",
         )

@@ -47,6 +47,14 @@ MUSE_MESSAGES = Messages(
         section="<atem:function_calls>\n",
         section_close="</atem:function_calls>",
     ),
+    written=Calls(
+        Headed(
+            ' to={name}<|message|><atem:function_calls>\n<atem:invoke name="{name}">\n',
+            Tagged('<atem:parameter name="{key}">{value}</atem:parameter>\n'),
+            "</atem:invoke>\n</atem:function_calls><|eom|>",
+        ),
+        list=("", "<|start|>assistant", ""),
+    ),
 )
 
 MUSE = Family(

@@ -1,6 +1,6 @@
 """Python calls: Llama 3.2, Llama 4, ToolACE (a list), Olmo 3 (a line each), LFM2 (a list between tokens).
 
-    [get_weather(city='Oslo', days=3), ping()]
+[get_weather(city='Oslo', days=3), ping()]
 """
 
 from portico.parsing.arguments import Keyword
@@ -37,9 +37,7 @@ LFM2 = Family(
     tools={
         "lfm2": Either(
             (
-                Calls(
-                    JsonObject(), section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST
-                ),
+                Calls(JsonObject(), section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST),
                 Calls(CALL, section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST),
             )
         )

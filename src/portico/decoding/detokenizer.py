@@ -26,15 +26,6 @@ from portico.decoding.window import WindowDecoder
 __all__ = ["Detokenizer"]
 
 _decode = codecs.utf_8_decode  # (bytes, errors, final) -> (text, bytes used); stateless, and in C
-_EACH_BYTE = "portico.each_byte"
-
-
-def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return "\ufffd" * (error.end - error.start), error.end
-
-
-codecs.register_error(_EACH_BYTE, _replace_each_byte)
 
 
 class Detokenizer:
@@ -57,7 +48,7 @@ class Detokenizer:
         self._pending = b""  # the beginning of a character, at most 3 bytes
         self._owed = 0  # how many U+FFFD that beginning amounts to by itself, where the prompt left it
         self._opening = bool(self._view.openings)
-        self._errors = _EACH_BYTE if self._view.each_byte else "replace"
+        self._errors = self._view.errors
         self._window: WindowDecoder | None = None
         if self._view.pieces is None:
             self._window = WindowDecoder(tokenizer, self._view.hidden, prompt_ids)
@@ -116,8 +107,12 @@ class Detokenizer:
             token_id = ids[start]
             start += 1
             piece = pieces[token_id] if token_id < size else b""
-            data += self._view.openings.get(token_id, piece)
-            self._opening = not (data if self._view.opening_repeats else piece)
+            if token_id in self._view.hidden:
+                data += piece
+                continue
+            given = self._view.openings.get(token_id, piece)
+            self._opening = not (given if self._view.opening_repeats else piece)
+            data += given
         return data + b"".join([pieces[i] for i in ids[start:] if i < size])
 
     def _settle(self, text: str) -> str:

@@ -7,9 +7,10 @@ choice and shared by all streams, so that starting a stream costs next to nothin
 
 from __future__ import annotations
 
+import codecs
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,8 @@ class TokenTable(Protocol):
 
     ``openings`` has the ids that give other bytes at the beginning of a text; it applies up to and including the first
     token with any bytes in ``pieces``, or with ``opening_repeats`` until some byte was given. Bytes that are not UTF-8
-    become one U+FFFD each with ``each_byte``, else one per longest broken sequence.
+    become one U+FFFD each with ``each_byte``, else one per longest broken sequence. With ``special_breaks`` a special
+    token that does not show still ends an incomplete character; without, the bytes around it join.
     """
 
     @property
@@ -32,6 +34,8 @@ class TokenTable(Protocol):
     def opening_repeats(self) -> bool: ...
     @property
     def each_byte(self) -> bool: ...
+    @property
+    def special_breaks(self) -> bool: ...
 
 
 class Vocabulary(Protocol):
@@ -48,13 +52,16 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A vocabulary with ``hidden`` ids that stand for no text. ``pieces`` is None where there is no table."""
+    """A vocabulary with ``hidden`` ids that stand for no text. ``pieces`` is None where there is no table.
+
+    ``errors`` is the codec error handler that turns bytes that are not UTF-8 into U+FFFD as the tokenizer does.
+    """
 
     hidden: frozenset[int]
-    pieces: list[bytes] | None
-    openings: Mapping[int, bytes]
-    opening_repeats: bool
-    each_byte: bool
+    pieces: list[bytes] | None = None
+    openings: Mapping[int, bytes] = field(default_factory=dict)
+    opening_repeats: bool = False
+    errors: str = "replace"
 
 
 _MAX_VIEWS = 32  # per tokenizer; each is a list of pointers, 8 bytes a token
@@ -83,10 +90,34 @@ def _make(vocabulary: Vocabulary, skip_special_tokens: bool, visible: frozenset[
         hidden = vocabulary.special_ids - shown
     table = vocabulary.table
     if table is None:
-        return View(hidden, None, {}, False, False)
-    pieces = list(table.pieces)
+        return View(hidden)
+    own_errors = table.each_byte or table.special_breaks
+    # In a view with its own error handler the byte 0xFF means "break"; the byte itself, never part of UTF-8, becomes
+    # 0xFE, which is no better.
+    pieces = [piece.replace(_BREAK, b"\xfe") for piece in table.pieces] if own_errors else list(table.pieces)
     for token_id in hidden:
         if token_id < len(pieces):
-            pieces[token_id] = b""
+            pieces[token_id] = _BREAK if table.special_breaks else b""
     openings = {i: opening for i, opening in table.openings.items() if i not in hidden}
-    return View(hidden, pieces, openings, table.opening_repeats, table.each_byte)
+    errors = "replace" if not own_errors else _EACH_BYTE if table.each_byte else _LONGEST
+    return View(hidden, pieces, openings, table.opening_repeats, errors)
+
+
+_BREAK = b"\xff"  # ends an incomplete character and shows nothing
+_EACH_BYTE, _LONGEST = "portico.each_byte", "portico.longest"
+
+
+def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    if error.object[error.start] == 0xFF:
+        return "", error.end
+    return "\ufffd" * (error.end - error.start), error.end
+
+
+def _replace_longest(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "" if error.object[error.start] == 0xFF else "\ufffd", error.end
+
+
+codecs.register_error(_EACH_BYTE, _replace_each_byte)
+codecs.register_error(_LONGEST, _replace_longest)

@@ -12,7 +12,8 @@ table: ``table_from_decoder`` returns None, and decoding falls back to the refer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,16 +25,41 @@ class ByteTable:
     """What each token id adds to the text, in bytes.
 
     ``pieces[id]`` are the bytes of the token inside a text (``b""`` for an id without a token). ``openings`` holds the
-    ids that give other bytes where the text begins; it applies up to and including the first token whose ``pieces``
-    bytes are not empty, or, with ``opening_repeats``, until some byte has been given. ``each_byte`` tells what bytes
-    that are not UTF-8 become: U+FFFD for every byte (byte-fallback vocabularies), or one for each longest broken
-    sequence (byte-level vocabularies; the practice of the Unicode standard, section 3.9, and of WHATWG).
+    ids that give other bytes where the text begins; it applies up to and including the first token shown whose
+    ``pieces`` bytes are not empty, or, with ``opening_repeats``, until some byte has been given.
+
+    ``each_byte`` tells what bytes that are not UTF-8 become: U+FFFD for every byte (byte-fallback vocabularies), or one
+    for each longest broken sequence (byte-level vocabularies; Unicode's recommended practice, section 3.9 of the
+    standard). With ``special_breaks`` a special token that is left out still cuts a character whose bytes stand on both
+    sides of it; without, the bytes join.
     """
 
     pieces: Sequence[bytes]
     openings: Mapping[int, bytes] = field(default_factory=dict)
     opening_repeats: bool = False
     each_byte: bool = False
+    special_breaks: bool = False
+
+    def text(self, ids: Iterable[int], hidden: Collection[int] = ()) -> str:
+        """The decode of a whole sequence: ``ids`` less ``hidden``; ids without a token are passed over."""
+        runs: list[bytearray] = [bytearray()]
+        opening = bool(self.openings)
+        for token_id in ids:
+            if token_id in hidden:
+                if self.special_breaks:
+                    runs.append(bytearray())
+                continue
+            piece = given = self.pieces[token_id] if 0 <= token_id < len(self.pieces) else b""
+            if opening:
+                given = self.openings.get(token_id, piece)
+                opening = not (given if self.opening_repeats else piece)
+            runs[-1] += given
+        if self.each_byte:  # a surrogate escape stands for exactly one byte
+            return "".join(_ESCAPED.sub("\ufffd", run.decode("utf-8", "surrogateescape")) for run in runs)
+        return "".join(run.decode("utf-8", "replace") for run in runs)
+
+
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 def _byte_level_alphabet() -> dict[str, int]:

@@ -1,13 +1,8 @@
 """Tokenizers in Hugging Face form: a directory, or a ``tokenizer.json`` with its companions beside it.
 
-``tokenizer.json`` holds the algorithm; what surrounds it says which tokens play which role:
-
-    tokenizer_config.json, special_tokens_map.json   roles (bos_token, …), further added tokens, chat template
-    generation_config.json, config.json              the ids that end a generation
-    chat_template.jinja, chat_template.json, additional_chat_templates/*.jinja   templates; they outrank the config's
-
-Encoding and the reference decode are the ``tokenizers`` library's own, with ``fastokens`` in front where it is
-provably the same. The post-processor of ``tokenizer.json`` decides what surrounds a text; ``add_bos_token`` and
+``tokenizer.json`` holds the algorithm, the files beside it (see ``companions``) say which tokens play which role.
+Encoding and the reference decode are the ``tokenizers`` library's own, with ``fastokens`` in front where it is provably
+the same. The post-processor of ``tokenizer.json`` decides what surrounds a text; ``add_bos_token`` and
 ``add_eos_token`` of the Llama family, whose files often lack that processor, add what it leaves out.
 """
 
@@ -24,11 +19,10 @@ from tokenizers import Tokenizer as Backend
 
 from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError
 from portico.prompting.tokenizers.byte_table import table_from_decoder
+from portico.prompting.tokenizers.companions import read_companions, token_text
 from portico.prompting.tokenizers.fast import FastEncoder
 
 __all__ = ["HuggingFaceTokenizer", "load_huggingface"]
-
-ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -109,17 +103,13 @@ class HuggingFaceTokenizer(Tokenizer):
 
 def load_huggingface(tokenizer_json: Path) -> HuggingFaceTokenizer:
     """The tokenizer of ``tokenizer_json`` and the files beside it. Raises ``TokenizerError``."""
-    directory = tokenizer_json.parent
-    config = _read_object(directory / "tokenizer_config.json")
-    roles_map = _read_object(directory / "special_tokens_map.json")
+    companions = read_companions(tokenizer_json.parent)
+    config, roles = companions.config, companions.roles
     try:
         backend = Backend.from_file(str(tokenizer_json))
     except Exception as error:  # the library raises bare Exception
         raise TokenizerError(f"{tokenizer_json.name} is not a tokenizer that this version reads: {error}") from error
-
-    roles = {role: text for role in ROLES if (text := _text(config.get(role, roles_map.get(role)))) is not None}
     _complete_added_tokens(backend, config, roles)
-    eos_ids = _eos_ids(directory)
     bos = backend.token_to_id(roles["bos_token"]) if "bos_token" in roles else None
     eos = backend.token_to_id(roles["eos_token"]) if "eos_token" in roles else None
     prefix, suffix = _surroundings(backend)
@@ -128,33 +118,9 @@ def load_huggingface(tokenizer_json: Path) -> HuggingFaceTokenizer:
             prefix = (bos,)
         if config.get("add_eos_token") is True and eos is not None and not suffix:
             suffix = (eos,)
-    extra = config.get("extra_special_tokens")
-    if isinstance(extra, dict):  # multimodal models name further roles here
-        roles.update({role: text for role, value in extra.items() if (text := _text(value)) is not None})
-    special = SpecialTokens(roles, bos, eos, eos_ids | ({eos} if eos is not None else set()), prefix, suffix)
-    return HuggingFaceTokenizer(
-        backend, kind="huggingface", special=special, chat_template=read_chat_templates(directory, config)
-    )
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``, empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TokenizerError(f"{path.name} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{path.name} must hold a JSON object, it holds a {type(value).__name__}")
-    return value
-
-
-def _text(token: object) -> str | None:
-    """The text of a token given as text or as an object with its matching rules."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
+    eos_ids = companions.eos_ids | ({eos} if eos is not None else set())
+    special = SpecialTokens(roles, bos, eos, eos_ids, prefix, suffix)
+    return HuggingFaceTokenizer(backend, kind="huggingface", special=special, chat_template=companions.chat_template)
 
 
 def _complete_added_tokens(backend: Backend, config: Mapping[str, Any], roles: Mapping[str, str]) -> None:
@@ -164,25 +130,16 @@ def _complete_added_tokens(backend: Backend, config: Mapping[str, Any], roles: M
     declared = config.get("added_tokens_decoder")
     if isinstance(declared, dict):
         for _, token in sorted(((int(i), token) for i, token in declared.items()), key=lambda item: item[0]):
-            if isinstance(token, dict) and _text(token) not in known:
+            if isinstance(token, dict) and token_text(token) not in known:
                 rules = {key: bool(token.get(key, False)) for key in ("single_word", "lstrip", "rstrip", "special")}
                 wanted.append(AddedToken(token["content"], normalized=bool(token.get("normalized", False)), **rules))
-    named = [*roles.values(), *(_text(token) or "" for token in config.get("additional_special_tokens") or ())]
+    named = [*roles.values(), *(token_text(token) or "" for token in config.get("additional_special_tokens") or ())]
     pending = {token.content for token in wanted}
     for text in dict.fromkeys(named):
         if text and text not in pending and text not in known:
             wanted.append(AddedToken(text, special=True, normalized=False))
     if wanted:
         backend.add_tokens(wanted)
-
-
-def _eos_ids(directory: Path) -> frozenset[int]:
-    for name in ("generation_config.json", "config.json"):
-        value = _read_object(directory / name).get("eos_token_id")
-        ids = [value] if isinstance(value, int) else value if isinstance(value, list) else []
-        if ids:
-            return frozenset(i for i in ids if isinstance(i, int))
-    return frozenset()
 
 
 def _surroundings(backend: Backend) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -204,31 +161,3 @@ def _is_llama_like(config: Mapping[str, Any]) -> bool:
         "GemmaTokenizer",
         "CohereTokenizer",
     }
-
-
-def read_chat_templates(directory: Path, config: Mapping[str, Any] | None = None) -> ChatTemplates:
-    """The chat templates of a model directory, in the order of precedence of ``transformers``.
-
-    Template files are read without newline translation: what the model was trained on may hold CRLF.
-    """
-    named: dict[str, str] = {}
-    value = _read_object(directory / "chat_template.json").get("chat_template")
-    if value is None and config is not None:
-        value = config.get("chat_template")
-    if isinstance(value, str):
-        named["default"] = value
-    elif isinstance(value, dict):
-        named.update({str(name): source for name, source in value.items() if isinstance(source, str)})
-    elif isinstance(value, list):  # [{"name": …, "template": …}, …]
-        for entry in value:
-            if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-                source = entry.get("template")
-                if isinstance(source, str):
-                    named[entry["name"]] = source
-    if (file := directory / "chat_template.jinja").is_file():
-        named["default"] = file.read_bytes().decode("utf-8")
-    for file in sorted((directory / "additional_chat_templates").glob("*.jinja")):
-        named[file.stem] = file.read_bytes().decode("utf-8")
-    if not named:
-        return None
-    return named["default"] if list(named) == ["default"] else named

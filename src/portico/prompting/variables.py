@@ -17,7 +17,7 @@ from portico.errors import BadRequestError
 from portico.prompting.environment import ENVIRONMENT
 from portico.prompting.syntax import Syntax
 
-__all__ = ["EFFORTS", "reasoning_variables", "request_variables"]
+__all__ = ["EFFORTS", "nearest_effort", "reasoning_variables", "request_variables"]
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 USUAL_EFFORTS = ("low", "medium", "high")  # for a template that prints whatever it is given
@@ -111,13 +111,18 @@ def reasoning_variables(
 
 
 def _nearest(effort: str, words: Collection[str], *, switched_off: bool) -> str | None:
-    """The template's own word for ``effort``: the nearest, the stronger of two; None where another switch says it."""
+    """The template's own word for ``effort``; None where another switch says it."""
     if effort == "none" and "no_think" in words:
         return "no_think"
-    own = [word for word in EFFORTS if word in words] or list(USUAL_EFFORTS)
+    own = [word for word in EFFORTS if word in words] or USUAL_EFFORTS
+    return None if effort == "none" and switched_off and "none" not in own else nearest_effort(effort, own)
+
+
+def nearest_effort(effort: str, own: Collection[str]) -> str:
+    """The word of ``own`` nearest to ``effort``, the stronger of two. Raises for what is no effort."""
     if effort in own:
         return effort
-    if effort == "none" and switched_off:
-        return None
+    if effort not in EFFORTS:
+        raise BadRequestError(f"reasoning_effort must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
     wanted = EFFORTS.index(effort)
     return min(own, key=lambda word: (abs(EFFORTS.index(word) - wanted), -EFFORTS.index(word)))

@@ -1,0 +1,167 @@
+"""Harmony, the format of gpt-oss: every message has a header (role, recipient, channel, content type) and a body.
+
+    <|start|>ROLE [to=RECIPIENT][<|channel|>CHANNEL][ CONTENT-TYPE]<|message|>BODY<|end|>   (<|call|> after a call)
+
+Rules, as the reference renderer (openai-harmony) keeps them
+    * A system message of the model's own comes first: identity, knowledge cutoff, date, effort, channels.
+    * What clients call system and developer messages are the developer's instructions: one message, with the tools as a
+      TypeScript namespace ``functions``.
+    * Thoughts go to ``analysis``, text beside calls to ``commentary``, answers to ``final``; a call is a ``commentary``
+      message to its function, its result one from the function to the assistant. Parallel calls are one after another.
+    * Thoughts before the last ``final`` answer are dropped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from portico.errors import BadRequestError
+from portico.prompting.capabilities import Capabilities
+from portico.prompting.messages import normalise
+from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
+from portico.prompting.renderers.typescript import function_type
+from portico.prompting.syntax import Syntax
+from portico.prompting.variables import nearest_effort, request_variables
+
+__all__ = ["HarmonyRenderer"]
+
+IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
+CUTOFF = "2024-06"
+CHANNELS = "# Valid channels: analysis, commentary, final. Channel must be included for every message."
+FUNCTION_CHANNEL = "Calls to these tools must go to the commentary channel: 'functions'."
+EFFORTS = ("low", "medium", "high")
+
+TAKES = Capabilities(developer=True, object_arguments=False)
+SYNTAX = Syntax("string", frozenset({"model_identity", "knowledge_cutoff", "current_date", "reasoning_effort"}), {})
+
+
+class HarmonyRenderer:
+    """Writes Harmony. ``clock`` tells the date in the system message; ``defaults`` are the operator's values for
+    ``model_identity``, ``knowledge_cutoff``, ``current_date`` and ``reasoning_effort``, which requests may set too."""
+
+    def __init__(
+        self,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        allowed: Collection[str] = (),
+        clock: Callable[[], datetime.datetime] = datetime.datetime.now,
+    ) -> None:
+        self.defaults = dict(defaults or {})
+        self.allowed = frozenset(allowed)
+        self.clock = clock
+
+    def render(self, request: RenderRequest) -> Rendered:
+        opens = request.opens_answer
+        conversation = normalise(request.messages, TAKES, modalities=request.modalities)
+        tools = plain_tools(request.tools)
+        kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
+        facts = {
+            **self.defaults,
+            **({"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}),
+        }
+        facts.update(kwargs)
+        instructions = "\n\n".join(
+            message["content"]
+            for message in conversation.messages
+            if message["role"] in ("system", "developer") and message["content"]
+        )
+        pieces = [_message("system", self._system(facts, bool(tools)))]
+        if instructions or tools:
+            pieces.append(_message("developer", _developer(instructions, tools)))
+        dialogue = [message for message in conversation.messages if message["role"] not in ("system", "developer")]
+        pieces += _Dialogue(dialogue, bool(request.continue_final_message)).pieces()
+        tail = pieces[-1] if request.continue_final_message else ""
+        if opens:
+            tail = "<|start|>assistant"
+            pieces.append(tail)
+        return Rendered(text="".join(pieces), tail=tail, media=conversation.media, passed_over=passed_over)
+
+    def _system(self, facts: Mapping[str, Any], with_tools: bool) -> str:
+        date = facts.get("current_date") or self.clock().strftime("%Y-%m-%d")
+        effort = nearest_effort(str(facts.get("reasoning_effort") or "medium"), EFFORTS)
+        return (
+            f"{facts.get('model_identity') or IDENTITY}\nKnowledge cutoff: {facts.get('knowledge_cutoff') or CUTOFF}\n"
+            f"Current date: {date}\n\nReasoning: {effort}\n\n{CHANNELS}"
+            + (f"\n{FUNCTION_CHANNEL}" if with_tools else "")
+        )
+
+
+def _message(author: str, body: str, *, to: str = "", channel: str = "", kind: str = "", end: str = "<|end|>") -> str:
+    header = author + (f" to={to}" if to else "") + (f"<|channel|>{channel}" if channel else "")
+    return f"<|start|>{header}{' ' if kind else ''}{kind}<|message|>{body}{end}"
+
+
+def _developer(instructions: str, tools: Sequence[Mapping[str, Any]] | None) -> str:
+    sections = ["# Instructions", instructions] if instructions else []
+    if tools:
+        functions = "\n".join(function_type(tool.get("function", tool)) for tool in tools)
+        sections += ["# Tools", f"## functions\n\nnamespace functions {{\n\n{functions}\n}} // namespace functions"]
+    return "\n\n".join(sections)
+
+
+class _Dialogue:
+    """The messages after the instructions, as Harmony messages."""
+
+    def __init__(self, messages: Sequence[dict[str, Any]], open_end: bool) -> None:
+        self.messages = messages
+        self.open_end = open_end
+        finals = [i for i, m in enumerate(messages) if m["role"] == "assistant" and not m.get("tool_calls")]
+        if open_end:  # the answer to be continued is not over yet
+            finals = [i for i in finals if i < len(messages) - 1]
+        self.last_final = max(finals, default=-1)
+        self.calls: list[str] = []  # functions called and not answered yet
+        self.names: dict[Any, str] = {}
+
+    def pieces(self) -> list[str]:
+        pieces: list[str] = []
+        for i, message in enumerate(self.messages):
+            role = message["role"]
+            if role == "assistant":
+                pieces += self._assistant(message, drop_thoughts=i < self.last_final or i == self.last_final)
+            elif role == "tool":
+                pieces.append(self._result(message, i))
+            else:
+                name = message.get("name")
+                pieces.append(_message(f"{role}:{name}" if isinstance(name, str) else role, message["content"]))
+        if self.open_end:
+            if not self.messages or self.messages[-1]["role"] != "assistant":
+                raise BadRequestError("Only an assistant message can be continued.", param="continue_final_message")
+            last = pieces[-1]
+            pieces[-1] = last[: last.rindex("<|")]
+        return pieces
+
+    def _assistant(self, message: Mapping[str, Any], *, drop_thoughts: bool) -> list[str]:
+        thought, text, calls = message.get("reasoning"), message["content"], message.get("tool_calls", ())
+        pieces = []
+        if thought and not drop_thoughts:
+            pieces.append(_message("assistant", thought, channel="analysis"))
+        if text or not (calls or pieces):
+            pieces.append(_message("assistant", text or "", channel="commentary" if calls else "final"))
+        for call in calls:
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            if not isinstance(arguments, str):
+                arguments = json.dumps(arguments, ensure_ascii=False)
+            pieces.append(
+                _message(
+                    "assistant", arguments, to=f"functions.{name}", channel="commentary", kind="json", end="<|call|>"
+                )
+            )
+            self.calls.append(name)
+            self.names[call.get("id")] = name
+        return pieces
+
+    def _result(self, message: Mapping[str, Any], index: int) -> str:
+        name = message.get("name") or self.names.get(message.get("tool_call_id"))
+        if name is None and self.calls:
+            name = self.calls[0]
+        if name is None:
+            raise BadRequestError(
+                f"messages: the tool result at position {index} of the dialogue answers no call; give it a name.",
+                param="messages",
+            )
+        if name in self.calls:
+            self.calls.remove(name)
+        return _message(f"functions.{name}", message["content"], to="assistant", channel="commentary")

@@ -5,7 +5,7 @@
 Rules
     * The assistant header ends with ``<think>`` when the thought is to be written or shown, else with ``</think>``.
       Thoughts before the last question are dropped (V4 keeps them all when the request has tools).
-    * Calls are DSML: ``<｜DSML｜invoke name="…">`` with one ``parameter`` each, strings as they are and the rest as JSON.
+    * Calls are DSML: ``<｜DSML｜invoke name="…">`` with ``parameter``s: strings as they are, the rest as JSON.
     * V3.2 puts results into ``<function_results>`` right after the answer that called, and goes on thinking there; V4
       puts each into ``<tool_result>`` inside the next question, in the order of the calls.
     * V4 opens a thinking conversation with the words for its reasoning effort.

@@ -14,9 +14,10 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -101,7 +102,7 @@ class Choice:
         self.reasoning_tokens = 0
         self.prompt_logprobs: Sequence[TokenLogprob | None] | None = None
         self.cached_tokens: int | None = None
-        self.matched_stop = False
+        self.matched_stop: str | None = None
         self._spec = spec
         self._tokenizer = tokenizer
         self._parser = OutputParser(
@@ -111,7 +112,7 @@ class Choice:
             tool_choice=spec.tool_choice,
             prompt_tail=spec.prompt_tail,
         )
-        self._visible: Collection[str] = self._parser.special_tokens
+        self._visible = _spelled_out(tokenizer, self._parser.special_tokens)
         self._detokenizer = Detokenizer(
             tokenizer,
             skip_special_tokens=spec.skip_special_tokens,
@@ -133,13 +134,15 @@ class Choice:
         """Take one engine output of this choice; returns what it meant, or None while everything is held back."""
         ids = output.token_ids
         events: list[Event] = []
-        if self._stops is None and not self._thinks:
+        if self._stops is not None or (self._thinks and len(ids) > 1):
+            used = self._feed_singly(ids, events)
+        else:
+            used = len(ids)
             text = self._detokenizer.feed(ids)
             if text:
                 events = self._parser.feed(text)
-            used = len(ids)
-        else:
-            used = self._feed_singly(ids, events)
+            if self._thinks:
+                self._count_reasoning(events)
         if output.cached_tokens is not None:
             self.cached_tokens = output.cached_tokens
         if output.prompt_logprobs is not None:
@@ -149,8 +152,8 @@ class Choice:
         if output.logprobs is not None:
             self._pending_logprobs += output.logprobs[:used]
 
-        if self.matched_stop:
-            return self._finish(events, "stop", self._stops.matched if self._stops else None)
+        if self.matched_stop is not None:
+            return self._stopped(events)
         if output.finish_reason is not None:
             return self._end(events, output)
         if not events:
@@ -171,12 +174,12 @@ class Choice:
         return len(ids)
 
     def _count_reasoning(self, events: Sequence[Event]) -> None:
+        """A token counts as reasoning when it gave some, or nothing while reasoning was open."""
+        was_open = self._in_reasoning
         if events:
-            self._in_reasoning = isinstance(events[-1], Reasoning)
-            if any(isinstance(event, Reasoning) for event in events):
-                self.reasoning_tokens += 1
-        elif self._in_reasoning:
-            self.reasoning_tokens += 1
+            self._in_reasoning = type(events[-1]) is Reasoning
+            was_open = type(events[0]) is Reasoning
+        self.reasoning_tokens += was_open
 
     def _apply_stops(self, events: list[Event], new: Sequence[Event]) -> bool:
         """Pass ``new`` through the stop strings into ``events``; True when one matched."""
@@ -187,7 +190,7 @@ class Choice:
                 if text:
                     _merge(events, (Content(text),))
                 if matched is not None:
-                    self.matched_stop = True
+                    self.matched_stop = matched
                     return True
                 continue
             held = self._stops.close()
@@ -216,7 +219,7 @@ class Choice:
         if self._stops is None:
             _merge(events, last)
         elif self._apply_stops(events, last):
-            return self._finish(events, "stop", self._stops.matched)
+            return self._stopped(events)
         else:
             held = self._stops.close()
             if held:
@@ -224,12 +227,12 @@ class Choice:
         self.finished = True
         return self._delta(events, finish=finish, stop_reason=stop_reason, error=output.error)
 
-    def _finish(self, events: list[Event], reason: Literal["stop"], stop_reason: str | None) -> Delta:
+    def _stopped(self, events: list[Event]) -> Delta:
         """A stop string matched: what parsing still holds came after the match and is not shown."""
         self.finished = True
-        finish = self._parser.close(reason)[-1]
+        finish = self._parser.close("stop")[-1]
         assert isinstance(finish, Finish)
-        return self._delta(events, finish=finish, stop_reason=stop_reason)
+        return self._delta(events, finish=finish, stop_reason=self.matched_stop)
 
     def _delta(
         self,
@@ -243,6 +246,16 @@ class Choice:
         if self._spec.sampling.logprobs is not None:
             logprobs, self._pending_logprobs = self._pending_logprobs, []
         return Delta(self.index, events, ids, logprobs, finish, stop_reason, error)
+
+
+@lru_cache(maxsize=64)
+def _spelled_out(tokenizer: Tokenizer, names: frozenset[str]) -> frozenset[str]:
+    """The special tokens a parser needs to see, ``*`` (any suffix) replaced by the vocabulary's spellings."""
+    found = {name for name in names if "*" not in name}
+    for name in names - found:
+        before, _, after = name.partition("*")
+        found |= {token for token in tokenizer.added_tokens if token.startswith(before) and token.endswith(after)}
+    return frozenset(found)
 
 
 def _merge(events: list[Event], new: Sequence[Event]) -> None:

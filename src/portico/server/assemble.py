@@ -14,7 +14,6 @@ import msgspec
 from portico import __version__, models
 from portico.config import Settings
 from portico.engines import Engine
-from portico.engines.llamacpp import LlamaCppEngine
 from portico.engines.replay import ReplayEngine, Script
 from portico.errors import BadRequestError, EngineError
 from portico.generation import Limits, Model
@@ -50,6 +49,8 @@ async def _generating(settings: Settings, metrics: Metrics) -> ServedModel:
     template = _template(settings, tokenizer)
     engine: Engine
     if settings.engine == "llamacpp":
+        from portico.engines.llamacpp import LlamaCppEngine
+
         engine = LlamaCppEngine(
             resolved.path,
             model_id=resolved.name,
@@ -73,6 +74,8 @@ async def _embedding(settings: Settings, metrics: Metrics) -> ServedModel:
 
 
 def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
+    from portico.engines.llamacpp import LlamaCppEngine
+
     return LlamaCppEngine(resolved.path, model_id=resolved.name, threads=settings.threads, embedding=True)
 
 
@@ -92,7 +95,7 @@ async def _serve(
     names = settings.served_model_name if generates and settings.served_model_name else [resolved.name]
     tool_parser, reasoning_parser = settings.tool_parser, settings.reasoning_parser
     if template is not None:
-        found = detect(template.source, tokenizer.special_tokens.values())
+        found = detect(template.sources, tokenizer.special_tokens.values())
         tool_parser = tool_parser or found.tool_parser
         reasoning_parser = reasoning_parser or found.reasoning_parser
     model = Model(

@@ -84,8 +84,9 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        again = self.should_exit
-        super().handle_exit(sig, frame)
+        """Uvicorn would raise the signal again when done and die of it; a drained server ends with status 0."""
+        again, self.should_exit = self.should_exit, True
+        self.force_exit = again
         self._loop.call_soon_threadsafe(self._cut_off if again else self._drain)
 
     def _drain(self) -> None:

@@ -1,0 +1,53 @@
+"""``/v1/models`` in Anthropic's shape: cards, and pages of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from portico.errors import BadRequestError
+from portico.generation import Model
+
+__all__ = ["card", "page"]
+
+
+def card(model: Model, name: str) -> dict[str, Any]:
+    """``ModelInfo`` of one model under one of its names."""
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(model.created, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycle": "active",
+        "max_input_tokens": model.context_length,
+        "max_tokens": model.context_length,
+    }
+
+
+def page(cards: Sequence[tuple[str, Model]], query: Mapping[str, str]) -> dict[str, Any]:
+    """One page of models. ``query`` may hold ``limit`` (1 to 1000, 20 if absent), ``after_id`` and ``before_id``."""
+    limit = query.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:5]) <= 1000):
+        raise BadRequestError("'limit' must be a number from 1 to 1000.", param="limit")
+    names = [name for name, _ in cards]
+    first, last = 0, len(cards)
+    if "after_id" in query:
+        first = _position(names, query["after_id"], "after_id") + 1
+    if "before_id" in query:
+        last = _position(names, query["before_id"], "before_id")
+    shown = list(cards[first:last])
+    backwards = "before_id" in query and "after_id" not in query
+    cut = shown[-int(limit) :] if backwards else shown[: int(limit)]
+    return {
+        "data": [card(model, name) for name, model in cut],
+        "has_more": len(cut) < len(shown),
+        "first_id": cut[0][0] if cut else None,
+        "last_id": cut[-1][0] if cut else None,
+    }
+
+
+def _position(names: Sequence[str], name: str, param: str) -> int:
+    if name not in names:
+        raise BadRequestError(f"'{param}' names no model here.", param=param)
+    return names.index(name)

@@ -1,0 +1,118 @@
+"""The request bodies of Anthropic's Messages API.
+
+Only what decides something is typed here; blocks and tools are read where they are understood (``conversation``,
+``tools``), because clients send kinds that this server has never heard of and must not fail on them. Fields that are
+legal but mean nothing in front of one model are listed, so that they are not reported as unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from portico.protocols.validation import RequestModel
+
+__all__ = ["CountTokensRequest", "MessagesRequest", "OutputConfig", "OutputFormat", "Thinking", "ToolChoice"]
+
+MIN_BUDGET = 1024  # tokens; the API's own lower bound
+
+
+class Thinking(RequestModel):
+    """``thinking``: whether the model is to think, for how long, and whether the thoughts are shown.
+
+    ``type`` is ``enabled``, ``disabled``, ``adaptive`` or ``between_tools``; one that is not known leaves it to the
+    model. ``display`` ``omitted`` keeps the text of the thoughts inside their signature.
+    """
+
+    type: str
+    budget_tokens: Annotated[int, Field(ge=MIN_BUDGET)] | None = None
+    display: str | None = None
+
+    @model_validator(mode="after")
+    def _enabled_needs_a_budget(self) -> Thinking:
+        if self.type == "enabled" and self.budget_tokens is None:
+            raise ValueError("thinking of type 'enabled' needs 'budget_tokens'")
+        return self
+
+
+class ToolChoice(RequestModel):
+    """``tool_choice``."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+    @model_validator(mode="after")
+    def _tool_needs_a_name(self) -> ToolChoice:
+        if self.type == "tool" and not self.name:
+            raise ValueError("tool_choice of type 'tool' needs the 'name' of a tool")
+        return self
+
+
+class OutputFormat(RequestModel):
+    """The form that the answer's text must have."""
+
+    type: Literal["json_schema"]
+    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(RequestModel):
+    """``output_config``."""
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormat | None = None
+
+
+class CountTokensRequest(RequestModel):
+    """POST /v1/messages/count_tokens: all of a message request that its prompt is made of."""
+
+    model: str
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)]
+    system: str | list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None  # where output_config.format was before
+
+    # accepted, without a meaning here
+    cache_control: dict[str, Any] | None = None  # every prefix is cached, asked for or not
+    mcp_servers: list[Any] | None = None
+    speed: str | None = None
+
+    @model_validator(mode="after")
+    def _what_cannot_be(self) -> CountTokensRequest:
+        if self.mcp_servers:
+            raise ValueError("this server calls no MCP servers; leave 'mcp_servers' out")
+        if self.output_format and self.output_config and self.output_config.format:
+            raise ValueError("send 'output_config.format' or the older 'output_format', not both")
+        return self
+
+    @property
+    def effort(self) -> str | None:
+        """How hard the model is to try."""
+        return self.output_config.effort if self.output_config else None
+
+    @property
+    def answer_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer's text must follow."""
+        wanted = (self.output_config.format if self.output_config else None) or self.output_format
+        return wanted.json_schema if wanted else None
+
+
+class MessagesRequest(CountTokensRequest):
+    """POST /v1/messages. ``max_tokens`` 0 reads the prompt into the cache and answers nothing."""
+
+    max_tokens: Annotated[int, Field(ge=0)]
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+
+    # accepted, without a meaning here
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None  # there is one tier
+    inference_geo: str | None = None
+    diagnostics: dict[str, Any] | None = None

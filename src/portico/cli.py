@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 import rich_click as click
+from click.exceptions import Exit
 
 from portico import __version__
 from portico.errors import PorticoError
@@ -50,7 +51,7 @@ def main() -> None:
     """Entry point: errors meant for people are printed as one line, with exit status 1."""
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Exit as leave:
+    except Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()

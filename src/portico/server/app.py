@@ -12,6 +12,8 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
+from portico.protocols.anthropic import errors as anthropic_errors
+from portico.protocols.anthropic.ids import request_id
 from portico.protocols.openai import errors as openai_errors
 from portico.server.auth import Keys
 from portico.server.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
@@ -68,6 +70,8 @@ class Front:
             return
         exchange = Exchange(scope, receive, send, self._max_body)
         scope["portico.exchange"] = exchange
+        if _speaks_anthropic(exchange):
+            exchange.response_headers.append((b"request-id", request_id(exchange.request_id).encode("ascii")))
         outcome, cause = "ok", ""
         try:
             self._keys.check(exchange)
@@ -96,7 +100,16 @@ class Front:
             exchange.response_headers.append((b"retry-after", b"%d" % error.retry_after))
         if error.status == 401:
             exchange.response_headers.append((b"www-authenticate", b"Bearer"))
-        await exchange.respond(error.status, openai_errors.body(error))
+        if _speaks_anthropic(exchange):
+            body = anthropic_errors.body(error, request_id(exchange.request_id))
+            await exchange.respond(anthropic_errors.status(error), body)
+        else:
+            await exchange.respond(error.status, openai_errors.body(error))
+
+
+def _speaks_anthropic(exchange: Exchange) -> bool:
+    """Whether the client reads Anthropic's shapes: its own paths, and the header that its SDKs send on every path."""
+    return exchange.path.startswith("/v1/messages") or b"anthropic-version" in exchange.headers
 
 
 def build_app(

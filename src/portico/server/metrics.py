@@ -90,8 +90,8 @@ class Metrics:
         self.step = LightHistogram(
             "portico_step_seconds", "The front door's own work on one engine step: decode, parse, encode, write.", _TINY
         )
-        registry.register(self.between_tokens)  # type: ignore[arg-type]
-        registry.register(self.step)  # type: ignore[arg-type]
+        registry.register(self.between_tokens)
+        registry.register(self.step)
 
     def count_outcomes(self, outcomes: Mapping[str, int]) -> None:
         """Add what one choice's parser saw."""

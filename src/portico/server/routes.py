@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from portico import __version__
 from portico.errors import EngineDeadError
-from portico.generation import Generation
-from portico.protocols.openai import chat, completions, embeddings, models
+from portico.generation import Generation, Model
+from portico.prompting import Prompt
+from portico.protocols.openai import chat, completions, embeddings, models, tokens
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.validation import RequestModel, parse_body
 from portico.server.app import Methods
@@ -39,6 +40,10 @@ def routes(served: Served) -> dict[str, Methods]:
         "/v1/chat/completions": {"POST": handlers.chat},
         "/v1/completions": {"POST": handlers.completions},
         "/v1/embeddings": {"POST": handlers.embeddings},
+        "/tokenize": {"POST": handlers.tokenize},
+        "/detokenize": {"POST": handlers.detokenize},
+        "/v1/chat/completions/render": {"POST": handlers.render_chat},
+        "/v1/completions/render": {"POST": handlers.render_completions},
     }
 
 
@@ -46,6 +51,10 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("/v1/chat/completions", "POST"): ChatRequest,
     ("/v1/completions", "POST"): CompletionRequest,
     ("/v1/embeddings", "POST"): embeddings.EmbeddingRequest,
+    ("/tokenize", "POST"): tokens.TokenizeRequest,
+    ("/detokenize", "POST"): tokens.DetokenizeRequest,
+    ("/v1/chat/completions/render", "POST"): ChatRequest,
+    ("/v1/completions/render", "POST"): CompletionRequest,
 }
 
 
@@ -114,10 +123,7 @@ class Handlers:
         served = self._served.generating(request.model)
         model = served.model
         self._name_unknown_fields(exchange, request)
-        prompts = [
-            await model.prompter.completion(prompt, add_special_tokens=request.add_special_tokens is not False)
-            for prompt in completions.prompts(request, model)
-        ]
+        prompts = await self._completion_prompts(request, model)
         generations = completions.generations(request, prompts, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
@@ -126,6 +132,14 @@ class Handlers:
         else:
             folded = completions.CompletionBody(request, generations, prompts, model, created)
             await self._body(exchange, served, generations, folded)
+
+    @staticmethod
+    async def _completion_prompts(request: CompletionRequest, model: Model) -> list[Prompt]:
+        special = request.add_special_tokens is not False
+        return [
+            await model.prompter.completion(prompt, add_special_tokens=special)
+            for prompt in completions.prompts(request, model)
+        ]
 
     async def _stream(
         self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: StreamEncoder
@@ -157,6 +171,40 @@ class Handlers:
         finally:
             served.line.abort(flight)
         await exchange.respond(200, body)
+
+    # -- prompts alone ------------------------------------------------------------------------------------------------
+
+    async def tokenize(self, exchange: Exchange) -> None:
+        """POST /tokenize: a text's or a conversation's token ids."""
+        request = parse_body(tokens.TokenizeRequest, await exchange.body())
+        model = self._served.any(request.model).model
+        if request.prompt is not None:
+            special = request.add_special_tokens is not False
+            prompt = await model.prompter.completion(request.prompt, add_special_tokens=special)
+        else:
+            prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        await exchange.respond_json(tokens.tokenized(request, prompt, model))
+
+    async def detokenize(self, exchange: Exchange) -> None:
+        """POST /detokenize: the text of token ids."""
+        request = parse_body(tokens.DetokenizeRequest, await exchange.body())
+        await exchange.respond_json(tokens.detokenized(request, self._served.any(request.model).model))
+
+    async def render_chat(self, exchange: Exchange) -> None:
+        """POST /v1/chat/completions/render: what the engine would get for this request."""
+        request = parse_body(ChatRequest, await exchange.body())
+        model = self._served.generating(request.model).model
+        prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        generation = chat.generation(request, prompt, model, exchange.request_id)
+        await exchange.respond_json(tokens.rendered(generation, prompt))
+
+    async def render_completions(self, exchange: Exchange) -> None:
+        """POST /v1/completions/render: what the engine would get for each prompt."""
+        request = parse_body(CompletionRequest, await exchange.body())
+        model = self._served.generating(request.model).model
+        prompts = await self._completion_prompts(request, model)
+        generations = completions.generations(request, prompts, model, exchange.request_id)
+        await exchange.respond_json([tokens.rendered(*pair) for pair in zip(generations, prompts, strict=True)])
 
     # -- embeddings ---------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,10 @@ class Served:
             raise ModelNotFoundError(f"There is no model '{name[:100]}' here. Served: {known}.", param="model")
         return served
 
+    def any(self, name: str | None) -> ServedModel:
+        """The model of that name, the first one without a name."""
+        return self.model(name) if name else self.models[0]
+
     def generating(self, name: str | None) -> ServedModel:
         """The model of that name, if it generates text. Raises ``NotSupportedError`` if it does not."""
         return self._able("generate", name, "does not generate text")

@@ -121,14 +121,13 @@ async def _finish(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
 def _resume(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
     while True:
         try:
-            sent = yield waits_for
+            sent: Any = yield waits_for
         except BaseException as error:
-            step = coroutine.throw
-            argument: Any = error
+            failure: BaseException | None = error
         else:
-            step, argument = coroutine.send, sent
+            failure = None
         try:
-            waits_for = step(argument)
+            waits_for = coroutine.send(sent) if failure is None else coroutine.throw(failure)
         except StopIteration:
             return
 

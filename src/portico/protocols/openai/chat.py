@@ -20,6 +20,7 @@ from portico.protocols import sse
 from portico.protocols.openai import errors
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
 from portico.protocols.openai.schema import ChatRequest
+from portico.protocols.openai.tokens import TokenizeRequest
 from portico.protocols.openai.usage import usage_body
 
 __all__ = ["ChatBody", "ChatStream", "generation", "prompt_arguments"]
@@ -27,7 +28,7 @@ __all__ = ["ChatBody", "ChatStream", "generation", "prompt_arguments"]
 FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "abort": "stop", "error": "stop"}
 
 
-def prompt_arguments(request: ChatRequest) -> dict[str, Any]:
+def prompt_arguments(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
     """What the prompter needs of the request, as its keyword arguments."""
     return {
         "messages": request.messages,

@@ -6,7 +6,7 @@ Choice ``index`` is ``prompt position * n + choice``. The text is the model's ow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from msgspec.structs import replace
@@ -36,12 +36,10 @@ def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
         raise NotSupportedError("'best_of' is not supported; use 'n'.", param="best_of")
     prompt = request.prompt
     found: list[str | list[int]]
-    if isinstance(prompt, str):
+    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
         found = [prompt]
-    elif prompt and isinstance(prompt[0], int):
-        found = [list(prompt)]  # type: ignore[arg-type]
     else:
-        found = list(prompt)  # type: ignore[arg-type]
+        found = cast(list[str | list[int]], prompt)
     if not found or any(not one for one in found):
         raise BadRequestError("'prompt' must not be empty.", param="prompt")
     if len(found) > model.limits.prompts:

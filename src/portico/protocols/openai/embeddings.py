@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,12 +42,10 @@ def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
     """The inputs, each text or token ids, checked. Raises ``BadRequestError``."""
     given = request.input
     found: list[str | list[int]]
-    if isinstance(given, str):
+    if isinstance(given, str) or (given and isinstance(given[0], int)):
         found = [given]
-    elif given and isinstance(given[0], int):
-        found = [list(given)]  # type: ignore[arg-type]
     else:
-        found = list(given)  # type: ignore[arg-type]
+        found = cast(list[str | list[int]], given)
     if not found or any(not one for one in found):
         raise BadRequestError("'input' must not be empty.", param="input")
     if len(found) > model.limits.inputs:

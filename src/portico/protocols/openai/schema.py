@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from portico.protocols.validation import RequestModel
 
-__all__ = ["ChatRequest", "CompletionRequest", "GenerationRequest", "StreamOptions"]
+__all__ = ["ChatRequest", "CompletionRequest", "ConversationFields", "GenerationRequest", "StreamOptions"]
 
 TokenId = Annotated[int, Field(ge=0)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -77,7 +77,21 @@ class GenerationRequest(RequestModel):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
 
-class ChatRequest(GenerationRequest):
+class ConversationFields(RequestModel):
+    """What decides how a conversation becomes a prompt, beside its messages."""
+
+    tools: list[dict[str, Any]] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    # vLLM's extensions
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    documents: list[dict[str, Any]] | None = None
+    chat_template: Text | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class ChatRequest(GenerationRequest, ConversationFields):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
@@ -85,10 +99,8 @@ class ChatRequest(GenerationRequest):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0)] | None = None
-    tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
     # OpenAI fields that have no meaning in front of one model, or that nothing here can do
     metadata: dict[str, Any] | None = None
@@ -109,11 +121,6 @@ class ChatRequest(GenerationRequest):
     echo: bool | None = None
     include_reasoning: bool | None = None
     thinking_token_budget: Annotated[int, Field(ge=0)] | None = None
-    chat_template: Text | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    documents: list[dict[str, Any]] | None = None
 
     @model_validator(mode="after")
     def _top_logprobs_need_logprobs(self) -> ChatRequest:

@@ -1,0 +1,82 @@
+"""``/tokenize``, ``/detokenize`` and the ``render`` routes: what a request becomes, in vLLM's shapes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field, model_validator
+
+from portico.errors import BadRequestError
+from portico.events import SamplingParams
+from portico.generation import Generation, Model
+from portico.prompting import Prompt
+from portico.protocols.openai.schema import ConversationFields, TokenId
+from portico.protocols.validation import RequestModel
+
+__all__ = ["DetokenizeRequest", "TokenizeRequest", "detokenized", "rendered", "tokenized"]
+
+
+class TokenizeRequest(ConversationFields):
+    """POST /tokenize: a text, or a conversation as in chat completions."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    return_token_strs: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> TokenizeRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("send either 'prompt' or 'messages'")
+        return self
+
+
+class DetokenizeRequest(RequestModel):
+    """POST /detokenize."""
+
+    model: str | None = None
+    tokens: list[TokenId]
+    skip_special_tokens: bool | None = None
+
+
+def tokenized(request: TokenizeRequest, prompt: Prompt, model: Model) -> dict[str, Any]:
+    """The answer of ``/tokenize``."""
+    body: dict[str, Any] = {
+        "count": len(prompt.token_ids),
+        "max_model_len": model.context_length,
+        "tokens": prompt.token_ids,
+    }
+    if request.return_token_strs:
+        body["token_strs"] = [model.tokenizer.id_to_token(token) for token in prompt.token_ids]
+    return body
+
+
+def detokenized(request: DetokenizeRequest, model: Model) -> dict[str, Any]:
+    """The answer of ``/detokenize``."""
+    if any(token >= model.vocab_size for token in request.tokens):
+        raise BadRequestError(f"'tokens' holds an id beyond the vocabulary of {model.vocab_size}.", param="tokens")
+    skip = bool(request.skip_special_tokens)
+    return {"prompt": model.tokenizer.decode(request.tokens, skip_special_tokens=skip)}
+
+
+def rendered(generation: Generation, prompt: Prompt) -> dict[str, Any]:
+    """The answer of a ``render`` route: the request as the engine would get it."""
+    spec = generation.spec
+    sampling: SamplingParams = spec.sampling
+    return {
+        "request_id": spec.request_id,
+        "prompt": prompt.text,
+        "token_ids": list(spec.prompt_ids),
+        "n": spec.n,
+        "stop": list(spec.stop),
+        "sampling_params": _plain(sampling),
+        "constraint": None if spec.constraint is None else spec.constraint.lark,
+    }
+
+
+def _plain(sampling: SamplingParams) -> Any:
+    """Sampling rules as JSON: mapping keys as text, sets sorted."""
+    values = {name: getattr(sampling, name) for name in sampling.__struct_fields__}
+    values["stop_token_ids"] = sorted(sampling.stop_token_ids)
+    return orjson.loads(orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS))

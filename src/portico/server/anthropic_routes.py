@@ -1,0 +1,106 @@
+"""The paths of Anthropic's API. ``/v1/models`` is OpenAI's too: the ``anthropic-version`` header decides."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel
+
+from portico.generation import Model
+from portico.protocols.anthropic import messages, models
+from portico.protocols.anthropic.ids import new_id, request_id
+from portico.protocols.anthropic.messages import Asked
+from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
+from portico.protocols.anthropic.signatures import Signer
+from portico.protocols.validation import parse_body
+from portico.server.answering import answer_body, answer_stream, warn
+from portico.server.app import Methods
+from portico.server.exchange import Exchange, Handler
+from portico.server.served import Served
+
+__all__ = ["BODIES", "anthropic_routes", "by_version"]
+
+log = logging.getLogger("portico")
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {
+    ("/v1/messages", "POST"): MessagesRequest,
+    ("/v1/messages/count_tokens", "POST"): CountTokensRequest,
+}
+
+
+def anthropic_routes(served: Served, signer: Signer, list_models: Handler, get_model: Handler) -> dict[str, Methods]:
+    """The paths, with their handlers. ``list_models`` and ``get_model`` answer clients of another API."""
+    handlers = Handlers(served, signer)
+    return {
+        "/v1/messages": {"POST": handlers.create},
+        "/v1/messages/count_tokens": {"POST": handlers.count_tokens},
+        "/v1/models": {"GET": by_version(handlers.list_models, list_models)},
+        "/v1/models/{model:path}": {"GET": by_version(handlers.get_model, get_model)},
+    }
+
+
+def by_version(anthropic: Handler, other: Handler) -> Handler:
+    """The first handler for requests that carry ``anthropic-version``, the second for the rest."""
+
+    async def handler(exchange: Exchange) -> None:
+        await (other if exchange.header(b"anthropic-version") is None else anthropic)(exchange)
+
+    handler.__doc__ = other.__doc__
+    return handler
+
+
+class Handlers:
+    """The handlers, over what is served."""
+
+    def __init__(self, served: Served, signer: Signer) -> None:
+        self._served = served
+        self._signer = signer
+
+    async def create(self, exchange: Exchange) -> None:
+        """POST /v1/messages."""
+        request = parse_body(MessagesRequest, await exchange.body())
+        served = self._served.generating(request.model)
+        model = served.model
+        asked = self._read(exchange, request, model)
+        prompt = await model.prompter.chat(**asked.prompt_arguments)
+        betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
+        generation = messages.generation(request, asked, prompt, model, exchange.request_id, betas)
+        message_id = new_id("msg")
+        if request.stream:
+            stream = messages.MessageStream(
+                request,
+                generation,
+                model,
+                self._signer,
+                message_id=message_id,
+                request_id=request_id(exchange.request_id),
+            )
+            await answer_stream(exchange, self._served, served, [generation], stream, messages.PING)
+        else:
+            body = messages.MessageBody(request, generation, model, self._signer, message_id=message_id)
+            await answer_body(exchange, self._served, served, [generation], body)
+
+    async def count_tokens(self, exchange: Exchange) -> None:
+        """POST /v1/messages/count_tokens: what the same message would cost as input."""
+        request = parse_body(CountTokensRequest, await exchange.body())
+        model = self._served.generating(request.model).model
+        asked = self._read(exchange, request, model)
+        prompt = await model.prompter.chat(**asked.prompt_arguments)
+        await exchange.respond_json(messages.token_count(prompt))
+
+    def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:
+        asked = messages.read_request(request, model, self._signer)
+        warn(exchange, "unknown fields ignored", request.unknown_fields)
+        warn(exchange, "left out of the prompt", asked.left_out)
+        if asked.left_out:
+            log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(asked.left_out[:20]))
+        return asked
+
+    async def list_models(self, exchange: Exchange) -> None:
+        """Served models, by the page."""
+        await exchange.respond_json(models.page(list(self._served.cards), exchange.query))
+
+    async def get_model(self, exchange: Exchange) -> None:
+        """One served model."""
+        name = exchange.path_params["model"]
+        await exchange.respond_json(models.card(self._served.model(name).model, name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 
-__all__ = ["call_id_for_client", "call_id_for_model", "new_id"]
+__all__ = ["call_id_for_client", "call_id_for_model", "new_id", "request_id"]
 
 _KEPT = re.compile(r"[a-zA-Z0-9_-]{9,64}")  # nine: what Mistral's models write
 _GENERATED = "call_"  # how parsing names a call whose format has no ids
@@ -20,6 +20,11 @@ _WRAPPED = re.compile(r"toolu_[0-9a-f]{12}x((?:[0-9a-f]{2})+)")
 def new_id(prefix: str) -> str:
     """A fresh id, such as ``msg_…``."""
     return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def request_id(id: str) -> str:
+    """A request's id in the ``request-id`` header and in errors: ``req_…``."""
+    return id if id.startswith("req_") else f"req_{id}"
 
 
 def call_id_for_client(own: str) -> str:

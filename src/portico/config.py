@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
     api_key: SecretList = Field([], description="Key(s) that clients must send.")
+    signing_key: SecretStr | None = Field(
+        None, description="Secret that signs thinking; give it to let signatures outlive the process."
+    )
     insecure: bool = Field(False, description="Allow binding beyond loopback without an API key.")
     cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
 

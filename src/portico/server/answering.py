@@ -12,8 +12,9 @@ from portico.server.line import Flight
 from portico.server.served import Served, ServedModel
 from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
 
-__all__ = ["answer_body", "answer_stream", "warn"]
+__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "warn"]
 
+UNKNOWN_FIELDS = "unknown fields ignored"
 MOST_WARNINGS = 20
 LONGEST_WARNING = 100  # characters
 

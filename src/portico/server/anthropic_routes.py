@@ -13,7 +13,7 @@ from portico.protocols.anthropic.messages import Asked
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.validation import parse_body
-from portico.server.answering import answer_body, answer_stream, warn
+from portico.server.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
 from portico.server.app import Methods
 from portico.server.exchange import Exchange, Handler
 from portico.server.served import Served
@@ -28,9 +28,9 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
 }
 
 
-def anthropic_routes(served: Served, signer: Signer, list_models: Handler, get_model: Handler) -> dict[str, Methods]:
+def anthropic_routes(served: Served, list_models: Handler, get_model: Handler) -> dict[str, Methods]:
     """The paths, with their handlers. ``list_models`` and ``get_model`` answer clients of another API."""
-    handlers = Handlers(served, signer)
+    handlers = Handlers(served)
     return {
         "/v1/messages": {"POST": handlers.create},
         "/v1/messages/count_tokens": {"POST": handlers.count_tokens},
@@ -52,9 +52,9 @@ def by_version(anthropic: Handler, other: Handler) -> Handler:
 class Handlers:
     """The handlers, over what is served."""
 
-    def __init__(self, served: Served, signer: Signer) -> None:
+    def __init__(self, served: Served) -> None:
         self._served = served
-        self._signer = signer
+        self._signer = Signer(served.signing_key)
 
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/messages."""
@@ -90,7 +90,7 @@ class Handlers:
 
     def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:
         asked = messages.read_request(request, model, self._signer)
-        warn(exchange, "unknown fields ignored", request.unknown_fields)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         warn(exchange, "left out of the prompt", asked.left_out)
         if asked.left_out:
             log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(asked.left_out[:20]))

@@ -38,7 +38,8 @@ async def assemble(settings: Settings) -> Served:
         for served in started:
             await served.line.close()
         raise
-    return Served(started, metrics, settings.request_timeout)
+    key = settings.signing_key.get_secret_value() if settings.signing_key else None
+    return Served(started, metrics, settings.request_timeout, signing_key=key)
 
 
 async def _generating(settings: Settings, metrics: Metrics) -> ServedModel:

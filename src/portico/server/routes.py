@@ -10,18 +10,19 @@ from pydantic import BaseModel
 
 from portico import __version__
 from portico.errors import EngineDeadError
-from portico.generation import Generation, Model
+from portico.generation import Model
 from portico.prompting import Prompt
 from portico.protocols.openai import chat, completions, embeddings, models, tokens
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
-from portico.protocols.validation import RequestModel, parse_body
+from portico.protocols.validation import parse_body
+from portico.server.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.anthropic_routes import BODIES as ANTHROPIC_BODIES
+from portico.server.anthropic_routes import anthropic_routes
 from portico.server.app import Methods
-from portico.server.exchange import ClientGoneError, Exchange
-from portico.server.line import Flight
+from portico.server.exchange import Exchange
 from portico.server.metrics import CONTENT_TYPE
 from portico.server.openapi import openapi_document
-from portico.server.served import Served, ServedModel
-from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
+from portico.server.served import Served
 
 __all__ = ["routes"]
 
@@ -35,8 +36,6 @@ def routes(served: Served) -> dict[str, Methods]:
         "/version": {"GET": handlers.version},
         "/openapi.json": {"GET": handlers.openapi},
         "/metrics": {"GET": handlers.metrics},
-        "/v1/models": {"GET": handlers.list_models},
-        "/v1/models/{model:path}": {"GET": handlers.get_model},
         "/v1/chat/completions": {"POST": handlers.chat},
         "/v1/completions": {"POST": handlers.completions},
         "/v1/embeddings": {"POST": handlers.embeddings},
@@ -44,6 +43,7 @@ def routes(served: Served) -> dict[str, Methods]:
         "/detokenize": {"POST": handlers.detokenize},
         "/v1/chat/completions/render": {"POST": handlers.render_chat},
         "/v1/completions/render": {"POST": handlers.render_completions},
+        **anthropic_routes(served, handlers.list_models, handlers.get_model),
     }
 
 
@@ -55,6 +55,7 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("/detokenize", "POST"): tokens.DetokenizeRequest,
     ("/v1/chat/completions/render", "POST"): ChatRequest,
     ("/v1/completions/render", "POST"): CompletionRequest,
+    **ANTHROPIC_BODIES,
 }
 
 
@@ -108,30 +109,32 @@ class Handlers:
         request = parse_body(ChatRequest, await exchange.body())
         served = self._served.generating(request.model)
         model = served.model
-        self._name_unknown_fields(exchange, request)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         prompt = await model.prompter.chat(**chat.prompt_arguments(request))
         generation = chat.generation(request, prompt, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
-            await self._stream(exchange, served, [generation], chat.ChatStream(request, generation, model, created))
+            stream = chat.ChatStream(request, generation, model, created)
+            await answer_stream(exchange, self._served, served, [generation], stream)
         else:
-            await self._body(exchange, served, [generation], chat.ChatBody(request, generation, model, created))
+            body = chat.ChatBody(request, generation, model, created)
+            await answer_body(exchange, self._served, served, [generation], body)
 
     async def completions(self, exchange: Exchange) -> None:
         """POST /v1/completions."""
         request = parse_body(CompletionRequest, await exchange.body())
         served = self._served.generating(request.model)
         model = served.model
-        self._name_unknown_fields(exchange, request)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         prompts = await self._completion_prompts(request, model)
         generations = completions.generations(request, prompts, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
             encoder = completions.CompletionStream(request, generations, prompts, model, created)
-            await self._stream(exchange, served, generations, encoder)
+            await answer_stream(exchange, self._served, served, generations, encoder)
         else:
             folded = completions.CompletionBody(request, generations, prompts, model, created)
-            await self._body(exchange, served, generations, folded)
+            await answer_body(exchange, self._served, served, generations, folded)
 
     @staticmethod
     async def _completion_prompts(request: CompletionRequest, model: Model) -> list[Prompt]:
@@ -140,37 +143,6 @@ class Handlers:
             await model.prompter.completion(prompt, add_special_tokens=special)
             for prompt in completions.prompts(request, model)
         ]
-
-    async def _stream(
-        self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: StreamEncoder
-    ) -> None:
-        """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
-        sink = StreamSink(encoder)
-        flight = Flight(generations, sink, self._served.request_timeout)
-        try:
-            await served.line.admit(flight)
-            self._served.metrics.prepare.observe(time.perf_counter() - exchange.started)
-            await sink.open(exchange)
-            with self._served.metrics.streams.track_inprogress():
-                await exchange.disconnected()
-            if not flight.over:
-                raise ClientGoneError
-        finally:
-            served.line.abort(flight)
-
-    async def _body(
-        self, exchange: Exchange, served: ServedModel, generations: list[Generation], encoder: BodyEncoder
-    ) -> None:
-        """Admit, wait for the whole answer, send it."""
-        sink = BodySink(encoder)
-        flight = Flight(generations, sink, self._served.request_timeout)
-        try:
-            await served.line.admit(flight)
-            self._served.metrics.prepare.observe(time.perf_counter() - exchange.started)
-            body = await sink.body(exchange)
-        finally:
-            served.line.abort(flight)
-        await exchange.respond(200, body)
 
     # -- prompts alone ------------------------------------------------------------------------------------------------
 
@@ -213,7 +185,7 @@ class Handlers:
         request = parse_body(embeddings.EmbeddingRequest, await exchange.body())
         served = self._served.embedding(request.model)
         model = served.model
-        self._name_unknown_fields(exchange, request)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         special = request.add_special_tokens is not False
         prompts = [
             await model.prompter.completion(one, add_special_tokens=special)
@@ -222,11 +194,3 @@ class Handlers:
         token_ids = embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model)
         batch = await served.line.embed(token_ids)
         await exchange.respond(200, embeddings.body(request, batch.vectors, batch.prompt_tokens, model))
-
-    @staticmethod
-    def _name_unknown_fields(exchange: Exchange, request: RequestModel) -> None:
-        """Fields nobody here knows are accepted, and named once in a header: a typo should not pass in silence."""
-        names = [name for name in request.unknown_fields[:20] if name.isascii() and name.isprintable()]
-        if names:
-            text = ("unknown fields ignored: " + ", ".join(name[:60] for name in names)).encode("ascii")
-            exchange.response_headers.append((b"x-portico-warning", text))

@@ -25,10 +25,17 @@ class ServedModel:
 class Served:
     """All served models. A request without a model name gets the first that can do what it asks for."""
 
-    def __init__(self, models: Sequence[ServedModel], metrics: Metrics, request_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        metrics: Metrics,
+        request_timeout: float | None = None,
+        signing_key: str | None = None,
+    ) -> None:
         self.models = list(models)
         self.metrics = metrics
         self.request_timeout = request_timeout
+        self.signing_key = signing_key  # of thinking; None: one per process
         self._by_name = {name: served for served in models for name in served.names}
 
     @property

@@ -171,7 +171,7 @@ def _byte_level_bpe(vocabulary: _Vocabulary) -> Tokenizer:
     return _finished(backend, vocabulary, vocabulary.special(add_bos=pre.add_bos, add_eos=False))
 
 
-_CHARACTER_BPE = frozenset({"gemma4"})
+_CHARACTER_BPE = {"gemma4": True, "granite-embed-multi-311m": True, "sarvam-moe": False}  # pre -> add_bos by default
 
 
 def _character_bpe(vocabulary: _Vocabulary) -> Tokenizer:
@@ -179,7 +179,8 @@ def _character_bpe(vocabulary: _Vocabulary) -> Tokenizer:
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|[\n]+"), "isolated")
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return _finished(backend, vocabulary, vocabulary.special(add_bos=True, add_eos=False))
+    add_bos = _CHARACTER_BPE.get(vocabulary.get("pre"), True)
+    return _finished(backend, vocabulary, vocabulary.special(add_bos=add_bos, add_eos=False))
 
 
 def _bpe(vocabulary: _Vocabulary, **options: Any) -> models.BPE:

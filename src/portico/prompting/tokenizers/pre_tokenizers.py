@@ -54,6 +54,8 @@ def _deepseek(rest: str = r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+") -> str:
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|" + _SPACES
 _BLOOM = r" ?[^(\s|.,!?)\x{2026}\x{3002}\x{ff0c}\x{3001}\x{0964}\x{06d4}\x{060c}]+"
+_THOUSANDS = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"  # digits in threes from the right
+_HALVED_SPACES = "|".join(rf"\s{{{size}}}(?!\S)" for size in (512, 256, 128, 64, 32, 16, 8, 4, "1,2")) + r"|\s"
 CL100K, QWEN = _cl100k(r"\p{N}{1,3}"), _cl100k(r"\p{N}")
 O200K = _o200k(r"\p{N}{1,3}")
 KIMI = r"\p{Han}+|" + _o200k(
@@ -107,18 +109,18 @@ _GROUPS: tuple[tuple[PreTokenizer, str], ...] = (
     (PreTokenizer((r"\p{N}", GPT2)), "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2"),
     (
         PreTokenizer((CL100K,), ignore_merges=True, add_bos=True),
-        "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2",
+        "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
     ),
-    (PreTokenizer((CL100K,)), "dbrx smaug-bpe glm4 chatglm-bpe"),
+    (PreTokenizer((CL100K,)), "dbrx smaug-bpe glm4 glm5 chatglm-bpe"),
     (
         PreTokenizer((QWEN,)),
-        "qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2",
+        "qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2 f2llmv2",
     ),
     (
         PreTokenizer((_cl100k(r"\p{N}", letters=r"[\p{L}\p{M}]+", rest=r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+"),)),
         "qwen35",
     ),
-    (PreTokenizer((O200K,)), "gpt-4o llama4 minimax-m2"),
+    (PreTokenizer((O200K,)), "gpt-4o llama4 minimax-m2 kanana2 granite-embed-multi-97m"),
     (PreTokenizer((_o200k(r"\p{N}", ending=""),), ignore_merges=True, add_bos=True), "tekken"),
     (PreTokenizer((r"\p{N}{1,3}", _CJK, _deepseek())), "deepseek-v3 hunyuan-dense joyai-llm"),
     (PreTokenizer((r"\p{N}", _CJK, _deepseek())), "hyperclovax mu-choco"),
@@ -169,13 +171,17 @@ _GROUPS: tuple[tuple[PreTokenizer, str], ...] = (
     (
         PreTokenizer(
             (
-                r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))",
+                _THOUSANDS,
                 _ASIAN_SCRIPTS + "+",
                 _deepseek(),
             )
         ),
         "afmoe",
     ),
+    (PreTokenizer((_THOUSANDS, O200K)), "tiny_aya"),
+    (PreTokenizer((r"\p{N}{1,3}", _cl100k(r"\p{N}+"))), "minicpm5"),
+    (PreTokenizer((_cl100k(r"\p{N}", start=""),)), "ufakzeka"),
+    (PreTokenizer((CL100K.removesuffix(_SPACES) + _HALVED_SPACES,)), "jais-2"),
     (PreTokenizer((_BLOOM,)), "bloom gpt3-finnish poro-chat"),
     (PreTokenizer((_BLOOM, r"\p{N}")), "viking"),
     (PreTokenizer((r"[\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]")), "falcon"),

@@ -3,6 +3,18 @@
 from portico.parsing import OutputParser, parse, render_calls
 """
 
+from portico.parsing.detect import Detection, detect
 from portico.parsing.parser import OutputParser, parse, render_calls
+from portico.parsing.registry import families, load_plugin, reasoning_names, tool_names
 
-__all__ = ["OutputParser", "parse", "render_calls"]
+__all__ = [
+    "Detection",
+    "OutputParser",
+    "detect",
+    "families",
+    "load_plugin",
+    "parse",
+    "reasoning_names",
+    "render_calls",
+    "tool_names",
+]

@@ -329,7 +329,9 @@ class JsonObject:
                     return True
             elif key == self.id and char in ('"', "'"):
                 id = yield from self._text(m, calls.enders)
-            elif (calls.plain and key not in ("type", "id")) or not (yield from self._arguments(m, _nothing, calls.enders)):
+            elif (calls.plain and key not in ("type", "id")) or not (
+                yield from self._arguments(m, _nothing, calls.enders)
+            ):
                 return tape.kept is None
             yield from comes(tape, markers(","))
         if tape.kept is not None and name is not None and (early is not None or not calls.plain or name in m.tools):

@@ -72,9 +72,9 @@ def _suffixed(marker: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Clues:
-    """What gives a family away in a chat template: all of ``every``, none of ``never``, one of ``some`` if given.
+    """What gives a family away in a chat template: all of ``every``, one of ``some`` if given, none of ``never``.
 
-    The clue set with the higher ``weight`` wins; by default the total length of what it asks for.
+    ``tools`` and ``reasoning`` are the parser names that it then stands for.
     """
 
     every: tuple[str, ...]
@@ -82,6 +82,13 @@ class Clues:
     never: tuple[str, ...] = ()
     tools: str | None = None
     reasoning: str | None = None
+
+    def fit(self, text: str) -> bool:
+        return (
+            all(word in text for word in self.every)
+            and (not self.some or any(word in text for word in self.some))
+            and not any(word in text for word in self.never)
+        )
 
 
 @dataclass(frozen=True)

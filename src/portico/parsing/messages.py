@@ -113,8 +113,7 @@ class Messages:
                 return route
             head = "".join(pieces)
             if (
-                (hit
-                and hit[2])
+                (hit and hit[2])
                 or tape.ended
                 or len(head) > _LONGEST
                 or (not started and not self.begins and " " in head)

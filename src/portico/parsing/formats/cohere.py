@@ -8,7 +8,7 @@ The model numbers its calls. The prompt of Command 4 opens the thought.
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 
 def _number(index: int, name: str) -> str:
@@ -34,4 +34,10 @@ COHERE = Family(
     tools={"cohere_command3": CALLS, "cohere_command4": CALLS},
     reasoning={"cohere_command3": THINK, "cohere_command4": THINK},
     ends=("<|END_OF_TURN_TOKEN|>",),
+    clues=(
+        Clues(("<|START_ACTION|>",), never=("<|START_TEXT|>",), tools="cohere_command3"),
+        Clues(("<|START_ACTION|>", "<|START_TEXT|>"), tools="cohere_command4"),
+        Clues(("<|START_THINKING|>",), never=("<|START_TEXT|>",), reasoning="cohere_command3"),
+        Clues(("<|START_THINKING|>", "<|START_TEXT|>"), reasoning="cohere_command4"),
+    ),
 )

@@ -7,7 +7,7 @@ V3 writes ``function`` before the name and a fence around the JSON. The bars are
 
 from portico.parsing.arguments import Json
 from portico.parsing.calls import Body, Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 END = ("<｜end▁of▁sentence｜>",)
 
@@ -29,6 +29,10 @@ DEEPSEEK_V3 = Family(
     tools={"deepseek_v3": _section(Headed("function<｜tool▁sep｜>{name}\n```json\n", Json(), "\n```"), "\n")},
     reasoning={"deepseek_r1": Reasoning("<think>\n", "\n</think>\n\n")},
     ends=END,
+    clues=(
+        Clues(("<｜tool▁calls▁begin｜>", "```json"), tools="deepseek_v3"),
+        Clues(("<｜tool▁calls▁begin｜>", "```json", "</think>"), reasoning="deepseek_r1"),
+    ),
 )
 DEEPSEEK_V31 = Family(
     "deepseek_v31",
@@ -36,4 +40,8 @@ DEEPSEEK_V31 = Family(
     tools={"deepseek_v31": _section(Headed("{name}<｜tool▁sep｜>", Json()), "")},
     reasoning={"deepseek_v3": Reasoning("<think>", "</think>")},
     ends=END,
+    clues=(
+        Clues(("<｜tool▁calls▁begin｜>",), never=("```json",), tools="deepseek_v31"),
+        Clues(("<｜Assistant｜>", "</think>"), never=("```json",), reasoning="deepseek_v3"),
+    ),
 )

@@ -2,7 +2,7 @@
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Either, Headed, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 OPEN, CLOSE = "<dots_function_call>\n", "</dots_function_call>"
 
@@ -26,4 +26,8 @@ DOTS = Family(
         )
     },
     reasoning={"dots": Reasoning("<think>", "</think>")},
+    clues=(
+        Clues(("<dots_function_call>",), tools="dots"),
+        Clues(("<dots_function_call>", "<think>"), reasoning="dots"),
+    ),
 )

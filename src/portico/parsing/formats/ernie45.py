@@ -15,7 +15,7 @@
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 ERNIE45 = Family(
     "ernie45",
@@ -25,4 +25,5 @@ ERNIE45 = Family(
         "ernie45": Reasoning("<think>\n", "\n</think>\n\n\n", wrappers=(("<response>", "</response>"),)),
     },
     ends=("</s>", "<|end_of_sentence|>"),
+    clues=(Clues(("<|begin_of_sentence|>", "<tool_call>", "<response>"), tools="ernie45", reasoning="ernie45"),),
 )

@@ -9,7 +9,7 @@ Let me see.>>>get_weather
 
 from portico.parsing.arguments import Json
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 
 ENDS = ("<|eot_id|>", "<|eom_id|>")
@@ -25,6 +25,7 @@ FUNCTIONARY_V31 = Family(
     models="Functionary 3.1",
     tools={"functionary_v31": Calls(Headed("<function={name}>", Json(), "</function>"))},
     ends=ENDS,
+    clues=(Clues(("<function=example_function_name>",), never=("<parameter=",), tools="functionary_v31"),),
 )
 FUNCTIONARY_V32 = Family(
     "functionary_v32",
@@ -39,4 +40,5 @@ FUNCTIONARY_V32 = Family(
         )
     },
     ends=ENDS,
+    clues=(Clues((">>>all",), tools="functionary_v32"),),
 )

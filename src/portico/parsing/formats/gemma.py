@@ -6,7 +6,7 @@
 
 from portico.parsing.arguments import Keyword
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.literals import Dialect
 
 
@@ -26,6 +26,10 @@ GEMMA4 = Family(
     },
     reasoning={"gemma4": Reasoning("<|channel>thought\n", "<channel|>")},
     ends=("<turn|>", "<|tool_response>"),
+    clues=(
+        Clues(("<|tool_call>",), some=('<|"|>', "<|turn>"), tools="gemma4"),
+        Clues(("<|channel>",), reasoning="gemma4"),
+    ),
 )
 FUNCTIONGEMMA = Family(
     "functiongemma",
@@ -38,4 +42,5 @@ FUNCTIONGEMMA = Family(
         )
     },
     ends=("<end_of_turn>", "<start_function_response>"),
+    clues=(Clues(("<start_function_call>",), tools="functiongemma"),),
 )

@@ -9,7 +9,7 @@ Strings may hold raw control characters; these are escaped on their way out.
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 
 GIGACHAT3 = Family(
     "gigachat3",
@@ -18,4 +18,8 @@ GIGACHAT3 = Family(
         "gigachat3": Calls(JsonObject(), open=("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|function_call|>"))
     },
     ends=("</s>", "<|message_sep|>"),
+    clues=(
+        Clues(("<|message_sep|>", "function call", "<|role_sep|>"), tools="gigachat3"),
+        Clues(("<|function_call|>", "<|role_sep|>"), tools="gigachat3"),
+    ),
 )

@@ -8,7 +8,7 @@
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 LINES = Calls(
     Headed("{name}\n", Tagged("<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n")),
@@ -29,13 +29,41 @@ GLM45 = Family(
     tools={"glm45": LINES},
     reasoning={"glm45": Reasoning("<think>", "</think>\n")},
     ends=ENDS,
+    clues=(
+        Clues(("<tool_call>", "<arg_key>", "<arg_value>", "</arg_key>\\n<arg_value>"), tools="glm45"),
+        Clues(("[gMASK]", "<think>"), reasoning="glm45"),
+    ),
 )
-GLM47 = Family("glm47", models="GLM-4.7, 5", tools={"glm47": COMPACT}, reasoning={"glm47": THINK}, ends=ENDS)
-LING3 = Family("ling3", models="Ling 3, Ring", tools={"ling3": COMPACT}, reasoning={"ling3": THINK}, ends=ENDS)
+GLM47 = Family(
+    "glm47",
+    models="GLM-4.7, 5",
+    tools={"glm47": COMPACT},
+    reasoning={"glm47": THINK},
+    ends=ENDS,
+    clues=(
+        Clues(("<tool_call>", "<arg_key>", "<arg_value>"), tools="glm47"),
+        Clues(("[gMASK]", "<think>", "</arg_key><arg_value>"), reasoning="glm47"),
+    ),
+)
+LING3 = Family(
+    "ling3",
+    models="Ling 3, Ring",
+    tools={"ling3": COMPACT},
+    reasoning={"ling3": THINK},
+    ends=ENDS,
+    clues=(
+        Clues(("<role>", "<tool_call>", "<arg_key>", "<arg_value>"), tools="ling3"),
+        Clues(("<role>", "<think>", "<arg_key>"), reasoning="ling3"),
+    ),
+)
 POOLSIDE = Family(
     "poolside_v1",
     models="Laguna",
     tools={"poolside_v1": LINES},
     reasoning={"poolside_v1": THINK},
     ends=(*ENDS, "</assistant>"),
+    clues=(
+        Clues(("<assistant>", "<tool_call>", "<arg_key>", "<arg_value>"), tools="poolside_v1"),
+        Clues(("<assistant>", "<think>", "<arg_key>"), reasoning="poolside_v1"),
+    ),
 )

@@ -5,7 +5,7 @@ Here is my thought process:…Here is my response:…<|tool_call|>[{"name": "get
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 GRANITE = Family(
     "granite",
@@ -19,6 +19,11 @@ GRANITE = Family(
         )
     },
     ends=("<|end_of_text|>",),
+    clues=(
+        Clues(("<|tool_call|>",), some=("<|start_of_role|>", "<|start_role|>"), tools="granite"),
+        Clues(("<|start_of_role|>", "<tool_call>"), never=("</tool_call>",), tools="granite"),
+        Clues(("Here is my thought process:",), reasoning="granite"),
+    ),
 )
 GRANITE4 = Family(
     "granite4",
@@ -26,10 +31,15 @@ GRANITE4 = Family(
     tools={"granite4": Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n")},
     reasoning={"granite_thinking_parser": Reasoning("<think>", "</think>")},
     ends=("<|end_of_text|>",),
+    clues=(
+        Clues(("<|start_of_role|>", "<tool_call>", "</tool_call>"), tools="granite4"),
+        Clues(("<|start_of_role|>", "<think>"), reasoning="granite_thinking_parser"),
+    ),
 )
 GRANITE_20B = Family(
     "granite-20b-fc",
     models="granite-20b-functioncalling",
     tools={"granite-20b-fc": Calls(JsonObject(), open="<function_call> ", list=("", "\n", ""))},
     ends=("<|endoftext|>",),
+    clues=(Clues(("<function_call> ",), never=("<start_function_call>",), tools="granite-20b-fc"),),
 )

@@ -11,7 +11,7 @@ import re
 
 from portico.parsing.arguments import Json
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 
 _RECIPIENT = re.compile(r"to=([^\s<]+)")
@@ -44,4 +44,5 @@ HARMONY = Family(
     models="gpt-oss-20b, gpt-oss-120b",
     tools={"openai": HARMONY_MESSAGES},
     reasoning={"openai_gptoss": HARMONY_MESSAGES},
+    clues=(Clues(("<|channel|>", "<|message|>", "<|start|>"), tools="openai", reasoning="openai_gptoss"),),
 )

@@ -8,7 +8,7 @@ The tags are single tokens in Qwen's tokenizers and plain text elsewhere. Qwen3 
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 THINK = Reasoning("<think>\n", "\n</think>\n\n")
 CALLS = Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n")
@@ -19,4 +19,8 @@ HERMES = Family(
     tools={"hermes": CALLS, "qwen3_json": CALLS},
     reasoning={"qwen3": THINK, "holo2": THINK},
     ends=("<|im_end|>", "<|endoftext|>"),
+    clues=(
+        Clues(("<tool_call>", "arguments"), tools="hermes"),
+        Clues(("<think>",), reasoning="qwen3"),
+    ),
 )

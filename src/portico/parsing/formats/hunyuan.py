@@ -14,7 +14,7 @@ S is a suffix of the checkpoint, or nothing. A call that A13B writes while it th
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 HUNYUAN_A13B = Family(
     "hunyuan_a13b",
@@ -36,6 +36,10 @@ HUNYUAN_A13B = Family(
         )
     },
     ends=("<|eos|>",),
+    clues=(
+        Clues(("<tool_calls>", "<answer>"), tools="hunyuan_a13b"),
+        Clues(("<think>", "<answer>"), reasoning="hunyuan_a13b"),
+    ),
 )
 HY_V3 = Family(
     "hy_v3",
@@ -54,6 +58,7 @@ HY_V3 = Family(
         )
     },
     reasoning={"hy_v3": Reasoning("<think*>", "</think*>")},
+    clues=(Clues(("<tool_calls", "<tool_sep", "<arg_key"), tools="hy_v3", reasoning="hy_v3"),),
 )
 HY_V4 = Family(
     "hy_v4",
@@ -68,4 +73,5 @@ HY_V4 = Family(
         )
     },
     reasoning={"hy_v4": Reasoning("<think*>", "</think*>")},
+    clues=(Clues(("<tool_calls:", "<arg_key:"), never=("<tool_sep",), tools="hy_v4", reasoning="hy_v4"),),
 )

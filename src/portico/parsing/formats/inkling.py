@@ -7,7 +7,7 @@ Blocks come in any order and number. An invocation in free text, or an error, is
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 
 THINKING, CALL = "<|content_thinking|>", "<|content_invoke_tool_json|>"
@@ -36,4 +36,5 @@ INKLING = Family(
     models="Inkling",
     tools={"inkling": INKLING_MESSAGES},
     reasoning={"inkling": INKLING_MESSAGES},
+    clues=(Clues(("<|content_invoke_tool_json|>",), tools="inkling", reasoning="inkling"),),
 )

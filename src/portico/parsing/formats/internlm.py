@@ -5,7 +5,7 @@
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 
 INTERNLM = Family(
     "internlm",
@@ -18,4 +18,5 @@ INTERNLM = Family(
         )
     },
     ends=("<|im_end|>",),
+    clues=(Clues(("<|action_start|>", "<|plugin|>"), tools="internlm"),),
 )

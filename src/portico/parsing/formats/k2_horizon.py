@@ -12,7 +12,7 @@ The think tag depends on the effort.
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Body, Calls, Either, Headed, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 TYPED = Tagged(
     "<ifm|arg_key>{key}</ifm|arg_key>\n«<ifm|arg_type>{type}</ifm|arg_type>\n»<ifm|arg_value>{value}</ifm|arg_value>\n"
@@ -40,4 +40,5 @@ K2_HORIZON = Family(
         )
     },
     ends=("<ifm|im_end|>",),
+    clues=(Clues(("<ifm|tool_call",), tools="k2_horizon"), Clues(("<ifm|think",), reasoning="k2_horizon")),
 )

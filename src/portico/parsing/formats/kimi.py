@@ -9,7 +9,7 @@ Oslo<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
 
 from portico.parsing.arguments import Json, Tagged
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 
 def _name(ident: str) -> str:
@@ -38,6 +38,10 @@ KIMI_K2 = Family(
     },
     reasoning={"kimi_k2": Reasoning("<think>", "</think>")},
     ends=("<|im_end|>",),
+    clues=(
+        Clues(("<|tool_calls_section_begin|>",), tools="kimi_k2"),
+        Clues(("<|tool_calls_section_begin|>", "<think>"), reasoning="kimi_k2"),
+    ),
 )
 KIMI_K3 = Family(
     "kimi_k3",
@@ -64,6 +68,7 @@ KIMI_K3 = Family(
         )
     },
     ends=("<|close|>message<|sep|>", "<|im_end|>"),
+    clues=(Clues(("<|open|>", "<|close|>", "<|sep|>"), tools="kimi_k3", reasoning="kimi_k3"),),
 )
 KIMI_VL = Family(
     "kimi_vl",
@@ -71,4 +76,5 @@ KIMI_VL = Family(
     tools={"kimi_vl": Reasoning("◁think▷", "◁/think▷")},
     reasoning={"kimi_vl": Reasoning("◁think▷", "◁/think▷")},
     ends=("<|im_end|>",),
+    clues=(Clues(("◁think▷",), reasoning="kimi_vl"),),
 )

@@ -6,7 +6,7 @@
 """
 
 from portico.parsing.calls import Calls, JsonObject
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 
 JSON = Calls(
     JsonObject(arguments=("parameters", "arguments")),
@@ -21,4 +21,12 @@ LLAMA = Family(
     models="Llama 3.1, 3.2, 3.3, Llama 4",
     tools={"llama3_json": JSON, "llama4_json": JSON},
     ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
+    clues=(
+        Clues(
+            ("<|start_header_id|>", '"parameters": '),
+            some=("<|python_tag|>", "<|eom_id|>", "dictionary of argument"),
+            tools="llama3_json",
+        ),
+        Clues(("<|header_start|>", '"parameters": '), tools="llama4_json"),
+    ),
 )

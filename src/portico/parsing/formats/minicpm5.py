@@ -7,7 +7,7 @@ Detokenizers have glued or garbled the space in front of ``name``; the tags are 
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 
 MINICPM5 = Family(
     "minicpm5",
@@ -22,4 +22,5 @@ MINICPM5 = Family(
         )
     },
     ends=("<|im_end|>", "</s>"),
+    clues=(Clues(("<function name=", "<param name="), tools="minicpm5"),),
 )

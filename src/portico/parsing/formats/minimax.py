@@ -12,7 +12,7 @@ A call that M1 writes while it thinks is not to be made.
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed, JsonObject
 from portico.parsing.elements import Elements
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 MARK = "]<]minimax[>["
 
@@ -28,6 +28,10 @@ MINIMAX = Family(
             in_thought=False,
         )
     },
+    clues=(
+        Clues(("<tool_calls>", "]~b]"), tools="minimax"),
+        Clues(("<beginning_of_sentence>", "<tool_calls>"), tools="minimax"),
+    ),
 )
 MINIMAX_M2 = Family(
     "minimax_m2",
@@ -44,6 +48,7 @@ MINIMAX_M2 = Family(
         "minimax_m2_append_think": Reasoning("<think>\n", "\n</think>\n\n", shown=True),
     },
     ends=("[e~[",),
+    clues=(Clues(("<minimax:tool_call>",), tools="minimax_m2", reasoning="minimax_m2"),),
 )
 MINIMAX_M3 = Family(
     "minimax_m3",
@@ -57,4 +62,8 @@ MINIMAX_M3 = Family(
     },
     reasoning={"minimax_m3": Reasoning("<mm:think>", "</mm:think>")},
     ends=("[e~[",),
+    clues=(
+        Clues(("]<]minimax[>[", "<invoke name="), tools="minimax_m3"),
+        Clues(("]<]minimax[>[", "<mm:think>"), reasoning="minimax_m3"),
+    ),
 )

@@ -5,7 +5,7 @@ import string
 
 from portico.parsing.arguments import Json
 from portico.parsing.calls import Calls, Either, Headed, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -28,4 +28,8 @@ MISTRAL = Family(
     },
     reasoning={"mistral": Reasoning(("[THINK]", "<think>"), ("[/THINK]", "</think>"))},
     ends=("</s>",),
+    clues=(
+        Clues(("[TOOL_CALLS]",), tools="mistral"),
+        Clues(("[THINK]",), reasoning="mistral"),
+    ),
 )

@@ -13,7 +13,7 @@ import re
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family
+from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 
 _RECIPIENT = re.compile(r"to=([^\s<]+)")
@@ -62,4 +62,5 @@ MUSE = Family(
     models="Muse Glimmer",
     tools={"muse_glimmer": MUSE_MESSAGES},
     reasoning={"muse_glimmer": MUSE_MESSAGES},
+    clues=(Clues(("<atem:invoke", "<|message|>"), tools="muse_glimmer", reasoning="muse_glimmer"),),
 )

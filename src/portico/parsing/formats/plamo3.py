@@ -2,7 +2,7 @@
 
 from portico.parsing.arguments import Json
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 
 def _open(word: str) -> str:
@@ -31,4 +31,5 @@ PLAMO3 = Family(
     },
     reasoning={"plamo3": Reasoning(_open("think"), _close("think"))},
     ends=("<|plamo:tag|>",),
+    clues=(Clues(("begin_tool_request", "plamo"), tools="plamo3"), Clues(("begin_think", "plamo"), reasoning="plamo3")),
 )

@@ -5,7 +5,7 @@
 
 from portico.parsing.arguments import Keyword
 from portico.parsing.calls import Calls, Either, Headed, JsonObject
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.literals import PYTHON
 
 CALL = Headed("{name}", Keyword(PYTHON))
@@ -21,6 +21,10 @@ PYTHONIC = Family(
         ),
     },
     ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
+    clues=(
+        Clues(("<|python_start|>", "<|header_start|>", "func_name1"), tools="llama4_pythonic"),
+        Clues(("func_name1(params_name1=",), never=("<|python_start|>",), tools="pythonic"),
+    ),
 )
 OLMO3 = Family(
     "olmo3",
@@ -30,6 +34,10 @@ OLMO3 = Family(
     },
     reasoning={"olmo3": Reasoning("<think>", "</think>")},
     ends=("<|im_end|>", "<|endoftext|>"),
+    clues=(
+        Clues(("<function_calls>", "<functions>"), tools="olmo3"),
+        Clues(("<functions>", "<think>"), reasoning="olmo3"),
+    ),
 )
 LFM2 = Family(
     "lfm2",
@@ -43,4 +51,5 @@ LFM2 = Family(
         )
     },
     ends=("<|im_end|>",),
+    clues=(Clues(("<|tool_list_start|>",), tools="lfm2"), Clues(("<|tool_call_start|>",), tools="lfm2")),
 )

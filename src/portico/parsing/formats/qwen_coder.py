@@ -13,7 +13,7 @@ The outer tag may be missing; a block may hold several functions. MiMo writes va
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 LINES = "<parameter={key}>\n{value}\n</parameter>\n"
 INLINE = "<parameter={key}>{value}</parameter>\n"
@@ -34,15 +34,32 @@ QWEN_CODER = Family(
     models="Qwen3-Coder, Qwen3.5, Qwen3.6",
     tools={"qwen3_coder": QWEN, "qwen3_xml": QWEN},
     ends=ENDS,
+    clues=(Clues(("<tool_call>", "<function=", "<parameter="), tools="qwen3_coder"),),
 )
-NEMOTRON_V3 = Family("nemotron_v3", models="Nemotron 3 Nano and Super", reasoning={"nemotron_v3": THINK}, ends=ENDS)
-MINICPM_V = Family("minicpmv", models="MiniCPM-V 4.6", reasoning={"minicpmv": THINK}, ends=ENDS)
+NEMOTRON_V3 = Family(
+    "nemotron_v3",
+    models="Nemotron 3 Nano and Super",
+    reasoning={"nemotron_v3": THINK},
+    ends=ENDS,
+    clues=(
+        Clues(("<function=", "<SPECIAL_"), reasoning="nemotron_v3"),
+        Clues(("truncate_history_thinking", "<think>"), reasoning="nemotron_v3"),
+    ),
+)
+MINICPM_V = Family(
+    "minicpmv",
+    models="MiniCPM-V 4.6",
+    reasoning={"minicpmv": THINK},
+    ends=ENDS,
+    clues=(Clues(("<think>", "<image_id>"), reasoning="minicpmv"),),
+)
 STEP3P5 = Family(
     "step3p5",
     models="Step-3.5",
     tools={"step3p5": QWEN},
     reasoning={"step3p5": Reasoning("<think>\n", "\n</think>\n")},
     ends=ENDS,
+    clues=(),
 )
 MIMO = Family(
     "mimo",
@@ -50,6 +67,10 @@ MIMO = Family(
     tools={"mimo": _calls(Tagged(INLINE), "tool_call")},
     reasoning={"mimo": Reasoning("<think>", "</think>")},
     ends=ENDS,
+    clues=(
+        Clues(("MiMo", "<tool_call>", "<function=", "<parameter="), tools="mimo"),
+        Clues(("MiMo", "<think>"), reasoning="mimo"),
+    ),
 )
 SEED_OSS = Family(
     "seed_oss",
@@ -57,4 +78,5 @@ SEED_OSS = Family(
     tools={"seed_oss": _calls(Tagged(INLINE, loose=True), "seed:tool_call")},
     reasoning={"seed_oss": Reasoning("<seed:think>", "</seed:think>")},
     ends=("<seed:eos>",),
+    clues=(Clues(("<seed:tool_call>",), tools="seed_oss"), Clues(("<seed:think>",), reasoning="seed_oss")),
 )

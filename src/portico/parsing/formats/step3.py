@@ -2,7 +2,7 @@
 
 from portico.parsing.arguments import Tagged
 from portico.parsing.calls import Calls, Headed
-from portico.parsing.family import Family, Reasoning
+from portico.parsing.family import Clues, Family, Reasoning
 
 STEP3 = Family(
     "step3",
@@ -22,4 +22,5 @@ STEP3 = Family(
     },
     reasoning={"step3": Reasoning("<think>\n", "\n</think>\n")},
     ends=("<｜end▁of▁sentence｜>", "<|EOT|>"),
+    clues=(Clues(("<steptml:invoke",), tools="step3"), Clues(("<｜tool_calls_begin｜>", "<think>"), reasoning="step3")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -32,7 +33,7 @@ def test_any_cut_gives_the_definition(text: str, stops: list[str], cuts: list[in
     borders = [0, *sorted(cuts), len(text)]
     shown, fed = "", ""
     matched = None
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         piece = text[start:end]
         fed += piece
         out, matched = watch.feed(piece)

@@ -80,7 +80,7 @@ class StopStrings:
         self.matched: str | None = None
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """The text that may be shown now, and the stop string that matched, if one did. After a match text is dropped."""
+        """The text that may be shown now, and the stop string that matched, if any; text after a match is dropped."""
         if self.matched is not None:
             return "", self.matched
         automaton, state = self._automaton, self._state

@@ -104,7 +104,7 @@ def cut_up(draw: st.DrawFn, text: str) -> list[str]:
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[Event]:
-    """The events of one answer: any order that parsing can produce, with calls cut off and arguments that are no JSON."""
+    """The events of one answer: all that parsing can produce, calls cut off and arguments that are no JSON too."""
     events: list[Event] = []
     calls = 0
     for kind in draw(st.lists(st.sampled_from(["thought", "text", "call"]), max_size=5)):

@@ -132,7 +132,7 @@ def probe(ask: Ask, source: str) -> Capabilities:
         )
         null_content = as_text is not None
         empty = empty if null_content else {}
-    object_arguments = (as_object is not None and f"{{'{KEY}'" not in as_object) or as_text is None
+    object_arguments = (as_object is not None and str(mapping) not in as_object) or as_text is None
     argued, also = (mapping, second) if object_arguments else (text, json.dumps(second))
     any_text = shown([user, calling(call(0, "no JSON"), **empty), result(0, "RESULT")], "no JSON", tools=declared)
     typed_result = {**result(0, ""), "content": typed("RESULT")}

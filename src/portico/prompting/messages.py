@@ -126,6 +126,8 @@ class _Reader:
             role = "system"
         elif role == "function":
             role = "tool"
+        if len(message) == 2 and type(message.get("content")) is str and self.takes.strings:
+            return {"role": role, "content": message["content"]}  # most messages, as they are
         read: dict[str, Any] = {key: value for key, value in message.items() if value is not None}
         read["role"] = role
         calls = self._calls(read, path)

@@ -8,6 +8,7 @@ for less than a millisecond or two.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = ["Prompt", "Prompter"]
 
 INLINE_CHARACTERS = 2_000
 THREADS = 2
+SWITCH_INTERVAL = 0.001  # seconds
 
 Result = TypeVar("Result")
 
@@ -171,6 +173,9 @@ async def _off_loop(characters: int, work: Callable[[], Result]) -> Result:
 
 @cache
 def _threads(name: str, count: int) -> ThreadPoolExecutor:
+    # Rendering is Python code that holds the interpreter lock; a loop that wants it waits for a whole switch interval,
+    # 5 ms by default and more in practice. One millisecond keeps it below that bound (docs/performance-prompting.md).
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
     return ThreadPoolExecutor(count, thread_name_prefix=name)
 
 

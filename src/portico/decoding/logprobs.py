@@ -1,31 +1,27 @@
 """Log-probabilities in OpenAI's two shapes.
 
-``bytes`` are the token's real bytes, also where they are part of a character only; concatenated they are the answer's
-text. The ``token`` of such a piece shows U+FFFD. JSON has no infinity: a logprob of minus infinity is written -9999.
+``bytes`` are the token's real bytes, also where they are a part of a character only; joined they are the answer's text.
+The text of such a token is its bytes spelled out, ``\\xf0\\x9f`` (in the older shape ``bytes:\\xf0\\x9f``), as OpenAI
+spells it: two of them never look alike, and nothing broken reaches the wire. JSON has no infinity: a logprob of minus
+infinity is written -9999.0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from portico.decoding.detokenizer import Detokenizer
+from portico.decoding.vocabulary import Vocabulary
 from portico.events import TokenLogprob
 
-__all__ = ["CompletionLogprobs", "TokenBytes", "chat_logprobs"]
+__all__ = ["CompletionLogprobs", "chat_logprobs"]
 
 LOWEST = -9999.0
 
 
-class TokenBytes(Protocol):
-    """What is needed of a tokenizer here."""
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that the token stands for."""
-        ...
-
-
 def chat_logprobs(
-    entries: Sequence[TokenLogprob], tokenizer: TokenBytes, *, as_ids: bool = False
+    entries: Sequence[TokenLogprob], tokenizer: Vocabulary, *, as_ids: bool = False
 ) -> list[dict[str, Any]]:
     """``ChatCompletionTokenLogprob``s; with ``as_ids`` tokens are written ``token_id:N`` (vLLM's option)."""
     return [
@@ -37,25 +33,45 @@ def chat_logprobs(
     ]
 
 
-def _token(token: int, logprob: float, tokenizer: TokenBytes, as_ids: bool) -> dict[str, Any]:
+def _token(token: int, logprob: float, tokenizer: Vocabulary, as_ids: bool) -> dict[str, Any]:
     raw = tokenizer.token_bytes(token)
     return {
-        "token": f"token_id:{token}" if as_ids else raw.decode("utf-8", "replace"),
-        "logprob": max(logprob, LOWEST),
+        "token": f"token_id:{token}" if as_ids else _spelled(raw, ""),
+        "logprob": _finite(logprob),
         "bytes": list(raw),
     }
+
+
+def _spelled(raw: bytes, prefix: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return prefix + "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def _finite(logprob: float) -> float:
+    return logprob if logprob > LOWEST else LOWEST  # also for what is not a number
 
 
 class CompletionLogprobs:
     """The older shape, of one choice while it grows: four parallel lists.
 
-    ``text_offset`` counts characters from the beginning of the choice's text (the echoed prompt included).
+    ``text_offset`` is where in the choice's text (the echoed prompt included) a token begins, in characters; a token
+    that continues a character begins where that does. The text is that of a ``Detokenizer`` made with the same
+    arguments; give ``prompt_ids`` where the prompt is not echoed.
     """
 
-    def __init__(self, tokenizer: TokenBytes, *, as_ids: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Vocabulary,
+        *,
+        as_ids: bool = False,
+        skip_special_tokens: bool = True,
+        prompt_ids: Sequence[int] = (),
+    ) -> None:
         self._tokenizer = tokenizer
         self._as_ids = as_ids
-        self._bytes = b""  # of a character that is not whole yet
+        self._detokenizer = Detokenizer(tokenizer, skip_special_tokens, prompt_ids=prompt_ids)
         self._offset = 0
 
     def feed(self, entries: Sequence[TokenLogprob]) -> dict[str, list[Any]]:
@@ -70,23 +86,15 @@ class CompletionLogprobs:
         lists: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for token, entry in zip(token_ids, entries, strict=True):
             lists["tokens"].append(self._name(token))
-            lists["token_logprobs"].append(None if entry is None else max(entry.logprob, LOWEST))
+            lists["token_logprobs"].append(None if entry is None else _finite(entry.logprob))
             lists["top_logprobs"].append(
-                None if entry is None else {self._name(other): max(value, LOWEST) for other, value in entry.top}
+                None if entry is None else {self._name(other): _finite(value) for other, value in entry.top}
             )
             lists["text_offset"].append(self._offset)
-            self._advance(self._tokenizer.token_bytes(token))
+            self._offset += len(self._detokenizer.feed((token,)))
         return lists
 
     def _name(self, token: int) -> str:
         if self._as_ids:
             return f"token_id:{token}"
-        return self._tokenizer.token_bytes(token).decode("utf-8", "replace")
-
-    def _advance(self, piece: bytes) -> None:
-        """Count the characters that are whole by now; a piece of one counts when it is completed."""
-        whole = self._bytes + piece
-        text = whole.decode("utf-8", "ignore")
-        used = len(text.encode("utf-8"))
-        self._offset += len(text)
-        self._bytes = whole[used:][-3:] if used < len(whole) else b""
+        return _spelled(self._tokenizer.token_bytes(token), "bytes:")

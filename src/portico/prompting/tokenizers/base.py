@@ -7,6 +7,7 @@ Streaming is not its business: ``portico.decoding`` reads the byte table and doe
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ __all__ = ["ChatTemplates", "SpecialTokens", "Tokenizer", "TokenizerError"]
 
 ChatTemplates: TypeAlias = str | dict[str, str] | None
 """Template source, or named sources (``default``, ``tool_use``, …) where the model has several."""
+
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]+")
 
 
 class TokenizerError(PorticoError):
@@ -78,8 +82,11 @@ class Tokenizer(ABC):
         """The token ids of ``text``.
 
         ``add_special_tokens`` puts around it what the model expects there (BOS, EOS, [CLS] …). With ``parse_special``
-        off, the text of a special token in ``text`` is plain text: what untrusted text needs.
+        off, the text of a special token in ``text`` is plain text: what untrusted text needs. Lone surrogates, which
+        JSON can smuggle into a string, are U+FFFD.
         """
+        if not text.isascii():
+            text = _LONE_SURROGATES.sub("\ufffd", text)
         ids = self._encode(text, parse_special)
         if add_special_tokens:
             return [*self.special.prefix_ids, *ids, *self.special.suffix_ids]

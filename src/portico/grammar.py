@@ -19,13 +19,16 @@ __all__ = [
     "Calls",
     "Chain",
     "Exactly",
+    "Frame",
     "Grammar",
     "Json",
     "OneOf",
     "Pattern",
+    "Prose",
     "Repeated",
     "Tool",
     "Until",
+    "Verbatim",
 ]
 
 
@@ -39,12 +42,14 @@ class Json(Struct, frozen=True):
     """A JSON text that the JSON Schema ``schema`` accepts.
 
     ``param`` is the request field that the schema came from, for error messages. Where ``strict`` is off, keywords that
-    no grammar can hold are left out instead of refused.
+    no grammar can hold are left out instead of refused. ``white_space`` is a regular expression for what may stand
+    between the tokens of the JSON; None leaves that to the compiler.
     """
 
     schema: Mapping[str, Any] | bool
     param: str = ""
     strict: bool = True
+    white_space: str | None = None
 
 
 class Pattern(Struct, frozen=True):
@@ -85,7 +90,24 @@ class Repeated(Struct, frozen=True):
     separator: str = ""
 
 
-Grammar: TypeAlias = Exactly | Json | Pattern | Until | Anything | Chain | OneOf | Repeated
+class Prose(Struct, frozen=True):
+    """Free text in which, wherever an opener comes up, something has to follow.
+
+    ``rest`` pairs each opener with what follows it. ``once``: the answer ends with the first of them.
+    """
+
+    rest: tuple[tuple[str, Grammar], ...]
+    once: bool = False
+
+
+class Verbatim(Struct, frozen=True):
+    """A whole grammar that a client wrote, in llguidance's Lark, with a rule ``start``."""
+
+    lark: str
+    param: str
+
+
+Grammar: TypeAlias = Exactly | Json | Pattern | Until | Anything | Chain | OneOf | Repeated | Prose | Verbatim
 
 
 class Tool(Struct, frozen=True):
@@ -104,3 +126,16 @@ class Calls(Struct, frozen=True):
 
     calls: Grammar
     openers: tuple[str, ...] = ()
+
+
+class Frame(Struct, frozen=True):
+    """What a family writes in front of an answer.
+
+    ``thought`` is what is left of its thinking, with what closes it and the white space behind, given how the prompt
+    ends; ``may_skip`` says that the answer may begin without it. ``header`` opens the answer itself (not the calls)
+    where the family has such a thing.
+    """
+
+    thought: Grammar | None = None
+    may_skip: bool = True
+    header: Grammar | None = None

@@ -1,0 +1,28 @@
+"""The request's promise as a grammar: ``response_format``, ``structured_outputs``, ``tools`` and ``tool_choice``.
+
+answer = answer_grammar(response_format, structured_outputs)
+policy = call_policy(tools, tool_choice, parallel_tool_calls)
+calls = ...            # parsing: how this family writes the calls of ``policy``
+frame = thinking(opens, closes, is_open=...)
+constraint = compile_constraint(answer=answer, policy=policy, calls=calls, frame=frame, control_tokens=...)
+checker.check(constraint)
+"""
+
+from portico.constraints.answer import answer_grammar
+from portico.constraints.compiling import compile_constraint, json_calls, thinking
+from portico.constraints.isolation import Checker
+from portico.constraints.limits import Limits
+from portico.constraints.tools import CallPolicy, call_policy
+from portico.constraints.trial import Vocabulary
+
+__all__ = [
+    "CallPolicy",
+    "Checker",
+    "Limits",
+    "Vocabulary",
+    "answer_grammar",
+    "call_policy",
+    "compile_constraint",
+    "json_calls",
+    "thinking",
+]

@@ -1,0 +1,102 @@
+"""Trying constraints out where that can do no harm: in a process that is killed when it takes too long.
+
+The verdict on a grammar does not change, so verdicts are remembered: of the last ``REMEMBERED`` grammars, each as a
+hash and at most one error message, which bounds the memory as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+import msgspec
+from llguidance import LLTokenizer
+
+from portico.child import Child, answer_frames
+from portico.constraints.lark import field_of
+from portico.constraints.trial import Vocabulary, byte_vocabulary, try_out
+from portico.errors import BadRequestError
+from portico.events import Constraint
+
+__all__ = ["Checker"]
+
+CPU_SECONDS = 1.0  # building a matcher and some masks; ordinary grammars take 10 to 30 ms
+WALL_SECONDS = 10.0  # for a machine that is busy with other things
+MEMORY = 512 * 1024 * 1024  # bytes beyond what the process holds with its vocabulary
+REMEMBERED = 2048
+
+
+class _Verdict(msgspec.Struct):
+    error: str | None = None
+    param: str | None = None
+    code: str | None = None
+
+
+class Checker:
+    """Says whether an engine can follow a constraint. Blocks; any thread may call it.
+
+    One per vocabulary; without one, a token per byte stands in. The process starts with the first new grammar, or
+    with ``start()``.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        greeting = msgspec.msgpack.encode(vocabulary or byte_vocabulary())
+        self._child = Child(__name__, seconds=WALL_SECONDS, greeting=greeting)
+        self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the process ahead of the first question."""
+        self._child.start()
+
+    def check(self, constraint: Constraint) -> None:
+        """Raises ``BadRequestError``, on the request field at fault, for a constraint that cannot be followed: its
+        grammar does not compile, nothing satisfies it, or it needs too much time or memory."""
+        key = hashlib.sha256(constraint.lark.encode()).digest()
+        with self._lock:
+            verdict = self._verdicts.get(key)
+            if verdict is not None:
+                self._verdicts.move_to_end(key)
+        if verdict is None:
+            verdict = self._ask(constraint.lark)
+            with self._lock:
+                self._verdicts[key] = verdict
+                while len(self._verdicts) > REMEMBERED:
+                    self._verdicts.popitem(last=False)
+        if verdict.error is not None:
+            raise BadRequestError(verdict.error, param=verdict.param, code=verdict.code)
+
+    def close(self) -> None:
+        """End the process; idempotent."""
+        self._child.close()
+
+    def _ask(self, lark: str) -> _Verdict:
+        answer = self._child.ask(lark.encode())
+        if answer is not None:
+            return msgspec.msgpack.decode(answer, type=_Verdict)
+        param = field_of(lark)
+        problem = "is too complex to be enforced: trying it out takes too much time or memory"
+        return _Verdict(f"{param or 'The grammar of this request'} {problem}.", param, "invalid_grammar")
+
+
+def _serve() -> None:
+    """The process: try out every grammar that comes."""
+    tokenizer: list[LLTokenizer] = []
+
+    def greet(frame: bytes) -> None:
+        tokenizer.append(msgspec.msgpack.decode(frame, type=Vocabulary).build())
+
+    def work(frame: bytes) -> bytes:
+        verdict = _Verdict()
+        try:
+            try_out(frame.decode(), tokenizer[0])
+        except BadRequestError as error:
+            verdict = _Verdict(error.message, error.param, error.code)
+        return msgspec.msgpack.encode(verdict)
+
+    answer_frames(work, greet=greet, cpu_seconds=CPU_SECONDS, memory=MEMORY)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,173 @@
+"""A grammar as text in llguidance's dialect of Lark.
+
+Every subtree that is more than an inline literal becomes a rule, equal ones the same rule. JSON is a rule of its own
+behind ``%json``, with a comment in front that names the request field it came from, so that an error of the grammar
+compiler can be led back to that field.
+
+In that dialect text never matches a special token of the vocabulary, so the names of such tokens inside literals are
+written as token numbers. Free text up to a stop is a lazy lexeme; up to a special token it needs no laziness, because
+text cannot contain one.
+
+White space inside JSON is limited, else a small model pretty-prints blanks to its token limit: at each place one
+space, or one line end and an indentation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+
+from llguidance import regex_to_lark
+
+from portico.constraints.limits import Limits
+from portico.constraints.schema import normalise
+from portico.errors import BadRequestError
+from portico.grammar import Anything, Chain, Exactly, Grammar, Json, OneOf, Pattern, Prose, Repeated, Until, Verbatim
+
+__all__ = ["field_of", "to_lark"]
+
+WHITE_SPACE = r" |\r?\n(?: {0,40}|\t{0,12})"
+_ESCAPES = 'nrbtf\\"'  # no \u: text is written as itself, and half a surrogate pair cannot happen
+_TEXT = "/(?s:.*)/"
+_FIELD = "// field: "
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$/]")  # not < and >: escaped, they are word boundaries
+
+
+def to_lark(node: Grammar, control_tokens: Mapping[str, int], limits: Limits) -> str:
+    """The Lark text of a grammar. ``control_tokens``: the vocabulary's special tokens, name to id.
+
+    Raises ``BadRequestError`` where a schema cannot be held or the result is too large.
+    """
+    if isinstance(node, Verbatim):
+        text = f"{_FIELD}{node.param}\n{node.lark}\n"
+    else:
+        writer = _Writer(control_tokens, limits)
+        start = writer.expression(node)
+        text = "".join(f"{line}\n" for line in (f"start: {start}", *writer.lines))
+    if len(text) > limits.lark:
+        raise BadRequestError(
+            f"The grammar that this request needs is {len(text)} characters long; at most {limits.lark} are allowed.",
+            param=field_of(text),
+        )
+    return text
+
+
+def field_of(lark: str, line: int | None = None) -> str | None:
+    """The request field that line ``line`` (from 1) of a text of ours comes from; without a line, the only one."""
+    lines = lark.splitlines()
+    fields = [text.removeprefix(_FIELD) for text in lines[:line] if text.startswith(_FIELD)]
+    if line is None and len(set(fields)) > 1:
+        return None
+    return fields[-1] if fields else None
+
+
+class _Writer:
+    def __init__(self, control_tokens: Mapping[str, int], limits: Limits) -> None:
+        self.control_tokens = control_tokens
+        self.limits = limits
+        self.lines: list[str] = []
+        self.rules: dict[str, str] = {}  # body -> name
+
+    def expression(self, node: Grammar) -> str:
+        """What stands for ``node`` inside a rule."""
+        match node:
+            case Exactly(text):
+                return self.literal(text)
+            case Json():
+                return self.json(node)
+            case Pattern(regex, param):
+                return self.rule("PATTERN", f"/{regex_to_lark(regex, '')}/", field=param)
+            case Until(stops):
+                return self.until(stops)
+            case Anything():
+                return _TEXT
+            case Chain(parts):
+                return " ".join(self.operand(part) for part in parts) or '""'
+            case OneOf(options):
+                return " | ".join(self.operand(option) for option in options)
+            case Repeated():
+                return self.repeated(node)
+            case Verbatim(lark, param):
+                return self.rule("verbatim", f"%lark {{\n{lark}\n}}", field=param)
+            case Prose():
+                return self.prose(node)
+
+    def operand(self, node: Grammar) -> str:
+        """The same where it stands next to others."""
+        text = self.expression(node)
+        if isinstance(node, OneOf) or (isinstance(node, Chain) and len(node.parts) > 1):
+            return self.rule("part", text)
+        return f"({text})" if isinstance(node, Repeated | Prose) else text
+
+    def rule(self, kind: str, body: str, *, options: str = "", field: str = "") -> str:
+        """The name of the rule that has this body."""
+        key = f"{kind}{options}:{body}"
+        if key not in self.rules:
+            name = self.rules[key] = f"{kind}_{len(self.rules)}"
+            self.lines += [f"{_FIELD}{field}"] if field else []
+            self.lines.append(f"{name}{options}: {body}")
+        return self.rules[key]
+
+    def json(self, node: Json) -> str:
+        schema = normalise(node.schema, param=node.param, strict=node.strict, limits=self.limits)
+        schema["x-guidance"] = {
+            "whitespace_pattern": WHITE_SPACE if node.white_space is None else node.white_space,
+            "json_allowed_escapes": _ESCAPES,
+            "coerce_one_of": True,
+        }
+        return self.rule("json", f"%json {json.dumps(schema, ensure_ascii=False)}", field=node.param)
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        names = sorted(self.control_tokens, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names)) or "(?!)")
+
+    def literal(self, text: str) -> str:
+        """Text, with special tokens as such."""
+        words, at = [], 0
+        for found in self._control.finditer(text):
+            words += [_quoted(text[at : found.start()])] if found.start() > at else []
+            words.append(f"<[{self.control_tokens[found[0]]}]>")
+            at = found.end()
+        words += [_quoted(text[at:])] if at < len(text) or not words else []
+        return " ".join(words)
+
+    def until(self, stops: tuple[str, ...]) -> str:
+        options = [f"{_TEXT} {self.literal(stop)}" for stop in stops if self._control.match(stop)]
+        if texts := [stop for stop in stops if not self._control.match(stop)]:
+            options.append(self.rule("until", _lazy(texts), options="[lazy]"))
+        return options[0] if len(options) == 1 else f"({' | '.join(options)})"
+
+    def repeated(self, node: Repeated) -> str:
+        part = self.operand(node.part)
+        if not node.separator:
+            return f"({part}){_times(node.low, node.high)}"
+        if node.high == 0:
+            return '""'
+        more = None if node.high is None else node.high - 1
+        list_ = f"({part}) ({self.literal(node.separator)} ({part})){_times(max(node.low - 1, 0), more)}"
+        return list_ if node.low else f"({list_})?"
+
+    def prose(self, node: Prose) -> str:
+        calls = " | ".join(f"{self.until((opener,))} {self.operand(rest)}" for opener, rest in node.rest)
+        if node.once:
+            return f"({calls}) | {_TEXT}"
+        return f"({calls})* {_TEXT}"
+
+
+def _lazy(stops: list[str]) -> str:
+    """A lexeme of any text and then one of ``stops``; as long as the first of them that comes."""
+    ends = "|".join(_SPECIAL.sub(r"\\\g<0>", stop).replace("\n", "\\n") for stop in stops)
+    return f"/(?s:.*)(?:{ends})/"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _times(low: int, high: int | None) -> str:
+    if (low, high) == (0, None):
+        return "*"
+    return f"{{{low},{'' if high is None else high}}}"

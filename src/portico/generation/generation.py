@@ -36,9 +36,9 @@ from portico.events import (
     TokenLogprob,
 )
 from portico.parsing import OutputParser
-from portico.prompting import Prompter, Tokenizer
+from portico.prompting import Tokenizer
 
-__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Limits", "Model", "Usage"]
+__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Usage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,35 +321,3 @@ class Generation:
             reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
             cached_tokens=min(cached) if cached else None,
         )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that one request may ask for. Operators set these; see the settings of the same names."""
-
-    choices: int = 64
-    stop_strings: int = 16
-    bad_words: int = 128
-    tools: int = 512
-    prompts: int = 256  # in one completions request
-    inputs: int = 2048  # in one embeddings request; OpenAI's bound
-    schema_depth: int = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """What the line knows of one served model; the same for every request to it."""
-
-    name: str
-    created: int  # Unix seconds; stable, so that caches of model lists stay valid
-    tokenizer: Tokenizer
-    prompter: Prompter
-    context_length: int
-    vocab_size: int
-    capabilities: frozenset[str]
-    max_logprobs: int = 20
-    embedding_size: int | None = None
-    tool_parser: str | None = None
-    reasoning_parser: str | None = None
-    fingerprint: str = ""
-    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,6 @@
+"""One request on its way through the line."""
+
+from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Usage
+from portico.generation.model import Limits, Model
+
+__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Limits", "Model", "Usage"]

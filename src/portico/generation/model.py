@@ -1,0 +1,41 @@
+"""What the line knows of one served model, and the most that one request may ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from portico.prompting import Prompter, Tokenizer
+
+__all__ = ["Limits", "Model"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may ask for. Operators set these; see the settings of the same names."""
+
+    choices: int = 64
+    stop_strings: int = 16
+    bad_words: int = 128
+    tools: int = 512
+    prompts: int = 256  # in one completions request
+    inputs: int = 2048  # in one embeddings request; OpenAI's bound
+    schema_depth: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What the line knows of one served model; the same for every request to it."""
+
+    name: str
+    created: int  # Unix seconds; stable, so that caches of model lists stay valid
+    tokenizer: Tokenizer
+    prompter: Prompter
+    context_length: int
+    vocab_size: int
+    capabilities: frozenset[str]
+    max_logprobs: int = 20
+    embedding_size: int | None = None
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    fingerprint: str = ""
+    limits: Limits = field(default_factory=Limits)

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from portico import grammar as g
 from portico.parsing.literals import Dialect, Done, json_value, literal
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema, as_json, escaped, quoted
 from portico.parsing.tape import Markers, Tape, comes, markers, peek, space, until
 from portico.parsing.wire import BLANK, Literal, cores, fill, fill_in, parts, split_at
 
-__all__ = ["Codec", "Json", "Keyword", "Tagged", "Unwritable", "read_json"]
+__all__ = ["Codec", "Json", "Keyword", "Tagged", "Unwritable", "read_json", "text_of"]
 
 
 class Unwritable(ValueError):
@@ -42,6 +43,10 @@ class Codec(Protocol):
 
     def write(self, arguments: str, schema: Schema | None) -> str:
         """The wire text of arguments given as JSON text."""
+        ...
+
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        """The wire text of any arguments that the schema accepts."""
         ...
 
 
@@ -89,6 +94,9 @@ class Json:
     def write(self, arguments: str, schema: Schema | None) -> str:
         return arguments
 
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        return (arguments,)
+
 
 @dataclass(frozen=True)
 class Tagged:
@@ -99,7 +107,8 @@ class Tagged:
     next to ``{value}`` is framing, once. A closer counts only if another parameter or the end of the call follows, so
     values may hold the closer's text; where a closer is missing, a line that begins the next parameter or ends the
     call closes the value. ``wrapper``: names of a parameter that, alone and undeclared, holds all arguments.
-    ``loose``: one line end on each side of a value is framing even where the template has none.
+    ``entities``: attributes write ``&quot;`` and ``&amp;``. ``cdata``: values may be CDATA sections. ``integer``: what
+    the wire calls the type of an integer. ``loose``: one line end on each side of a value is framing even where the template has none.
     """
 
     param: str
@@ -107,6 +116,7 @@ class Tagged:
     loose: bool = False
     entities: bool = False
     cdata: bool = False
+    integer: str = "integer"
 
     @cached_property
     def _head(self) -> tuple[Any, ...]:
@@ -286,18 +296,59 @@ class Tagged:
             before, after = self._framing
             if self.loose:
                 text = before * text.startswith(BLANK_ENDS) + text + after * text.endswith(BLANK_ENDS)
-            holes = {"key": key, "value": text, "type": _type_name(value)}
+            holes = {"key": key, "value": text, "type": self._type_name(value)}
             holes["string"] = "true" if isinstance(value, str) else "false"
             written += fill_in(parts(self.param), holes, self.entities)
         return written
 
+    def _type_name(self, value: Any) -> str:
+        names = {str: "string", bool: "boolean", int: self.integer, float: "number", dict: "object", list: "array"}
+        return names.get(type(value), "null")
+
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        tail = fill_in(self._tail, {}).replace("*>", ">")
+        stop = tail.rstrip(BLANK)
+        gap = tail[len(stop) :]
+        found: list[g.Grammar] = []
+        for key, member, required in schema.members():
+            typed = member.types
+            kinds = sorted(typed - {"string"}) if typed and "string" not in typed else ["string"]
+            texts: list[g.Grammar] = []
+            for kind in kinds if "{type}" in self.param else kinds[:1]:
+                holes = {
+                    "key": key,
+                    "type": self.integer if kind == "integer" else kind,
+                    "string": "true" if kind == "string" else "false",
+                }
+                head = fill_in(self._head, holes, self.entities).replace("*>", ">")
+                texts.append(g.Chain((g.Exactly(head), *text_of(member, arguments, stop), g.Exactly(gap))))
+            found.append(_optional(texts[0] if len(texts) == 1 else g.OneOf(tuple(texts)), required))
+        if not found and schema.is_open:
+            named = {"key": "\1", "type": "string", "string": "true"}
+            before, _, behind = fill_in(self._head, named, self.entities).replace("*>", ">").partition("\1")
+            name = g.Pattern("[A-Za-z_][A-Za-z0-9_]{0,63}")
+            part = g.Chain((g.Exactly(before), name, g.Exactly(behind), g.Until((stop,)), g.Exactly(gap)))
+            found.append(g.Repeated(part))
+        return tuple(found)
+
+
+def _optional(part: g.Grammar, required: bool) -> g.Grammar:
+    return part if required else g.Repeated(part, 0, 1)
+
+
+def text_of(member: Schema, arguments: g.Json, stop: str) -> tuple[g.Grammar, ...]:
+    """A value as bare text, and the ``stop`` behind it."""
+    choices = member.node.get("enum") or ([member.node["const"]] if "const" in member.node else [])
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return g.OneOf(tuple(map(g.Exactly, choices))), g.Exactly(stop)
+    if member.types and "string" not in member.types:
+        return member.as_json(arguments), g.Exactly(stop)
+    if isinstance(pattern := member.node.get("pattern"), str) and pattern[:1] == "^" and pattern[-1:] == "$":
+        return g.Pattern(pattern[1:-1], arguments.param), g.Exactly(stop)
+    return (g.Until((stop,)),)
+
 
 BLANK_ENDS = ("\n", "\r")
-
-
-def _type_name(value: Any) -> str:
-    names = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
-    return names.get(type(value), "null")
 
 
 _SETTLED = 16  # characters of an object that read well before it is believed and streamed
@@ -368,7 +419,7 @@ class Keyword:
     @cached_property
     def _begin(self) -> re.Pattern[str]:
         key = r"""[\w.\-$]{1,128}|"[^"\n]{1,128}"|<[^>]{1,16}>[^<]{1,128}<[^>]{1,16}>"""
-        opened = "|".join(rf"\{opener}\s*(?:\{closer}|(?:{key})\s*{self.sign})" for opener, closer in self.brackets)
+        opened = "|".join(rf"\{pair[0]}\s*(?:\{pair[1]}|(?:{key})\s*{self.sign})" for pair in self.brackets)
         return re.compile(rf"\s*(?:{opened})")
 
     @cached_property
@@ -424,7 +475,9 @@ class Keyword:
     def _value(self, value: Any) -> str:
         python = self.dialect.escapes
         if isinstance(value, str):
-            return quoted(value) if python else f"{self.quote}{value}{self.quote}"
+            if python:
+                return repr(value) if self.quote == "'" else quoted(value)
+            return f"{self.quote}{value}{self.quote}"
         if isinstance(value, dict):
             sign = ": " if python else ":"
             keys = (quoted(key) if python else self._bare(key) for key in value)
@@ -436,6 +489,58 @@ class Keyword:
             return "[" + self.separator.join(map(self._value, value)) + "]"
         return repr(value) if python else json.dumps(value)
 
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        opened, closed = self.brackets[0][0], self.brackets[0][1]
+        return g.Exactly(opened), self._members(schema, arguments, self.sign, DEPTH_OF_GRAMMAR), g.Exactly(closed)
 
+    def _members(self, schema: Schema, arguments: g.Json, sign: str, depth: int, nested: bool = False) -> g.Grammar:
+        """Members in the order of the schema: the required ones, then any of the others."""
+        needed: list[g.Grammar] = []
+        others: list[g.Grammar] = []
+        for key, member, required in schema.members():
+            value = self._written(member, arguments, depth)
+            literal = self.dialect.escapes and (nested or self.quote == "'")
+            name = self._value(key) if literal else self._bare(key)
+            (needed if required else others).append(g.Chain((g.Exactly(name + sign), value)))
+        comma = g.Exactly(self.separator)
+        chain: list[g.Grammar] = []
+        for part in needed:
+            chain += [comma, part] if chain else [part]
+        later = tuple(g.Repeated(g.Chain((comma, part)), 0, 1) for part in others)
+        if chain or not others:
+            return g.Chain((*chain, *later))
+        firsts = [g.Chain((part, *later[index + 1 :])) for index, part in enumerate(others)]
+        return g.OneOf((g.Exactly(""), *firsts))
+
+    def _written(self, schema: Schema, arguments: g.Json, depth: int) -> g.Grammar:
+        choices = schema.node.get("enum") or ([schema.node["const"]] if "const" in schema.node else [])
+        if choices:
+            return g.OneOf(tuple(g.Exactly(self._value(choice)) for choice in choices))
+        kinds = schema.types or {"string", "number", "boolean", "null"}
+        python = self.dialect.escapes
+        options: list[g.Grammar] = []
+        for kind in sorted(kinds):
+            if kind == "string":
+                if not python:
+                    options.append(g.Chain((g.Exactly(self.quote), g.Until((self.quote,)))))
+                elif self.quote == "'":
+                    options.append(g.Pattern(r"'([^'\\\x00-\x1f]|\\['\\nrt])*'"))
+                else:
+                    options.append(g.Json({"type": "string"}, arguments.param))
+            elif kind in ("integer", "number"):
+                options.append(g.Json({"type": kind}, arguments.param))
+            elif kind in ("boolean", "null"):
+                words = (True, False) if kind == "boolean" else (None,)
+                options += [g.Exactly(self._value(word)) for word in words]
+            elif depth and kind == "array":
+                items = g.Repeated(self._written(schema.items, arguments, depth - 1), separator=self.separator)
+                options.append(g.Chain((g.Exactly("["), items, g.Exactly("]"))))
+            elif depth and kind == "object":
+                inside = self._members(schema, arguments, ": " if python else ":", depth - 1, nested=True)
+                options.append(g.Chain((g.Exactly("{"), inside, g.Exactly("}"))))
+        return options[0] if len(options) == 1 else g.OneOf(tuple(options or [g.Exactly("null")]))
+
+
+DEPTH_OF_GRAMMAR = 8  # objects and arrays inside each other, where the syntax is not JSON
 _LOOK = 640
 _PLAIN = re.compile(r"[^\W\d][\w.\-$]{0,127}")

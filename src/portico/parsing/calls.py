@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from portico import grammar as g
 from portico.events import ToolCall
-from portico.parsing.arguments import Codec, read_json
+from portico.parsing.arguments import Codec, Keyword, read_json
 from portico.parsing.literals import DEPTH, Dialect, Done, json_value, literal
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema, quoted
@@ -50,7 +51,16 @@ class Body(Protocol):
         """Read one call. False (and nothing committed) if this is none."""
         ...
 
+    @property
+    def trailing(self) -> str:
+        """White space at the end of what ``write`` gives."""
+        ...
+
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str: ...
+
+    def grammar(self, tool: g.Tool, schema: Schema) -> tuple[g.Grammar, ...]:
+        """One call of this tool, without the white space at its end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -149,12 +159,61 @@ class Calls:
         return bool(name) and (not self.plain or name in m.tools or not m.voice.said)
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
-        written = []
-        for index, call in enumerate(calls):
-            body = self.body.write(call, index, tools.get(call.name))
-            written.append(f"{_first(self.open)}{body}{_first(self.close)}")
-        inside = f"{self.list[0]}{self.list[1].join(written)}{self.list[2]}"
-        return f"{_first(self.section)}{inside}{_first(self.section_close)}".replace("*>", ">")
+        before, close, between, after = self._around
+        bodies = [self.body.write(call, index, tools.get(call.name)) for index, call in enumerate(calls)]
+        written = between.join(f"{_first(self.open)}{body.removesuffix(self.body.trailing)}{close}" for body in bodies)
+        return _plain(f"{before}{written}{after}")
+
+    @cached_property
+    def _around(self) -> tuple[str, str, str, str]:
+        """What is written before the first call's opener, after each call's body, between calls, and at the end.
+
+        White space that ends a call is written only where something follows.
+        """
+        close = self.body.trailing + _first(self.close)
+        after = f"{self.list[2]}{_first(self.section_close)}"
+        before = f"{_first(self.section)}{self.list[0]}"
+        if after:
+            return before, close, self.list[1], after
+        bare = close.rstrip(BLANK)
+        return before, bare, close[len(bare) :] + self.list[1], after
+
+    def grammar(self, tools: Sequence[g.Tool], parallel: bool = True) -> g.Grammar:
+        """Calls of any of these tools, one or more, exactly as they are written."""
+        before, close, between, after = self._around
+        each = g.OneOf(
+            tuple(
+                _joined(
+                    g.Exactly(_first(self.open)),
+                    *self.body.grammar(tool, Schema(tool.arguments.schema)),
+                    g.Exactly(close),
+                )
+                for tool in tools
+            )
+        )
+        calls = g.Repeated(each, 1, None if parallel else 1, between)
+        return _joined(g.Exactly(before), calls, g.Exactly(after))
+
+
+def _plain(text: str) -> str:
+    """Text as it is written, without the marks for suffixes."""
+    return text.replace("*>", ">")
+
+
+def _joined(*parts: g.Grammar) -> g.Chain:
+    """Parts one after the other, literals that meet made one, so that no literal begins another's text."""
+    found: list[g.Grammar] = []
+    for part in parts:
+        if isinstance(part, g.Exactly):
+            if not part.text:
+                continue
+            part = g.Exactly(_plain(part.text))
+            last = found[-1] if found else None
+            if isinstance(last, g.Exactly):
+                found[-1] = g.Exactly(last.text + part.text)
+                continue
+        found.append(part)
+    return g.Chain(tuple(found))
 
 
 @dataclass(frozen=True)
@@ -194,6 +253,9 @@ class Either:
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         return self.shapes[-1].write(calls, tools)
+
+    def grammar(self, tools: Sequence[g.Tool], parallel: bool = True) -> g.Grammar:
+        return self.shapes[-1].grammar(tools, parallel)
 
 
 def arguments_follow(m: Machine, codec: Codec, name: str, enders: Markers) -> Generator[None, None, None]:
@@ -267,6 +329,21 @@ class Headed:
         header = fill_in(parts(self.header), holes, self.entities)
         return f"{header}{self.arguments.write(call.arguments, schema)}{self.close}"
 
+    @property
+    def trailing(self) -> str:
+        return self.close[len(self.close.rstrip(BLANK)) :]
+
+    def grammar(self, tool: g.Tool, schema: Schema) -> tuple[g.Grammar, ...]:
+        count = "\1"  # stands for the call's number, which is the model's to say
+        holes = {"name": tool.name, "index": count}
+        if self.ident:
+            holes["id"] = self.ident(0, tool.name).removesuffix("0") + count
+        header = fill_in(parts(self.header), holes, self.entities).split(count)
+        numbered: list[g.Grammar] = [g.Exactly(header[0])]
+        for piece in header[1:]:
+            numbered += [g.Pattern("[0-9]+"), g.Exactly(piece)]
+        return (*numbered, *self.arguments.grammar(tool.arguments, schema), g.Exactly(self.close.rstrip(BLANK)))
+
 
 @dataclass(frozen=True)
 class JsonObject:
@@ -283,8 +360,8 @@ class JsonObject:
     late_id: bool = False
     python: Dialect | None = None
 
-    openers = ("{",)
-    closers = ()
+    openers: ClassVar[tuple[str, ...]] = ("{",)
+    closers: ClassVar[tuple[str, ...]] = ()
 
     def read(self, m: Machine, calls: Calls) -> Done:
         tape = m.tape
@@ -383,6 +460,19 @@ class JsonObject:
             members.insert(0, (self.id, quoted(call.id or str(index))))
         return "{" + ", ".join(f"{quote(key)}: {value}" for key, value in members) + "}"
 
+    trailing: ClassVar[str] = ""
+
+    def grammar(self, tool: g.Tool, schema: Schema) -> tuple[g.Grammar, ...]:
+        quote: Callable[[str], str] = repr if self.python else quoted
+        head = f"{quote(self.name[0])}: {quote(tool.name)}, {quote(self.arguments[0])}: "
+        if self.python:
+            inside = Keyword(self.python, ("{}",), ": ", "'").grammar(tool.arguments, schema)
+            return g.Exactly("{" + head), *inside, g.Exactly("}")
+        if not self.id_first:
+            return g.Exactly("{" + head), tool.arguments, g.Exactly("}")
+        number = (g.Exactly(f'{{"{self.id}": "'), g.Pattern("[0-9]+"))
+        return (*number, g.Exactly(f'", {head}'), tool.arguments, g.Exactly("}"))
+
 
 def _nothing(text: str) -> None:
     """Text that carries no meaning."""
@@ -396,8 +486,8 @@ def _python(value: object) -> str:
 class SingleKey:
     """``{"name": {arguments}}``: an object whose only key is the name."""
 
-    openers = ("{",)
-    closers = ()
+    openers: ClassVar[tuple[str, ...]] = ("{",)
+    closers: ClassVar[tuple[str, ...]] = ()
 
     def read(self, m: Machine, calls: Calls) -> Done:
         tape = m.tape
@@ -425,3 +515,8 @@ class SingleKey:
 
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str:
         return f"{{{quoted(call.name)}: {call.arguments}}}"
+
+    trailing: ClassVar[str] = ""
+
+    def grammar(self, tool: g.Tool, schema: Schema) -> tuple[g.Grammar, ...]:
+        return g.Exactly(f"{{{quoted(tool.name)}: "), tool.arguments, g.Exactly("}")

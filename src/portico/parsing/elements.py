@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from portico import grammar as g
+from portico.parsing.arguments import DEPTH_OF_GRAMMAR, text_of
 from portico.parsing.literals import DEPTH, Done
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema, as_json, escaped, quoted
@@ -122,6 +124,26 @@ class Elements:
             if here.schema is not None:
                 inner = here.schema.items if "array" in types else here.schema.member(holes["key"])
             stack.append(_Node(holes["key"], inner, []))
+
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        return self._members(schema, arguments, DEPTH_OF_GRAMMAR)
+
+    def _members(self, schema: Schema, arguments: g.Json, depth: int) -> tuple[g.Grammar, ...]:
+        found: list[g.Grammar] = []
+        for key, member, required in schema.members():
+            part = self._tagged(key, member, arguments, depth)
+            found.append(part if required else g.Repeated(part, 0, 1))
+        return tuple(found)
+
+    def _tagged(self, key: str, schema: Schema, arguments: g.Json, depth: int) -> g.Grammar:
+        opened, closed = f"{self.mark}<{key}>", f"{self.mark}</{key}>"
+        if depth and schema.types == {"array"}:
+            item = self._tagged("item", schema.items, arguments, depth - 1)
+            return g.Chain((g.Exactly(opened), g.Repeated(item), g.Exactly(closed)))
+        if depth and schema.types == {"object"}:
+            inside = self._members(schema, arguments, depth - 1)
+            return g.Chain((g.Exactly(opened), *inside, g.Exactly(closed)))
+        return g.Chain((g.Exactly(opened), *text_of(schema, arguments, closed)))
 
     def write(self, arguments: str, schema: Schema | None) -> str:
         return "".join(self._written(key, value) for key, value in json.loads(arguments).items())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from portico import grammar as g
 from portico.parsing.calls import Calls, Either, Words
 from portico.parsing.messages import Messages
 from portico.parsing.wire import BLANK
@@ -48,6 +49,21 @@ class Reasoning:
     @cached_property
     def closers(self) -> tuple[str, ...]:
         return tuple(word.strip(BLANK) for word in _all(self.close))
+
+    def frame(self, prompt_tail: str) -> g.Frame:
+        """What stands in front of an answer behind this prompt."""
+        opened, closed = _all(self.open)[0], _all(self.close)[0]
+        header = next((g.Exactly(before) for before, _ in self.wrappers if before.startswith("<|")), None)
+        if self.shown or not self.closers:
+            return g.Frame(header=header)
+        gap = g.Exactly(closed[len(closed.rstrip(BLANK)) :])
+        stops = tuple(closer.replace("*>", ">") for closer in self.closers)
+        if self.is_open(prompt_tail):
+            return g.Frame(g.Chain((g.Until(stops), gap)), may_skip=False, header=header)
+        if prompt_tail.rstrip(BLANK).endswith(stops):
+            return g.Frame(header=header)
+        thought = g.Chain((g.Exactly(opened.replace("*>", ">")), g.Until(stops[:1]), gap))
+        return g.Frame(thought, may_skip=True, header=header)
 
     def is_open(self, prompt_tail: str) -> bool:
         """Whether the end of a prompt leaves a thought open: an opener with neither closer nor end of turn behind it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from portico import grammar as g
 from portico.parsing.arguments import Json
 from portico.parsing.calls import Calls, arguments_follow
 from portico.parsing.machine import Machine
@@ -46,12 +47,26 @@ class Messages:
     written: Calls | None = None  # how calls are written, where that takes more than ``calls`` reads
     begins: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()  # tokens outside messages, dropped
+    thought: tuple[str, str, str] | None = None  # a thought as it is written: header, end of the body, what follows
+    answer: str = ""  # the header of an answer
 
     @cached_property
     def markers(self) -> tuple[str, ...]:
         inner = tuple(e for e in self.calls.enders.spellings if len(e) > 1) if self.calls.openers else ()
         every = (*self.start, *self.head_end, *self.body_end, *self.begins, *self.ends, *self.calls.openers, *inner)
         return tuple(dict.fromkeys(word for word in every if word.strip()))
+
+    def frame(self, prompt_tail: str) -> g.Frame:
+        """What stands in front of an answer behind this prompt."""
+        header = g.Exactly(self.answer) if self.answer else None
+        if self.thought is None:
+            return g.Frame(header=header)
+        head, end, next_ = self.thought
+        route = self._from_prompt(prompt_tail)
+        if route is not None:
+            rest = g.Chain((g.Until((end,)), g.Exactly(next_)))
+            return g.Frame(rest, may_skip=False, header=header) if route.kind == "reasoning" else g.Frame()
+        return g.Frame(g.Chain((g.Exactly(head), g.Until((end,)), g.Exactly(next_))), may_skip=True, header=header)
 
     @cached_property
     def _heads(self) -> Markers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from portico import grammar as g
 from portico.parsing.calls import Calls, Either
 from portico.parsing.dialogue import dialogue
 from portico.parsing.family import Family, Reasoning
@@ -122,6 +123,17 @@ class Program:
         if isinstance(self.reasoning, Messages) and self.reasoning.written is not None:
             return self.reasoning.written
         return self.calls
+
+    def grammar(self, tools: Sequence[g.Tool], parallel: bool = True) -> g.Calls | None:
+        """Calls of these tools as the family writes them; None where it has no way to make calls."""
+        if self.written is None or not tools:
+            return None
+        openers = self.calls.openers if self.calls is not None and not isinstance(self.reasoning, Messages) else ()
+        return g.Calls(self.written.grammar(tools, parallel), tuple(o for o in openers if len(o) > 1))
+
+    def frame(self, prompt_tail: str) -> g.Frame:
+        """What the family writes in front of an answer, given the end of the prompt."""
+        return self.reasoning.frame(prompt_tail) if self.reasoning is not None else g.Frame()
 
     def thinks(self, prompt_tail: str) -> bool:
         """Whether the prompt leaves a thought open."""

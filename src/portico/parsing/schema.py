@@ -16,6 +16,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
+from portico import grammar as g
+
 __all__ = ["UNKNOWN", "Schema", "as_json", "escaped", "quoted"]
 
 _ALIASES = {
@@ -68,6 +70,29 @@ class Schema:
             if isinstance(node.get("items"), Mapping):
                 return Schema(node["items"], self.root)
         return UNKNOWN
+
+    def members(self) -> list[tuple[str, Schema, bool]]:
+        """The declared members: name, schema, and whether it is required."""
+        found: dict[str, tuple[Schema, bool]] = {}
+        for node in (self.node, *(b for b in _branches(self.node, self.root) if "allOf" in self.node)):
+            required = node.get("required") if isinstance(node.get("required"), list) else []
+            for name, member in (node.get("properties") or {}).items():
+                found[name] = Schema(member, self.root), name in (required or [])
+        return [(name, schema, required) for name, (schema, required) in found.items()]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an object may have members that are not declared."""
+        return (
+            not self.members() and self.node.get("additionalProperties") is not False and "properties" not in self.node
+        )
+
+    def as_json(self, whole: g.Json) -> g.Json:
+        """This node alone, as JSON under the rules of ``whole``, with the definitions that it may refer to."""
+        node = dict(self.node)
+        if isinstance(self.root, Mapping):
+            node |= {key: self.root[key] for key in ("$defs", "definitions") if key in self.root and key not in node}
+        return g.Json(node, whole.param, whole.strict, whole.white_space)
 
     @property
     def is_text(self) -> bool:

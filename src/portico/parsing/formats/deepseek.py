@@ -42,6 +42,6 @@ DEEPSEEK_V31 = Family(
     ends=END,
     clues=(
         Clues(("<｜tool▁calls▁begin｜>",), never=("```json",), tools="deepseek_v31"),
-        Clues(("<｜Assistant｜>", "</think>"), never=("```json",), reasoning="deepseek_v3"),
+        Clues(("<｜Assistant｜>", "</think>"), never=("```json", "｜DSML｜"), reasoning="deepseek_v3"),
     ),
 )

@@ -37,7 +37,7 @@ DEEPSEEK_V32 = Family(
     models="DeepSeek-V3.2, V3.2-Speciale",
     tools={"deepseek_v32": _calls("｜DSML｜", "function_calls", "tool_calls")},
     ends=END,
-    clues=(Clues(("｜DSML｜", "function_calls"), tools="deepseek_v32", reasoning="deepseek_v3"),),
+    clues=(Clues(("｜DSML｜", "function_calls", "<｜Assistant｜>"), tools="deepseek_v32", reasoning="deepseek_v3"),),
 )
 DEEPSEEK_V4 = Family(
     "deepseek_v4",
@@ -45,7 +45,14 @@ DEEPSEEK_V4 = Family(
     tools={"deepseek_v4": _calls("｜DSML｜", "tool_calls", "toolcalls", "tool", "function_calls")},
     reasoning={"deepseek_v4": THINK},
     ends=END,
-    clues=(Clues(("｜DSML｜", "tool_calls"), never=("function_calls",), tools="deepseek_v4", reasoning="deepseek_v4"),),
+    clues=(
+        Clues(
+            ("｜DSML｜", "tool_calls", "<｜Assistant｜>"),
+            never=("function_calls",),
+            tools="deepseek_v4",
+            reasoning="deepseek_v4",
+        ),
+    ),
 )
 DEEPSEEK_V41 = Family(
     "deepseek_v41",
@@ -53,5 +60,5 @@ DEEPSEEK_V41 = Family(
     tools={"deepseek_v41": _calls("｜DSML｜ ", "calls", "tool_calls")},
     reasoning={"deepseek_v41": THINK},
     ends=END,
-    clues=(Clues(("｜DSML｜ calls",), tools="deepseek_v41", reasoning="deepseek_v41"),),
+    clues=(Clues(("｜DSML｜ calls", "<｜Assistant｜>"), tools="deepseek_v41", reasoning="deepseek_v41"),),
 )

@@ -36,6 +36,7 @@ FUNCTIONARY_V32 = Family(
             head_end=("\n",),
             body_end=ENDS,
             route=_route,
+            answer=">>>all\n",
             calls=Calls(Headed(">>>{name}\n", Json())),
         )
     },

@@ -21,6 +21,7 @@ COMPACT = Calls(
     close="</tool_call>",
 )
 THINK = Reasoning("<think>", "</think>")
+LINED = ("</arg_key>\n<arg_value>", "</arg_key>\\n")  # a line end between key and value
 ENDS = ("<|observation|>", "<|user|>", "<|endoftext|>")
 
 GLM45 = Family(
@@ -30,8 +31,8 @@ GLM45 = Family(
     reasoning={"glm45": Reasoning("<think>", "</think>\n")},
     ends=ENDS,
     clues=(
-        Clues(("<tool_call>", "<arg_key>", "<arg_value>", "</arg_key>\\n<arg_value>"), tools="glm45"),
-        Clues(("[gMASK]", "<think>"), reasoning="glm45"),
+        Clues(("<tool_call>", "<arg_key>", "<arg_value>"), some=LINED, tools="glm45"),
+        Clues(("[gMASK]", "<think>", "<arg_key>"), some=LINED, reasoning="glm45"),
     ),
 )
 GLM47 = Family(
@@ -41,8 +42,8 @@ GLM47 = Family(
     reasoning={"glm47": THINK},
     ends=ENDS,
     clues=(
-        Clues(("<tool_call>", "<arg_key>", "<arg_value>"), tools="glm47"),
-        Clues(("[gMASK]", "<think>", "</arg_key><arg_value>"), reasoning="glm47"),
+        Clues(("<tool_call>", "<arg_key>", "<arg_value>"), never=LINED, tools="glm47"),
+        Clues(("[gMASK]", "<think>", "<arg_key>"), never=LINED, reasoning="glm47"),
     ),
 )
 LING3 = Family(

@@ -29,7 +29,7 @@ GRANITE4 = Family(
     "granite4",
     models="Granite 4.0",
     tools={"granite4": Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n")},
-    reasoning={"granite_thinking_parser": Reasoning("<think>", "</think>")},
+    reasoning={"granite_thinking_parser": Reasoning("<think>", "</think>", wrappers=(("<response>", "</response>"),))},
     ends=("<|end_of_text|>",),
     clues=(
         Clues(("<|start_of_role|>", "<tool_call>", "</tool_call>"), tools="granite4"),

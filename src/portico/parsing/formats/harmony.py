@@ -33,6 +33,8 @@ HARMONY_MESSAGES = Messages(
     body_end=("<|end|>", "<|return|>", "<|call|>"),
     begins=("<|channel|>", "<|constrain|>", "<|message|>", "to="),
     route=_route,
+    thought=("<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant"),
+    answer="<|channel|>final<|message|>",
     calls=Calls(
         Headed("<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", Json(), "<|call|>"),
         list=("", "<|start|>assistant", ""),

@@ -37,8 +37,8 @@ HUNYUAN_A13B = Family(
     },
     ends=("<|eos|>",),
     clues=(
-        Clues(("<tool_calls>", "<answer>"), tools="hunyuan_a13b"),
-        Clues(("<think>", "<answer>"), reasoning="hunyuan_a13b"),
+        Clues(("<tool_calls>", "<|startoftext|>"), never=("<|bom|>",), tools="hunyuan_a13b"),
+        Clues(("<think>", "<|startoftext|>"), reasoning="hunyuan_a13b"),
     ),
 )
 HY_V3 = Family(

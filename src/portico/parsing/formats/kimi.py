@@ -51,7 +51,9 @@ KIMI_K3 = Family(
             Headed(
                 '<|open|>call tool="{name}" index="{index}"<|sep|>',
                 Tagged(
-                    '<|open|>argument key="{key}" type="{type}"<|sep|>{value}<|close|>argument<|sep|>', entities=True
+                    '<|open|>argument key="{key}" type="{type}"<|sep|>{value}<|close|>argument<|sep|>',
+                    entities=True,
+                    integer="number",
                 ),
                 "<|close|>call<|sep|>",
                 entities=True,

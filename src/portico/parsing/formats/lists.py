@@ -31,7 +31,7 @@ APRIEL = Family(
     },
     ends=("<|end|>",),
     clues=(
-        Clues(("<tool_calls>", "<|assistant|>", "<|end|>"), tools="apriel15"),
+        Clues(("<tool_calls>", "[BEGIN FINAL RESPONSE]"), tools="apriel15"),
         Clues(("[BEGIN FINAL RESPONSE]",), reasoning="apriel15"),
     ),
 )

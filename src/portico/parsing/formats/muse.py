@@ -37,6 +37,8 @@ MUSE_MESSAGES = Messages(
     body_end=("<|eom|>", "<|eot|>"),
     begins=("to=", "<|message|>"),
     route=_route,
+    thought=(" to=self<|message|>", "<|eom|>", "<|start|>assistant"),
+    answer=" to=user<|message|>",
     calls=Calls(
         Headed(
             '<atem:invoke name="{name}">\n',

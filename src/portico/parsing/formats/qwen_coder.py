@@ -59,7 +59,10 @@ STEP3P5 = Family(
     tools={"step3p5": QWEN},
     reasoning={"step3p5": Reasoning("<think>\n", "\n</think>\n")},
     ends=ENDS,
-    clues=(),
+    clues=(
+        Clues(("<im_patch>", "<tool_call>", "<function=", "<parameter="), tools="step3p5"),
+        Clues(("<im_patch>", "<think>"), reasoning="step3p5"),
+    ),
 )
 MIMO = Family(
     "mimo",

@@ -3,13 +3,17 @@
 from portico.parsing import OutputParser, parse, render_calls
 """
 
+from portico.parsing.arguments import Unwritable
 from portico.parsing.detect import Detection, detect
-from portico.parsing.parser import OutputParser, parse, render_calls
+from portico.parsing.parser import OutputParser, answer_frame, calls_grammar, parse, render_calls
 from portico.parsing.registry import families, load_plugin, reasoning_names, tool_names
 
 __all__ = [
     "Detection",
     "OutputParser",
+    "Unwritable",
+    "answer_frame",
+    "calls_grammar",
     "detect",
     "families",
     "load_plugin",

@@ -65,12 +65,14 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class Calls:
-    """The framing of calls. Alternatives are tuples, the written one first; white space in them is written, not required.
+    """The framing of calls.
+
+    Alternatives are tuples, the written one first; white space in them is written, not required.
 
     ``bare``: the outermost opener may be missing. ``plain``: the opener is ordinary text (a bracket), so that, behind
     other text, only a call of a declared tool is believed. ``in_thought``: a call written inside an open thought ends
-    it (almost everywhere; a few families think aloud about calls they do not make). ``id``: the id of a call whose wire has none, from its index
-    and name.
+    it (almost everywhere; a few families think aloud about calls they do not make). ``id``: the id of a call whose
+    wire has none, from its index and name.
     """
 
     body: Body
@@ -93,6 +95,12 @@ class Calls:
     def openers(self) -> tuple[str, ...]:
         """The literals at which calls may begin."""
         return tuple(dict.fromkeys(sum(self._levels[: 2 if self.bare else 1], ())))
+
+    @property
+    def opener(self) -> str:
+        """The marker with which calls begin as they are written."""
+        every = (_first(self.section), self.list[0], _first(self.open), *self.body.openers)
+        return next((_plain(text).rstrip(BLANK) for text in every if text.strip(BLANK)), "")
 
     @cached_property
     def closers(self) -> tuple[str, ...]:
@@ -178,8 +186,8 @@ class Calls:
         bare = close.rstrip(BLANK)
         return before, bare, close[len(bare) :] + self.list[1], after
 
-    def grammar(self, tools: Sequence[g.Tool], parallel: bool = True) -> g.Grammar:
-        """Calls of any of these tools, one or more, exactly as they are written."""
+    def grammar(self, tools: Sequence[g.Tool], high: int | None = None) -> g.Grammar:
+        """One to ``high`` calls of any of these tools (None: any number), exactly as they are written."""
         before, close, between, after = self._around
         each = g.OneOf(
             tuple(
@@ -191,7 +199,7 @@ class Calls:
                 for tool in tools
             )
         )
-        calls = g.Repeated(each, 1, None if parallel else 1, between)
+        calls = g.Repeated(each, 1, high, between)
         return _joined(g.Exactly(before), calls, g.Exactly(after))
 
 
@@ -254,8 +262,12 @@ class Either:
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         return self.shapes[-1].write(calls, tools)
 
-    def grammar(self, tools: Sequence[g.Tool], parallel: bool = True) -> g.Grammar:
-        return self.shapes[-1].grammar(tools, parallel)
+    @property
+    def opener(self) -> str:
+        return self.shapes[-1].opener
+
+    def grammar(self, tools: Sequence[g.Tool], high: int | None = None) -> g.Grammar:
+        return self.shapes[-1].grammar(tools, high)
 
 
 def arguments_follow(m: Machine, codec: Codec, name: str, enders: Markers) -> Generator[None, None, None]:

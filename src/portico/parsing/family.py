@@ -66,15 +66,12 @@ class Reasoning:
         return g.Frame(thought, may_skip=True, header=header)
 
     def is_open(self, prompt_tail: str) -> bool:
-        """Whether the end of a prompt leaves a thought open: an opener with neither closer nor end of turn behind it."""
+        """Whether the end of a prompt leaves a thought open: behind its opener neither a closer nor a turn's end."""
         for opener in self.openers:
-            pattern = _suffixed(opener)
-            found = None
-            for found in pattern.finditer(prompt_tail):
-                pass
-            if found is None:
+            found = [match.end() for match in _suffixed(opener).finditer(prompt_tail)]
+            if not found:
                 continue
-            behind = prompt_tail[found.end() :]
+            behind = prompt_tail[found[-1] :]
             if any(_suffixed(closer).search(behind) for closer in self.closers):
                 continue
             if opener.startswith("<|") or not _TURN.search(behind):

@@ -1,6 +1,7 @@
 """Families whose answer is a sequence of messages, each with a header that says what its body is.
 
-    <|start|>assistant<|channel|>analysis<|message|>…<|end|><|start|>assistant to=functions.f<|channel|>…<|message|>{…}<|call|>
+    <|start|>assistant<|channel|>analysis<|message|>…<|end|>
+    <|start|>assistant to=functions.f<|channel|>…<|message|>{…}<|call|>
 
 The prompt ends inside the first header. The header scanner is tolerant: parts in any order, markers missing, and text
 that is no header at all is content.
@@ -49,6 +50,7 @@ class Messages:
     ends: tuple[str, ...] = ()  # tokens outside messages, dropped
     thought: tuple[str, str, str] | None = None  # a thought as it is written: header, end of the body, what follows
     answer: str = ""  # the header of an answer
+    opener: str = ""  # with what the header of a call begins, and no other header
 
     @cached_property
     def markers(self) -> tuple[str, ...]:

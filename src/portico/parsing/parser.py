@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from portico.events import Event, Finish, Message, ToolCall
+from portico.grammar import Calls, Frame, Tool
 from portico.parsing.arguments import Unwritable
 from portico.parsing.machine import Machine, declared, fold, random_id
 from portico.parsing.machine import finish_reason as told
 from portico.parsing.registry import declared_by, program
 from portico.parsing.schema import Schema
 
-__all__ = ["OutputParser", "parse", "render_calls"]
+__all__ = ["OutputParser", "answer_frame", "calls_grammar", "parse", "render_calls"]
 
 
 class OutputParser:
@@ -23,7 +24,8 @@ class OutputParser:
     ``tools`` are the request's tools in OpenAI's shape: they type the arguments, and without them (or with
     ``tool_choice="none"``) tool markup is text. ``prompt_tail`` is the end of the rendered prompt, at least from the
     last assistant header on: it tells whether a thought is open already. ``parallel=False`` reports the first call
-    only. ``response_template`` is the checkpoint's own format, for the parser ``hf``. ``new_id`` makes ids, from index and name, for calls whose format carries none.
+    only. ``response_template`` is the checkpoint's own format, for the parser ``hf``. ``new_id`` makes ids, from index
+    and name, for calls whose format carries none.
 
     Raises ``ValueError`` for an unknown parser name; model output never raises.
     """
@@ -128,6 +130,20 @@ def render_calls(
     if len(found) != len(wanted):
         raise Unwritable(f"{tool_parser} cannot carry these calls: they would read back as {len(found)}")
     return text
+
+
+def calls_grammar(tool_parser: str, tools: Sequence[Tool], high: int | None = None) -> Calls | None:
+    """The grammar of one to ``high`` calls of these tools (None: any number) in the framing of this format.
+
+    None where the format has no way to make calls. It starts at the first call's first character; ``openers`` of the
+    result is the marker there. Arguments follow the tools' schemas, in whatever syntax the format codes them.
+    """
+    return program(tool_parser, None).grammar(tools, high)
+
+
+def answer_frame(tool_parser: str | None, reasoning_parser: str | None, prompt_tail: str = "") -> Frame:
+    """What the family writes in front of an answer or its calls, behind a prompt that ends like this."""
+    return program(tool_parser, reasoning_parser).frame(prompt_tail)
 
 
 def _as_call(call: ToolCall | Mapping[str, Any]) -> ToolCall:

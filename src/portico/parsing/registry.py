@@ -124,12 +124,12 @@ class Program:
             return self.reasoning.written
         return self.calls
 
-    def grammar(self, tools: Sequence[g.Tool], parallel: bool = True) -> g.Calls | None:
-        """Calls of these tools as the family writes them; None where it has no way to make calls."""
+    def grammar(self, tools: Sequence[g.Tool], high: int | None = None) -> g.Calls | None:
+        """One to ``high`` calls of these tools as the family writes them; None where it has no way to make calls."""
         if self.written is None or not tools:
             return None
-        openers = self.calls.openers if self.calls is not None and not isinstance(self.reasoning, Messages) else ()
-        return g.Calls(self.written.grammar(tools, parallel), tuple(o for o in openers if len(o) > 1))
+        opener = self.reasoning.opener if isinstance(self.reasoning, Messages) else self.written.opener
+        return g.Calls(self.written.grammar(tools, high), (opener,) if len(opener) > 1 else ())
 
     def frame(self, prompt_tail: str) -> g.Frame:
         """What the family writes in front of an answer, given the end of the prompt."""

@@ -30,7 +30,8 @@ class Markers:
     """A set of literal spellings, looked for together; the longest one wins.
 
     ``*>`` in a spelling stands for ``>`` with an optional checkpoint suffix in front of it, a colon and up to 16
-    lower-case letters and digits (``<think*>`` finds ``<think>`` and ``<think:6124c78e>``); what is found is reported under the spelling given.
+    lower-case letters and digits (``<think*>`` finds ``<think>`` and ``<think:6124c78e>``); what is found is reported
+    under the spelling given.
     """
 
     __slots__ = ("_final", "_open", "_spelled", "_suffixed", "spellings")

@@ -1,8 +1,9 @@
 """Wire templates: how a piece of a format looks, written once, to be read, written and constrained.
 
-A template is the text as a model writes it with ``{holes}``: ``<parameter={key}>\\n{value}\\n</parameter>\\n``. Reading is
-tolerant where models are: white space around a literal may be missing or more, attributes (``name="{name}"``) may come
-in any order and with any quotes, and a part in ``«guillemets»`` may be absent. Writing is exact: the template, filled.
+A template is the text as a model writes it with ``{holes}``: ``<parameter={key}>\\n{value}\\n</parameter>\\n``.
+Reading is tolerant where models are: white space around a literal may be missing or more, attributes
+(``name="{name}"``) may come in any order and with any quotes, and a part in ``«guillemets»`` may be absent. Writing is
+exact: the template, filled.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """DeepSeek V3 and V3.1: a section of calls, each with its name in front of raw JSON.
 
-    <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Oslo"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>
+    <｜tool▁calls▁begin｜>
+    <｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Oslo"}<｜tool▁call▁end｜>
+    <｜tool▁calls▁end｜>
 
 V3 writes ``function`` before the name and a fence around the JSON. The bars are U+FF5C, the blocks U+2581.
 """

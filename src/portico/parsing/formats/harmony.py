@@ -1,7 +1,7 @@
 """Harmony (gpt-oss): messages on channels; a call is a message to a function.
 
-    <|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json
-    <|message|>{"city": "Oslo"}<|call|>
+    <|channel|>analysis<|message|>…<|end|><|start|>assistant
+    <|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>
 
 The analysis channel is reasoning; commentary to nobody is a preamble that users see. Built-in tools (``python``,
 ``browser.*``) are the model's own: what it sends them is part of its reasoning.
@@ -34,6 +34,7 @@ HARMONY_MESSAGES = Messages(
     begins=("<|channel|>", "<|constrain|>", "<|message|>", "to="),
     route=_route,
     thought=("<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant"),
+    opener="<|channel|>commentary to=functions.",
     answer="<|channel|>final<|message|>",
     calls=Calls(
         Headed("<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", Json(), "<|call|>"),

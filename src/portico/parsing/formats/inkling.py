@@ -24,6 +24,7 @@ INKLING_MESSAGES = Messages(
     ends=("<|content_model_end_sampling|>",),
     route=_route,
     thought=(THINKING, "<|end_message|>", "<|message_model|>"),
+    opener=CALL,
     answer="<|content_text|>",
     calls=Calls(
         JsonObject(arguments=("args", "arguments")),

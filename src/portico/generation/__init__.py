@@ -2,5 +2,6 @@
 
 from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Usage
 from portico.generation.model import Limits, Model
+from portico.generation.promise import promised
 
-__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Limits", "Model", "Usage"]
+__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Limits", "Model", "Usage", "promised"]

@@ -54,6 +54,7 @@ class GenerationSpec:
     reasoning_parser: str | None = None
     tools: Sequence[dict[str, Any]] = ()
     tool_choice: str | dict[str, Any] = "auto"
+    parallel: bool = True
     stop: Sequence[str] = ()
     include_stop: bool = False
     skip_special_tokens: bool = True
@@ -110,6 +111,7 @@ class Choice:
             reasoning_parser=spec.reasoning_parser,
             tools=spec.tools,
             tool_choice=spec.tool_choice,
+            parallel=spec.parallel,
             prompt_tail=spec.prompt_tail,
         )
         self._visible = _spelled_out(tokenizer, self._parser.special_tokens)

@@ -31,6 +31,7 @@ async def answer_stream(
     sink = StreamSink(encoder, keep_alive)
     flight = Flight(generations, sink, served.request_timeout)
     try:
+        await by.check(generations)
         await by.line.admit(flight)
         served.metrics.prepare.observe(time.perf_counter() - exchange.started)
         await sink.open(exchange)
@@ -49,6 +50,7 @@ async def answer_body(
     sink = BodySink(encoder)
     flight = Flight(generations, sink, served.request_timeout)
     try:
+        await by.check(generations)
         await by.line.admit(flight)
         served.metrics.prepare.observe(time.perf_counter() - exchange.started)
         body = await sink.body(exchange)

@@ -13,7 +13,8 @@ import msgspec
 
 from portico import __version__, models
 from portico.config import Settings
-from portico.engines import Engine
+from portico.constraints import Checker, Vocabulary
+from portico.engines import Engine, EngineInfo
 from portico.engines.replay import ReplayEngine, Script
 from portico.errors import BadRequestError, EngineError
 from portico.generation import Limits, Model
@@ -114,7 +115,14 @@ async def _serve(
         fingerprint="fp_" + hashlib.sha256(f"{__version__} {resolved.name} {info.metadata}".encode()).hexdigest()[:10],
         limits=Limits(choices=settings.max_choices),
     )
-    return ServedModel(model, names, line)
+    checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
+    return ServedModel(model, names, line, checker)
+
+
+def _vocabulary(tokenizer: Tokenizer, info: EngineInfo) -> Vocabulary:
+    """The vocabulary as grammars see it."""
+    eos = next(iter(sorted(info.eos_token_ids or tokenizer.eos_token_ids)), 0)
+    return Vocabulary([tokenizer.token_bytes(i) for i in range(info.vocab_size)], sorted(tokenizer.special_ids), eos)
 
 
 def _named(parser: str | None) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from portico.constraints import Checker
 from portico.errors import ModelNotFoundError, NotSupportedError
-from portico.generation import Model
+from portico.generation import Generation, Model
 from portico.server.line import Line
 from portico.server.metrics import Metrics
 
@@ -20,6 +22,13 @@ class ServedModel:
     model: Model
     names: Sequence[str]
     line: Line
+    checker: Checker | None = None  # None: the engine needs no trial of its grammars
+
+    async def check(self, generations: Sequence[Generation]) -> None:
+        """Try the generations' constraints out, away from the event loop. Raises ``BadRequestError``."""
+        constraint = generations[0].spec.constraint
+        if constraint is not None and self.checker is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.checker.check, constraint)
 
 
 class Served:

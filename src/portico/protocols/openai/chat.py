@@ -14,7 +14,7 @@ import orjson
 from portico.decoding import chat_logprobs
 from portico.errors import BadRequestError, PorticoError
 from portico.events import CallArguments, CallStart, Content, Finish, Reasoning, TokenLogprob
-from portico.generation import Delta, Generation, GenerationSpec, Model
+from portico.generation import Delta, Generation, GenerationSpec, Model, promised
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.openai import errors
@@ -50,19 +50,30 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     if request.tools is not None and len(request.tools) > model.limits.tools:
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
+    constraint, tool_parser = promised(
+        model,
+        prompt.tail,
+        tools=request.tools,
+        tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls,
+        response_format=request.response_format,
+        structured_outputs=request.structured_outputs,
+    )
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
         prompt_tail=prompt.tail,
         sampling=sampling_params(request, model, max_tokens=max_tokens, logprobs=logprobs),
         n=request.n or 1,
-        tool_parser=model.tool_parser,
+        tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,
         tools=request.tools or (),
         tool_choice=request.tool_choice or "auto",
         stop=stop_strings(request, model),
         include_stop=bool(request.include_stop_str_in_output),
         skip_special_tokens=request.skip_special_tokens is not False,
+        constraint=constraint,
+        parallel=request.parallel_tool_calls is not False,
         priority=request.priority or 0,
         cache_salt=request.cache_salt,
     )

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from portico.decoding import CompletionLogprobs
 from portico.errors import BadRequestError, NotSupportedError, PorticoError
 from portico.events import Content, Finish, TokenLogprob
-from portico.generation import Delta, Generation, GenerationSpec, Model, Usage
+from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.openai import errors
@@ -58,6 +58,13 @@ def generations(
     """One generation per prompt, everything decided. Raises ``BadRequestError`` for what cannot be served."""
     if request.max_tokens == 0 and not request.echo:
         raise BadRequestError("'max_tokens' may be 0 only together with 'echo'.", param="max_tokens")
+    constraint, _ = promised(
+        model,
+        "",
+        response_format=request.response_format,
+        structured_outputs=request.structured_outputs,
+        plain=True,
+    )
     result = []
     for position, prompt in enumerate(prompts):
         ids = prompt.token_ids
@@ -76,6 +83,7 @@ def generations(
             stop=stop_strings(request, model),
             include_stop=bool(request.include_stop_str_in_output),
             skip_special_tokens=request.skip_special_tokens is not False,
+            constraint=constraint,
             priority=request.priority or 0,
             cache_salt=request.cache_salt,
         )

@@ -1,0 +1,68 @@
+"""What a request promises of its answer, as a constraint: the family's own framing around the client's schemas.
+
+Here the siblings meet: ``constraints`` says which calls and which answers are allowed, ``parsing`` how this family of
+models writes them and what it writes before them, and ``constraints`` compiles both into one grammar.
+
+A model of no known tool-call format writes forced calls as plain JSON, and the generic JSON parser reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from portico.constraints import answer_grammar, call_policy, compile_constraint
+from portico.errors import NotSupportedError
+from portico.events import Constraint
+from portico.generation.model import Model
+from portico.parsing.registry import program
+from portico.prompting import Tokenizer
+
+__all__ = ["promised"]
+
+GENERIC_PARSER = "json"
+
+
+def promised(
+    model: Model,
+    prompt_tail: str,
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    tool_choice: str | Mapping[str, Any] | None = None,
+    parallel_tool_calls: bool | None = None,
+    response_format: Mapping[str, Any] | None = None,
+    structured_outputs: Mapping[str, Any] | None = None,
+    plain: bool = False,
+) -> tuple[Constraint | None, str | None]:
+    """The constraint of a request (None: anything goes) and the name of the parser that reads its calls.
+
+    All arguments are in OpenAI's shape; ``plain`` says that the text is a completion, before which nobody thinks.
+    Raises ``BadRequestError`` naming the field that cannot be promised.
+    """
+    answer = answer_grammar(response_format, structured_outputs)
+    policy = call_policy(tools, tool_choice, parallel_tool_calls)
+    tool_parser = model.tool_parser
+    if answer is None and (policy is None or not policy.binding):
+        return None, tool_parser
+    if tool_parser is None and policy is not None and policy.low:
+        tool_parser = GENERIC_PARSER
+    family = program(tool_parser, None if plain else model.reasoning_parser)
+    constraint = compile_constraint(
+        answer=answer,
+        policy=policy,
+        calls=family.grammar(policy.tools, policy.high) if policy is not None else None,
+        frame=family.frame(prompt_tail),
+        control_tokens=_control_tokens(model.tokenizer),
+        with_structural_tag="structural_tags" in model.capabilities,
+    )
+    if constraint is not None and not model.capabilities & {"constraints", "structural_tags"}:
+        field = "response_format" if response_format else "structured_outputs" if structured_outputs else "tool_choice"
+        raise NotSupportedError(f"This engine cannot enforce '{field}'.", param=field)
+    return constraint, tool_parser
+
+
+@lru_cache(maxsize=16)
+def _control_tokens(tokenizer: Tokenizer) -> dict[str, int]:
+    """The vocabulary's special tokens, name to id."""
+    return {name: token for name, token in tokenizer.added_tokens.items() if token in tokenizer.special_ids}

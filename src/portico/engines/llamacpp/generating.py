@@ -1,0 +1,168 @@
+"""The generating half of the engine's process: requests in, one list of outputs per step out.
+
+A step is: plan, edit the cache, decode one batch, sample every row that is complete. While sequences decode, a prefill
+batch is cut so that it takes about ``SLICE`` seconds; the rate is measured as it goes, so the same rule serves a
+small model and a large one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from portico.engines.llamacpp.grammar import Grammar, GrammarError
+from portico.engines.llamacpp.libllama import MAX_SEQUENCES, Batch, Context, LlamaError, Model
+from portico.engines.llamacpp.sampling import Sampler, Scores
+from portico.engines.llamacpp.scheduler import Copy, Plan, Scheduler, Sequence
+from portico.events import EngineOutput, EngineRequest, TokenLogprob
+
+__all__ = ["Generator"]
+
+SLICE: Final = 0.2  # seconds of prefill between two tokens of the others
+SMALLEST_SLICE: Final = 16  # tokens; less would waste the batch
+PROMPT_ROWS: Final = 64  # logit rows of one batch, for prompt logprobs: each is one float per vocabulary entry
+DEFAULT_CONTEXT: Final = 32768  # tokens, where the model's own context is longer and nobody asked for it
+CELLS_PER_SEQUENCE: Final = 1024  # the pool holds at least these for each concurrent sequence
+CACHED_PER_SEQUENCE: Final = 2  # slots that keep prefixes, for each concurrent sequence
+
+
+@dataclass(eq=False)
+class _Job:
+    """A request in progress."""
+
+    request: EngineRequest
+    sequence: Sequence
+    sampler: Sampler
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    started: bool = False  # its first output has been given
+
+
+class Generator:
+    """One model generating for many requests. Raises ``LlamaError`` when the model cannot generate."""
+
+    def __init__(
+        self, model: Model, *, context_length: int | None, max_sequences: int, threads: int, batch_tokens: int
+    ) -> None:
+        if model.has_encoder or model.is_diffusion:
+            raise LlamaError("this architecture does not generate token by token; use a decoder-only model")
+        self.model = model
+        self.context_length = context_length or min(model.trained_context, DEFAULT_CONTEXT)
+        max_sequences = min(max_sequences, batch_tokens, MAX_SEQUENCES // (1 + CACHED_PER_SEQUENCE))
+        slots = max_sequences * (1 + CACHED_PER_SEQUENCE)
+        rows = max(PROMPT_ROWS, slots)
+        self._context = Context(
+            model,
+            cells=max(self.context_length, CELLS_PER_SEQUENCE * max_sequences),
+            batch_tokens=batch_tokens,
+            sequences=slots,
+            outputs=rows,
+            threads=threads,
+        )
+        if not self._context.has_memory:
+            raise LlamaError("this is an embedding model; it does not generate")
+        self.cells = self._context.cells
+        self._scheduler = Scheduler(
+            slots=slots,
+            cells=self.cells,
+            max_sequences=max_sequences,
+            batch_tokens=self._context.batch_tokens,
+            max_rows=rows,
+            reuse=model.can_truncate,
+        )
+        self._batch = Batch(self._context.batch_tokens)
+        self._jobs: dict[Sequence, _Job] = {}
+        self._sequences: dict[str, Sequence] = {}
+        self._prefill_rate = 100.0  # tokens per second; replaced by what is measured
+
+    @property
+    def idle(self) -> bool:
+        return self._scheduler.idle
+
+    def submit(self, request: EngineRequest, grammar: Grammar | None) -> None:
+        """Queue a checked request."""
+        sequence = Sequence(
+            request.request_id,
+            list(request.token_ids),
+            salt=request.cache_salt,
+            priority=request.priority,
+            every_position=request.sampling.prompt_logprobs is not None,
+        )
+        sampler = Sampler(self.model, request, self.context_length, grammar)
+        self._jobs[sequence] = _Job(request, sequence, sampler)
+        self._sequences[request.request_id] = sequence
+        self._scheduler.submit(sequence)
+
+    def abort(self, request_id: str) -> None:
+        """Drop a request; unknown ids are ignored."""
+        sequence = self._sequences.get(request_id)
+        if sequence is not None:
+            self._end(sequence)
+
+    def _end(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        self._jobs.pop(sequence).sampler.close()
+        del self._sequences[sequence.key]
+
+    def step(self) -> list[EngineOutput]:
+        """Do one batch; what it gave, possibly nothing. Raises ``LlamaError`` when the context can be used no more."""
+        plan = self._scheduler.plan(max(SMALLEST_SLICE, int(self._prefill_rate * SLICE)))
+        for edit in plan.edits:
+            if isinstance(edit, Copy):
+                self._context.copy(edit.source, edit.target, edit.length)
+            else:
+                self._context.remove(edit.slot, edit.start)
+        rows = self._fill(plan)
+        started = time.perf_counter()
+        self._context.decode(self._batch)
+        outputs = [
+            output
+            for piece, row in zip(plan.pieces, rows, strict=True)
+            if (output := self._take(self._jobs[piece.sequence], piece.start, piece.count, row)) is not None
+        ]
+        if plan.prefill:
+            rate = self._batch.size / (time.perf_counter() - started)
+            self._prefill_rate += (rate - self._prefill_rate) / 4
+        return outputs
+
+    def _fill(self, plan: Plan) -> list[int]:
+        """Lay the pieces into the batch; the batch index of the first logit row of each."""
+        self._batch.clear()
+        rows = []
+        for piece in plan.pieces:
+            sequence = piece.sequence
+            tokens = sequence.tokens[piece.start : piece.start + piece.count]
+            wanted = len(tokens) if sequence.every_position else int(sequence.remaining == 0)
+            rows.append(self._batch.add(tokens, piece.start, piece.slot, wanted))
+        return rows
+
+    def _take(self, job: _Job, start: int, count: int, row: int) -> EngineOutput | None:
+        """What a piece's rows give its request."""
+        sequence = job.sequence
+        if sequence.every_position:
+            self._score_prompt(job, start, count, row)
+            row += count - 1
+        if sequence.remaining:
+            return None
+        try:
+            output = job.sampler.next(self._context, row)
+        except GrammarError as error:
+            output = EngineOutput(sequence.key, (), finish_reason="error", error=str(error))
+        if not job.started:
+            job.started = True
+            output.cached_tokens, output.prompt_logprobs = sequence.cached, job.prompt_logprobs
+            sequence.every_position = False  # should it be preempted, its prompt need not be scored again
+        sequence.tokens.extend(output.token_ids)
+        if output.finish_reason is not None:
+            self._end(sequence)
+        return output
+
+    def _score_prompt(self, job: _Job, start: int, count: int, row: int) -> None:
+        """Logprobs of the prompt tokens after each of the ``count`` positions from ``start`` on."""
+        if start == 0:
+            job.prompt_logprobs = [None]
+        assert job.prompt_logprobs is not None
+        top = job.request.sampling.prompt_logprobs or 0
+        following = job.sequence.tokens[start + 1 : start + count + 1]
+        for offset, token in enumerate(following):
+            job.prompt_logprobs.append(Scores(self._context.logits(row + offset), top).of(token))

@@ -1,0 +1,160 @@
+"""The next token of one request, by its rules, from the logits that its row of the batch gave.
+
+libllama's samplers do the sampling: penalties, top-k, temperature, min-p, top-p and the draw, in that order, each only
+if the request wants it. What they cannot do is done on the logits before, in libllama's own buffer: what is forbidden
+(by the grammar, ``allowed_token_ids``, ``bad_words``, or an end before ``min_tokens``) becomes -inf. Logprobs are taken
+before anything is changed. A request that wants none of this never brings its logits into Python.
+
+Penalties count as the clients expect them: repetition looks at the prompt and the answer, frequency and presence at
+the answer alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.engines.llamacpp.grammar import Grammar
+from portico.engines.llamacpp.libllama import RANDOM_SEED, Context, Model, SamplerChain
+from portico.events import EngineOutput, EngineRequest, TokenLogprob
+
+__all__ = ["Sampler", "Scores"]
+
+GREEDY_BELOW: Final = 1e-5  # temperatures under this one would overflow, and mean greedy
+
+Logits = npt.NDArray[np.float32]
+
+
+class Scores:
+    """The log-softmax of a row of logits, as much of it as is asked for."""
+
+    def __init__(self, logits: Logits, top: int) -> None:
+        highest = logits.max()
+        self._logits = logits
+        self._normaliser = float(highest) + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
+        self.top: tuple[tuple[int, float], ...] = ()
+        if top:
+            best = np.argpartition(logits, -top)[-top:]
+            best = best[np.argsort(-logits[best], kind="stable")]
+            self.top = tuple((int(token), float(logits[token]) - self._normaliser) for token in best)
+
+    def of(self, token: int) -> TokenLogprob:
+        """The token's natural-log probability. Its logit must not have been changed."""
+        return TokenLogprob(token, float(self._logits[token]) - self._normaliser, self.top)
+
+
+class Sampler:
+    """One request's rules and what they have given so far. ``close()`` frees libllama's part."""
+
+    def __init__(self, model: Model, request: EngineRequest, context_length: int, grammar: Grammar | None) -> None:
+        rules = request.sampling
+        self._request_id, self._rules, self._grammar = request.request_id, rules, grammar
+        self._limit = min(rules.max_tokens, context_length - len(request.token_ids))
+        # A grammar decides when the answer is complete, so its end is an end even where others are ignored.
+        ignore_end = rules.ignore_eos and grammar is None
+        self._ends = rules.stop_token_ids if ignore_end else rules.stop_token_ids | model.end_tokens
+        self._allowed = None if rules.allowed_token_ids is None else np.unique(np.array(rules.allowed_token_ids))
+        self._reads_logits = bool(rules.logprobs is not None or grammar or rules.allowed_token_ids or rules.bad_words)
+        self._chain = _chain(model, request, self._limit)
+        self.generated: list[int] = []
+
+    def close(self) -> None:
+        self._chain.close()
+
+    def next(self, context: Context, index: int) -> EngineOutput:
+        """Sample from batch index ``index``. The output's finish reason says whether there is a next time.
+
+        Raises ``GrammarError`` when the grammar has become too complex to go on.
+        """
+        output = EngineOutput(self._request_id, ())
+        if self._limit == 0:
+            output.finish_reason = "length"
+            return output
+        scores = None
+        if self._reads_logits or len(self.generated) < self._rules.min_tokens:
+            logits = context.logits(index)
+            if self._rules.logprobs is not None:
+                scores = Scores(logits, self._rules.logprobs)
+                output.logprobs = ()
+            self._forbid(logits)
+            if logits.max() == -np.inf:
+                return self._end_for_lack(output)
+        token = self._chain.sample(context, index)
+        if token in self._ends:
+            output.finish_reason, output.stop_token = "stop", token
+            return output
+        self.generated.append(token)
+        output.token_ids = (token,)
+        if scores is not None:
+            output.logprobs = (scores.of(token),)
+        if self._grammar is not None:
+            self._grammar.advance(token)
+        if self._grammar is not None and self._grammar.exhausted:
+            output.finish_reason = "stop"
+        elif len(self.generated) >= self._limit:
+            output.finish_reason = "length"
+        return output
+
+    def _forbid(self, logits: Logits) -> None:
+        rules = self._rules
+        if self._allowed is not None:
+            kept = logits[self._allowed]
+            logits.fill(-np.inf)
+            logits[self._allowed] = kept
+        if self._grammar is not None:
+            self._grammar.mask(logits)
+        for *start, last in rules.bad_words:
+            if not start or self.generated[-len(start) :] == start:
+                logits[last] = -np.inf
+        if len(self.generated) < rules.min_tokens:
+            logits[list(self._ends)] = -np.inf
+
+    def _end_for_lack(self, output: EngineOutput) -> EngineOutput:
+        """Nothing may follow: the end of a complete grammar, or rules that contradict each other."""
+        if self._grammar is not None and self._grammar.complete:
+            output.finish_reason = "stop"
+        else:
+            output.finish_reason = "error"
+            output.error = "No token satisfies all rules of this request together (grammar, allowed and banned tokens)."
+        return output
+
+
+def _chain(model: Model, request: EngineRequest, limit: int) -> SamplerChain:
+    """The samplers that the request needs. Top-k keeps the order, so it comes early, where it saves the others work."""
+    rules = request.sampling
+    chain = SamplerChain(model.library)
+    if rules.logit_bias:
+        chain.logit_bias(model.vocab_size, dict(rules.logit_bias))
+    if rules.repetition_penalty != 1.0:
+        seen = set(request.token_ids)
+        chain.penalties(model.vocab_size, len(seen) + limit, repetition=rules.repetition_penalty, seen=seen)
+    if rules.frequency_penalty or rules.presence_penalty:
+        chain.penalties(
+            model.vocab_size, max(1, limit), frequency=rules.frequency_penalty, presence=rules.presence_penalty
+        )
+    if rules.temperature < GREEDY_BELOW:
+        chain.greedy()
+        return chain
+    if rules.top_k:
+        chain.top_k(rules.top_k)
+    if rules.temperature != 1.0:
+        chain.temperature(rules.temperature)
+    if rules.min_p:
+        chain.min_p(rules.min_p)
+    if rules.top_p < 1.0:
+        chain.top_p(rules.top_p)
+    chain.draw(_seed(rules.seed))
+    return chain
+
+
+def _seed(seed: int | None) -> int:
+    """A seed of any size as libllama's 32 bits, never the value that means 'draw one'."""
+    if seed is None:
+        return RANDOM_SEED
+    seed = abs(seed)
+    folded = 0
+    while seed:
+        folded, seed = folded ^ (seed & 0xFFFFFFFF), seed >> 32
+    return folded if folded != RANDOM_SEED else 0

@@ -1,0 +1,305 @@
+"""The scheduler against a model of libllama's cache: whatever comes in, every batch it plans may be decoded.
+
+``Cache`` below keeps what libllama keeps (which cells each sequence id holds, with token and position) and refuses what
+libllama would refuse or compute wrongly. Sampled tokens are a function of the whole sequence so far as the *cache*
+knows it, so a prefix that was shared, trimmed or recomputed wrongly shows in the answer.
+"""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.engines.llamacpp.scheduler import MARGIN, CellPool, Copy, Plan, Scheduler, Sequence
+
+
+class Cache:
+    def __init__(self, slots: int, cells: int) -> None:
+        self.capacity = cells
+        self.slots: list[list[object]] = [[] for _ in range(slots)]  # a cell is an object, equal only to itself
+
+    @property
+    def used(self) -> int:
+        return len({id(cell) for slot in self.slots for cell in slot})
+
+    def apply(self, plan: Plan) -> None:
+        for edit in plan.edits:
+            if isinstance(edit, Copy):
+                assert not self.slots[edit.target], "copied into a slot that is not empty"
+                assert len(self.slots[edit.source]) >= edit.length, "copied more than there is"
+                self.slots[edit.target] = self.slots[edit.source][: edit.length]
+            else:
+                assert len(self.slots[edit.slot]) >= edit.start
+                del self.slots[edit.slot][edit.start :]
+        for piece in plan.pieces:
+            slot = self.slots[piece.slot]
+            assert len(slot) == piece.start, "positions must follow on"
+            tokens = piece.sequence.tokens[piece.start : piece.start + piece.count]
+            slot.extend(_Cell(token) for token in tokens)
+        assert self.used <= self.capacity, "no room in the cache"
+
+
+class _Cell:
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+
+def answer(tokens: list[int]) -> int:
+    """The 'model': the next token of a sequence."""
+    return zlib.crc32(bytes(token % 251 for token in tokens)) % 97
+
+
+class Machine:
+    """Runs a scheduler over a cache and checks every step."""
+
+    def __init__(self, *, cells: int, max_sequences: int, batch_tokens: int, rows: int = 8, reuse: bool = True) -> None:
+        self.slots = max_sequences * 3
+        self.batch_tokens, self.rows, self.max_sequences = batch_tokens, rows, max_sequences
+        self.scheduler = Scheduler(
+            slots=self.slots,
+            cells=cells,
+            max_sequences=max_sequences,
+            batch_tokens=batch_tokens,
+            max_rows=rows,
+            reuse=reuse,
+        )
+        self.cache = Cache(self.slots, cells)
+        self.wanted: dict[Sequence, int] = {}  # length at which each ends
+        self.done: list[Sequence] = []
+        self.computed = 0
+
+    def submit(self, key: str, prompt: list[int], new: int, **rules: object) -> Sequence:
+        sequence = Sequence(key, list(prompt), **rules)  # type: ignore[arg-type]
+        self.wanted[sequence] = len(prompt) + new
+        self.scheduler.submit(sequence)
+        return sequence
+
+    def abort(self, sequence: Sequence) -> None:
+        if self.wanted.pop(sequence, None) is not None:
+            self.scheduler.remove(sequence)
+
+    def step(self, prefill_tokens: int = 16) -> Plan:
+        others_decode = any(sequence.remaining == 1 for sequence in self.scheduler.running)
+        plan = self.scheduler.plan(prefill_tokens)
+        assert plan.pieces, "an engine with work to do must do some"
+        self.cache.apply(plan)
+        size = sum(piece.count for piece in plan.pieces)
+        self.computed += size
+        assert size <= self.batch_tokens
+        assert sum(piece.count for piece in plan.pieces if piece.sequence.every_position) <= self.rows
+        if plan.prefill and others_decode and all(s in self.scheduler.running for s in self.wanted):
+            assert size <= prefill_tokens
+        assert len(self.scheduler.running) <= self.max_sequences
+        for piece in plan.pieces:
+            sequence = piece.sequence
+            if plan.prefill:
+                assert sequence.remaining >= 1, "a prefill leaves the last token"
+            else:
+                assert piece.count == 1
+                assert sequence.remaining == 0
+                held = [cell.token for cell in self.cache.slots[piece.slot]]  # type: ignore[attr-defined]
+                assert held == sequence.tokens, "the cache holds another sequence"
+                sequence.tokens.append(answer(held))
+                if len(sequence.tokens) >= self.wanted[sequence]:
+                    self.scheduler.remove(sequence)
+                    del self.wanted[sequence]
+                    self.done.append(sequence)
+        return plan
+
+    def run(self, limit: int = 20000) -> None:
+        for _ in range(limit):
+            if self.scheduler.idle:
+                return
+            self.step()
+        raise AssertionError("never done")
+
+    def check_done(self) -> None:
+        for sequence in self.done:
+            tokens = sequence.tokens[: sequence.prompt_length]
+            while len(tokens) < len(sequence.tokens):
+                tokens.append(answer(tokens))
+            assert sequence.tokens == tokens
+
+
+requests = st.tuples(
+    st.integers(0, 3),  # which stem the prompt starts with
+    st.integers(0, 60),  # how much of the stem
+    st.lists(st.integers(0, 5), min_size=1, max_size=20),  # its own tail
+    st.integers(1, 30),  # tokens to generate
+    st.sampled_from([None, "salt"]),
+    st.sampled_from([0, 0, 0, 1, -1]),
+    st.sampled_from([False, False, False, True]),
+)
+STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    arrivals=st.lists(st.tuples(requests, st.integers(0, 6)), min_size=1, max_size=14),
+    aborts=st.sets(st.integers(0, 13), max_size=4),
+    cells=st.integers(112, 300),
+    max_sequences=st.integers(1, 5),
+    batch_tokens=st.integers(8, 64),
+    reuse=st.booleans(),
+)
+def test_every_request_gets_its_own_answer(
+    arrivals: list[tuple[tuple[int, int, list[int], int, str | None, int, bool], int]],
+    aborts: set[int],
+    cells: int,
+    max_sequences: int,
+    batch_tokens: int,
+    reuse: bool,
+) -> None:
+    """Any arrivals, aborts and sizes: all plans are legal, all requests end, all answers are right, no cell leaks."""
+    machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=batch_tokens, reuse=reuse)
+    sequences = []
+    for (stem, shared, tail, new, salt, priority, every), steps in arrivals:
+        prompt = STEMS[stem][:shared] + tail
+        sequences.append(
+            machine.submit(str(len(sequences)), prompt, new, salt=salt, priority=priority, every_position=every)
+        )
+        for _ in range(steps):
+            if not machine.scheduler.idle:
+                machine.step()
+    for number in aborts:
+        if number < len(sequences):
+            machine.abort(sequences[number])
+            if not machine.scheduler.idle:
+                machine.step()
+    machine.run()
+    machine.check_done()
+    assert not machine.wanted
+    machine.cache.apply(machine.scheduler.plan(8))  # edits that were left for the next step
+    pool = machine.scheduler.pool
+    assert pool.pinned == 0
+    assert pool.free == cells - machine.cache.used
+    if not reuse:
+        assert machine.cache.used == 0
+
+
+def drain(machine: Machine) -> list[str]:
+    machine.run()
+    return [sequence.key for sequence in machine.done]
+
+
+def test_arrival_then_priority_decides_who_waits() -> None:
+    machine = Machine(cells=200, max_sequences=1, batch_tokens=32)
+    for key, priority in (("a", 0), ("b", 0), ("late", 1), ("urgent", -1)):
+        machine.submit(key, [ord(key[0])] * 5, 3, priority=priority)
+    assert drain(machine) == ["urgent", "a", "b", "late"]
+
+
+def test_a_long_prompt_does_not_stall_decoding() -> None:
+    machine = Machine(cells=3000, max_sequences=4, batch_tokens=512)
+    short = machine.submit("short", [1, 2, 3], 500)
+    machine.step()
+    machine.submit("long", list(range(2000)), 1)
+    kinds = []
+    while short in machine.wanted and len(kinds) < 60:
+        kinds.append(machine.step(prefill_tokens=32).prefill)
+    assert kinds.count(False) >= 29, "decode steps alternate with slices of the long prompt"
+    assert not any(first and second for first, second in pairwise(kinds))
+
+
+def test_a_short_prompt_passes_a_long_one() -> None:
+    machine = Machine(cells=3000, max_sequences=4, batch_tokens=64)
+    machine.submit("long", list(range(2000)), 1)
+    machine.submit("short", [7] * 20, 1)
+    assert drain(machine)[0] == "short"
+
+
+def test_choices_of_one_prompt_cost_one_prefill() -> None:
+    machine = Machine(cells=1000, max_sequences=4, batch_tokens=64)
+    prompt = list(range(300))
+    sequences = [machine.submit(str(choice), prompt, 1) for choice in range(4)]
+    machine.run()
+    assert machine.computed == 300 + 3
+    assert [sequence.cached for sequence in sequences] == [0, 299, 299, 299]
+
+
+def test_prefixes_are_shared_only_between_equal_salts() -> None:
+    machine = Machine(cells=1000, max_sequences=2, batch_tokens=64)
+    prompt = list(range(100))
+    cached = []
+    for salt in (None, "a", "b", "a", None):
+        sequence = machine.submit(str(salt), prompt, 1, salt=salt)
+        machine.run()
+        cached.append(sequence.cached)
+    assert cached == [0, 0, 0, 99, 99]
+
+
+def test_a_conversation_finds_all_that_was_said() -> None:
+    machine = Machine(cells=1000, max_sequences=2, batch_tokens=64)
+    first = machine.submit("1", list(range(50)), 20)
+    machine.run()
+    second = machine.submit("2", [*first.tokens, 5, 5, 5], 5)
+    machine.run()
+    assert second.cached == 69  # all but the last token, which was sampled but never computed
+
+
+def test_scoring_a_prompt_reuses_nothing() -> None:
+    machine = Machine(cells=1000, max_sequences=2, batch_tokens=64)
+    machine.submit("1", list(range(50)), 1)
+    machine.run()
+    scored = machine.submit("2", list(range(50)), 1, every_position=True)
+    machine.run()
+    assert scored.cached == 0
+
+
+def test_no_room_preempts_the_latest_and_finishes_it_later() -> None:
+    machine = Machine(cells=200, max_sequences=3, batch_tokens=64)
+    for key in "abc":
+        machine.submit(key, [ord(key)] * 10, 150)
+    assert drain(machine)[0] == "a"
+    machine.check_done()
+    assert len(machine.done) == 3
+
+
+def test_cached_prefixes_give_way_least_recently_used_first() -> None:
+    machine = Machine(cells=400, max_sequences=1, batch_tokens=64)
+    old, new = [1] * 100, [2] * 100
+    for prompt in (old, new):
+        machine.submit("fill", prompt, 1)
+        machine.run()
+    machine.submit("big", [3] * (400 - 100 - MARGIN), 1)
+    machine.run()
+    again = machine.submit("new", new, 1)
+    machine.run()
+    gone = machine.submit("old", old, 1)
+    machine.run()
+    assert again.cached == 99
+    assert gone.cached < 99
+
+
+@given(st.lists(st.tuples(st.sampled_from(["take", "share", "drop", "pin", "unpin"]), st.integers(0, 9)), max_size=40))
+def test_cells_are_counted_once(actions: list[tuple[str, int]]) -> None:
+    pool = CellPool(30)
+    held: list[list[int]] = []
+    pinned: list[list[int]] = []
+    for action, number in actions:
+        if action == "take" and number <= pool.free:
+            held.append(pool.take(number))
+            pool.unpin(held[-1])
+        elif action == "share" and held:
+            held.append(held[number % len(held)][: number + 1])
+            pool.hold(held[-1])
+        elif action == "drop" and held and not pinned:
+            pool.release(held.pop(number % len(held)))
+        elif action == "pin" and held:
+            pinned.append(held[number % len(held)])
+            pool.pin(pinned[-1])
+        elif action == "unpin" and pinned:
+            pool.unpin(pinned.pop(number % len(pinned)))
+        assert pool.free == 30 - len({cell for cells in held for cell in cells})
+        assert pool.pinned == len({cell for cells in pinned for cell in cells})
+
+
+def test_a_pool_smaller_than_a_sequence_is_a_misuse_that_shows() -> None:
+    machine = Machine(cells=20, max_sequences=1, batch_tokens=8)
+    machine.submit("big", list(range(40)), 1)
+    with pytest.raises(AssertionError, match="must do some"):
+        machine.run()

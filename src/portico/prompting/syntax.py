@@ -44,7 +44,7 @@ class Syntax:
 def read_syntax(source: str) -> Syntax:
     """Analyse a template that compiles."""
     tree = ENVIRONMENT.parse(source)
-    variables = frozenset(meta.find_undeclared_variables(tree))
+    variables = frozenset(meta.find_undeclared_variables(ENVIRONMENT.parse(source)))  # a tree of its own: it folds it
     literals = {name: _literals(tree, name) for name in variables if SWITCH.search(name)}
     return Syntax(_content_format(tree), variables, literals)
 

@@ -48,21 +48,19 @@ def learn_headers(ask: Ask, takes: Capabilities) -> tuple[str, ...]:
     def says(role: str, text: str) -> dict[str, object]:
         return {"role": role, "content": text if takes.strings else [{"type": "text", "text": text}]}
 
-    def between(messages: list[dict[str, object]], text: str) -> str:
-        """What both answers put after ``text``, up to the first sign of a thought."""
+    def between(messages: list[dict[str, object]], text: str) -> list[str]:
+        """What opens an answer after ``text``: whether given or to be generated, and when it is to be generated."""
         plain = {"tools": None, "documents": None}
         try:
             open_end = ask(messages, {**plain, "add_generation_prompt": True})
             given = ask([*messages, says("assistant", "ANSWERED")], {**plain, "add_generation_prompt": False})
         except BadRequestError:
-            return ""
+            return []
         start, stop = given.rfind(text), given.rfind("ANSWERED")
         if start < 0 or stop < start or text not in open_end:
-            return ""
-        both = _shared_start(open_end[open_end.rfind(text) + len(text) :], given[start + len(text) : stop])
-        both = both.rpartition(CALL_ID)[2]
-        thought = THOUGHT.search(both) or HALF_A_TAG.search(both)
-        return both[: thought.start()] if thought else both
+            return []
+        opening = open_end[open_end.rfind(text) + len(text) :]
+        return [_header(_shared_start(opening, given[start + len(text) : stop])), _header(opening)]
 
     arguments: object = {"key": "value"} if takes.object_arguments else '{"key": "value"}'
     call = {"id": CALL_ID, "type": "function", "function": {"name": "asked", "arguments": arguments}}
@@ -70,8 +68,15 @@ def learn_headers(ask: Ask, takes: Capabilities) -> tuple[str, ...]:
     calling: dict[str, object] = {"role": "assistant", "content": empty, "tool_calls": [call]}
     result = {**says("tool", "RESULTED"), "tool_call_id": CALL_ID, "name": "asked"}
     after_question = between([says("user", "ASKED")], "ASKED")
-    after_result = between([says("user", "ASKED"), calling, result], "RESULTED") if takes.tool_role else ""
-    return tuple(header for header in (after_question, after_result) if len(header.strip()) > 1)
+    after_result = between([says("user", "ASKED"), calling, result], "RESULTED") if takes.tool_role else []
+    return tuple({header: None for header in after_question + after_result if len(header.strip()) > 1})
+
+
+def _header(text: str) -> str:
+    """``text`` up to the first sign of a thought, without what belongs to one call alone."""
+    text = text.rpartition(CALL_ID)[2]
+    end = THOUGHT.search(text) or HALF_A_TAG.search(text)
+    return text[: end.start()] if end else text
 
 
 def _shared_start(one: str, other: str) -> str:

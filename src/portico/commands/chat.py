@@ -148,6 +148,7 @@ async def _turn(talker: Talker, messages: Messages, sampling: dict[str, Any]) ->
             if isinstance(event, Content):
                 said.append(event.text)
                 out.out(event.text, end="", highlight=False)
+                out.file.flush()
             elif isinstance(event, Reasoning):
                 told.print(event.text, end="", style="dim italic", markup=False, highlight=False, soft_wrap=True)
             elif isinstance(event, CallStart):
@@ -160,6 +161,7 @@ async def _turn(talker: Talker, messages: Messages, sampling: dict[str, Any]) ->
         reason = "interrupted"
     now = time.perf_counter()
     out.print()
+    out.file.flush()  # before the figures, where both go to one place
     waited, running = (first or now) - started, now - (first or now)
     speed = f"{(talker.tokens - 1) / running:.1f} tokens/s, " if talker.tokens > 1 and running > 0 else ""
     told.print(f"[dim]{talker.tokens} tokens, {speed}first after {waited:.2f} s, {reason}[/dim]", highlight=False)

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from portico.engines.llamacpp import wire
 
@@ -93,8 +93,7 @@ class EngineProcess(asyncio.Protocol):
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):

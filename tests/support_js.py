@@ -1,0 +1,46 @@
+"""The official JavaScript clients under Node: ``tests/js`` installed once, its scripts run as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support import ROOT
+
+PACKAGE = ROOT / "tests" / "js"
+Script = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def js() -> Script:
+    """``js(script, *arguments, lines=None)``: run a script of ``tests/js``; its output as JSON values, one per line."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are needed for the JavaScript clients")
+    lock, installed = PACKAGE / "package-lock.json", PACKAGE / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=240, check=False)
+        if done.returncode:
+            pytest.skip(f"the JavaScript clients cannot be installed: {(done.stderr or done.stdout).strip()[-300:]}")
+    return _run
+
+
+def _run(script: str, *arguments: str, lines: list[Any] | None = None, key: str = "none") -> list[Any]:
+    done = subprocess.run(
+        ["node", script, *arguments],
+        cwd=PACKAGE,
+        input=None if lines is None else "".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PORTICO_TEST_KEY": key},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]

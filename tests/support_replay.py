@@ -1,0 +1,118 @@
+"""A real HTTP server in this process, over the replay engine: which answer a request gets stands in its prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from portico.engines import EngineInfo
+from portico.engines.replay import ReplayEngine, Script
+from portico.events import EngineRequest
+from portico.prompting import ChatTemplate, Prompter
+from portico.server.app import build_app
+from portico.server.auth import Keys
+from portico.server.line import Line
+from portico.server.metrics import Metrics
+from portico.server.routes import routes
+from portico.server.served import Served, ServedModel
+from support_generation import tiny_model, tiny_tokenizer
+
+TEMPLATE = """
+{%- for tool in tools or [] %}[tool {{ tool.function.name }}]{{ tool | tojson }}
+{% endfor %}
+{%- for m in messages %}<|{{ m.role }}|>
+{%- if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}
+{%- if m.content is string %}{{ m.content }}
+{%- else %}{% for part in m.content or [] %}{{ part.text }}{% endfor %}{% endif %}
+{%- for call in m.tool_calls or [] %}
+{%- set f = call.function %}[call {{ call.id }} {{ f.name }} {{ f.arguments | tojson }}]{% endfor %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|assistant|>
+{%- if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}
+"""
+
+
+@dataclass
+class Replaying:
+    """A server that is up. ``prompts`` is what its engine was given, as text, and ``requests`` as it was given it."""
+
+    url: str
+    prompts: list[str] = field(default_factory=list)
+    requests: list[EngineRequest] = field(default_factory=list)
+
+
+@contextmanager
+def replaying(
+    answers: Mapping[str, str | Script],
+    *,
+    template: str = TEMPLATE,
+    keys: Sequence[str] = (),
+    names: Sequence[str] = ("tiny",),
+    max_body: int = 32 << 20,
+    max_in_flight: int = 64,
+    keep_alive: float = 15.0,
+    interval: float = 0.0,
+    signing_key: str | None = "a secret",
+    context_length: int = 1 << 20,
+    capabilities: frozenset[str] = frozenset({"generate", "logprobs"}),
+    **model: Any,
+) -> Iterator[Replaying]:
+    """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
+    prompt, or the first. Further arguments are facts of the model, such as ``tool_parser``."""
+    tokenizer = tiny_tokenizer()
+    listener = socket.create_server(("127.0.0.1", 0))
+    found = Replaying(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    scripts = {name: Script(tokenizer.encode(one)) if isinstance(one, str) else one for name, one in answers.items()}
+
+    def choose(request: EngineRequest) -> Script:
+        prompt = tokenizer.decode(request.token_ids, skip_special_tokens=False)
+        found.prompts.append(prompt)
+        found.requests.append(request)
+        last = max(scripts, key=lambda name: prompt.rfind(f"[[{name}]]"))
+        return scripts[last] if f"[[{last}]]" in prompt else next(iter(scripts.values()))
+
+    info = EngineInfo("tiny", context_length, tokenizer.vocab_size, capabilities)
+    engine = ReplayEngine(choose=choose, tokens_per_step=3, interval=interval, info=info)
+    prompter = Prompter(
+        tokenizer,
+        ChatTemplate(template, tokenizer.special_tokens),
+        modalities=("image",) if "vision" in capabilities else (),
+    )
+    facts = {"prompter": prompter, "context_length": context_length, "capabilities": capabilities}
+    up = threading.Event()
+    stop: list[Any] = []
+
+    async def main() -> None:
+        metrics = Metrics()
+        line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
+        await line.start()
+        served = Served(
+            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line)], metrics, signing_key=signing_key
+        )
+        app = build_app(routes(served), Keys(keys), metrics, max_body=max_body)
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
+        serving = asyncio.create_task(server.serve([listener]))
+        while not server.started:  # noqa: ASYNC110  (uvicorn tells in no other way)
+            await asyncio.sleep(0.005)
+        up.set()
+        await serving
+        await line.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert up.wait(30)
+    try:
+        yield found
+    finally:
+        stop[0]()
+        thread.join(30)
+        listener.close()

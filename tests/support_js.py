@@ -43,4 +43,4 @@ def _run(script: str, *arguments: str, lines: list[Any] | None = None, key: str 
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.split("\n") if line]

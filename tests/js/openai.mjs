@@ -18,7 +18,8 @@ const scenarios = {
     const runner = client.chat.completions.stream({ ...ask("[[plain]]"), ...options });
     let text = "";
     runner.on("content", (piece) => (text += piece));
-    return { text, completion: await runner.finalChatCompletion() };
+    const completion = await runner.finalChatCompletion();
+    return { text, completion };
   },
 
   async tool_round_trip() {

@@ -1,9 +1,12 @@
 """The general way to detokenize: ask the reference decoder about the last few tokens, again and again.
 
-For vocabularies whose decoder is not a table of bytes (it looks ahead, drops repeats, trims). A window of recent tokens
-is decoded at each step, and what it shows beyond what was given is new. U+FFFD at its end, three at most, may be a
-character still incomplete and waits. The window is kept short, also in a long run of invalid bytes, so that time is
-linear in the number of tokens.
+For vocabularies whose decoder is not a table of bytes (it looks ahead, drops repeats, rewrites). A window of recent
+tokens is decoded at each step, and what it shows beyond what was given is new. Rules:
+
+* U+FFFD at the end, three at most, may be a character still incomplete and waits.
+* Where the decoder takes back what was given, it may be about to change its mind again (a character half there can
+  spoil those before it): that waits too. Once it cannot any more, the new tokens are decoded by themselves.
+* The window is kept short, also in a long run of invalid bytes, so that time is linear in the number of tokens.
 """
 
 from __future__ import annotations
@@ -15,14 +18,14 @@ from portico.decoding.vocabulary import Vocabulary
 __all__ = ["WindowDecoder"]
 
 _CONTEXT = 8  # tokens kept before the new ones: enough for any character begun there, and for joining rules
-_LIMIT = 24  # tokens in the window above which it is cut back although something is held
+_LIMIT = 24  # tokens in the window above which it is shortened
 _HELD = 3  # an incomplete character is at most 3 bytes: at most 3 replacement characters
 
 
 class WindowDecoder:
     """Feeds ``vocabulary.decode`` with a sliding window; ``hidden`` ids stand for no text."""
 
-    __slots__ = ("_hidden", "_owed", "_shown", "_vocabulary", "_window")
+    __slots__ = ("_hidden", "_owed", "_settled", "_shown", "_vocabulary", "_window")
 
     def __init__(self, vocabulary: Vocabulary, hidden: frozenset[int], prompt_ids: Sequence[int] = ()) -> None:
         self._vocabulary = vocabulary
@@ -34,34 +37,56 @@ class WindowDecoder:
                 if len(tail) == _CONTEXT:
                     break
         self._window = tail[::-1]
-        text = self._text()
+        self._settled = 0  # how many tokens of the window had been given whole when all was well last
+        text = self._text(self._window)
         self._owed = _trailing(text)  # U+FFFD that are the prompt's own, should they turn out to stand
-        self._shown = len(text) - self._owed
+        self._shown = text[: len(text) - self._owed]  # what was given of the window's text
 
     def feed(self, ids: Sequence[int]) -> str:
-        hidden, step = self._hidden, _LIMIT - _CONTEXT
-        seen = [i for i in ids if i not in hidden]
-        return "".join([self._feed(seen[start : start + step]) for start in range(0, len(seen), step)])
+        """The text that ``ids`` make known."""
+        return "".join([self._feed(token_id) for token_id in ids if token_id not in self._hidden])
 
     def close(self) -> str:
-        return self._settle(self._text()[self._shown :])
+        """The rest of the text."""
+        text = self._text(self._window)
+        if not text.startswith(self._shown):
+            return self._text(self._window[self._settled :])
+        return self._less_owed(text[len(self._shown) :])
 
-    def _feed(self, ids: list[int]) -> str:
-        self._window += ids
-        text = self._text()
+    def _feed(self, token_id: int) -> str:
+        self._window.append(token_id)
+        text = self._text(self._window)
         held = _trailing(text)
-        new = text[self._shown : len(text) - held]
-        self._shown = max(self._shown, len(text) - held)
-        if not held or len(self._window) > _LIMIT:
-            del self._window[:-_CONTEXT]
-            kept = self._text()
-            self._shown = len(kept) - min(held, _trailing(kept))
-        return self._settle(new)
+        if not text.startswith(self._shown):
+            if held and len(self._window) - self._settled <= _HELD:
+                return ""
+            del self._window[: self._settled]
+            self._settled = 0
+            self._shown = ""
+            text = self._text(self._window)
+            held = _trailing(text)
+        new = text[len(self._shown) : len(text) - held]
+        self._shown += new
+        if not held:
+            self._settled = len(self._window)
+        if len(self._window) > _LIMIT:
+            self._shorten(text, held)
+        return self._less_owed(new)
 
-    def _text(self) -> str:
-        return self._vocabulary.decode(self._window, skip_special_tokens=False) if self._window else ""
+    def _shorten(self, text: str, held: int) -> None:
+        """Forget old tokens, at a place where the rest still means what it meant: not inside a character."""
+        for size in range(_CONTEXT, _CONTEXT + 4):
+            kept = self._text(self._window[-size:])
+            if text.endswith(kept):
+                break
+        self._settled = max(0, self._settled - (len(self._window) - size))
+        self._window = self._window[-size:]
+        self._shown = kept[: len(kept) - min(held, _trailing(kept))]
 
-    def _settle(self, text: str) -> str:
+    def _text(self, ids: Sequence[int]) -> str:
+        return self._vocabulary.decode(ids, skip_special_tokens=False) if ids else ""
+
+    def _less_owed(self, text: str) -> str:
         if text and self._owed:
             text = text.removeprefix("\ufffd" * self._owed)
             self._owed = 0

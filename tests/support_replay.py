@@ -61,7 +61,7 @@ def replaying(
     interval: float = 0.0,
     signing_key: str | None = "a secret",
     context_length: int = 1 << 20,
-    capabilities: frozenset[str] = frozenset({"generate", "logprobs"}),
+    capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints"}),
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from portico.errors import BadRequestError, ContextLengthError, PorticoError
-from portico.events import Content, Finish, SamplingParams
-from portico.generation import Delta, Generation, GenerationSpec, Model, Usage
+from portico.events import Constraint, Content, Finish, SamplingParams
+from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.anthropic import errors
@@ -86,16 +86,20 @@ def generation(
         )
     if not all(stops):
         raise BadRequestError("A stop sequence must not be empty.", param="stop_sequences")
+    room = _room(prompt, model)
+    constraint, tool_parser = _promised(request, asked, prompt, model)
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
         prompt_tail=prompt.tail,
-        sampling=_sampling(request, min(request.max_tokens, _room(prompt, model))),
-        tool_parser=model.tool_parser,
+        sampling=_sampling(request, min(request.max_tokens, room)),
+        tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,
         tools=asked.tools,
         tool_choice=asked.tool_choice,
+        parallel=asked.parallel,
         stop=stops,
+        constraint=constraint,
     )
     return Generation(spec, model.tokenizer)
 
@@ -119,6 +123,36 @@ def _room(prompt: Prompt, model: Model) -> int:
             f"prompt is too long: {size} tokens > {model.context_length - 1} maximum", param="messages"
         )
     return model.context_length - size
+
+
+def _promised(
+    request: MessagesRequest, asked: Asked, prompt: Prompt, model: Model
+) -> tuple[Constraint | None, str | None]:
+    """The constraint that keeps the request's promises, and the parser for its calls; refusals in this API's words."""
+    schema = request.answer_schema
+    wanted = None if schema is None else {"type": "json_schema", "json_schema": {"schema": schema, "strict": True}}
+    try:
+        return promised(
+            model,
+            prompt.tail,
+            tools=asked.tools,
+            tool_choice=asked.tool_choice,
+            parallel_tool_calls=None if asked.parallel else False,
+            response_format=wanted,
+        )
+    except BadRequestError as error:
+        message, param = error.message, error.param
+        for neutral, own in _OWN_WORDS:
+            message = message.replace(neutral, own)
+            param = param and param.replace(neutral, own)
+        raise type(error)(message, param=param, code=error.code) from None
+
+
+_OWN_WORDS = (
+    ("response_format.json_schema.schema", "output_config.format.schema"),
+    ("response_format", "output_config.format"),
+    (".function.parameters", ".input_schema"),
+)
 
 
 def _sampling(request: MessagesRequest, max_tokens: int) -> SamplingParams:

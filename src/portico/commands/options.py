@@ -35,7 +35,11 @@ def settings_options(names: Iterable[str]) -> Callable[[Function], Function]:
 
 def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
     """The settings in force, from the options that were given. Bad values end as a usage error."""
-    flags = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value not in (None, ())}
+    flags = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in given.items()
+        if value not in (None, ())
+    }
     try:
         return load_settings(flags, config)
     except ValidationError as error:

@@ -11,6 +11,7 @@ import gc
 import ipaddress
 import logging
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
@@ -35,9 +36,7 @@ log = logging.getLogger("portico")
 def serve(settings: Settings) -> None:
     """Run a server until it is told to stop. Raises ``PorticoError`` when it cannot start."""
     _refuse_to_be_open(settings)
-    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    log.setLevel(settings.log_level.upper())
+    _start_logging(settings.log_level)
     listener = _bind(settings.host, settings.port)
     loop = _new_event_loop()
     try:
@@ -46,6 +45,20 @@ def serve(settings: Settings) -> None:
     finally:
         listener.close()
         loop.close()
+
+
+def _start_logging(level: str) -> None:
+    """Colours for people, one plain line per event for files and collectors."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        handler, layout = (
+            RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]"),
+            "%(message)s",
+        )
+    else:
+        handler, layout = logging.StreamHandler(), "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=layout, handlers=[handler])
+    log.setLevel(level.upper())
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:

@@ -4,7 +4,7 @@ folds to the body."""
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
@@ -35,7 +35,7 @@ FIXED = {"message_id": "msg_0"}
 def make(**fields: Any) -> tuple[MessagesRequest, Asked, Any, Any]:
     body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 100, **fields}
     request = parse_body(MessagesRequest, json.dumps(body).encode())
-    model = tiny_model()
+    model = tiny_model(capabilities=frozenset({"generate", "constraints"}), tool_parser="hermes")
     asked = messages.read_request(request, model, SIGNER)
     prompt = model.prompter.render_chat(**asked.prompt_arguments)
     return request, asked, messages.generation(request, asked, prompt, model, "r1"), model
@@ -323,6 +323,48 @@ class TestRequests:
             make(**fields)
         assert caught.value.param == param
         assert len(caught.value.message) < 500
+
+
+class TestPromises:
+    """What is promised is enforced by the engine, or refused."""
+
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False,
+    }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"tools": [TOOL], "tool_choice": {"type": "any"}},
+            {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "get_weather"}},
+            {"tools": [{**TOOL, "input_schema": SCHEMA, "strict": True}]},
+            {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+            {"output_format": {"type": "json_schema", "schema": SCHEMA}},
+        ],
+    )
+    def test_they_become_a_constraint(self, fields: dict[str, Any]) -> None:
+        assert make(**fields)[2].spec.constraint is not None
+
+    @pytest.mark.parametrize("fields", [{}, {"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": {"type": "none"}}])
+    def test_where_nothing_is_promised_anything_goes(self, fields: dict[str, Any]) -> None:
+        assert make(**fields)[2].spec.constraint is None
+
+    def test_one_call_at_a_time(self) -> None:
+        choice = {"type": "auto", "disable_parallel_tool_use": True}
+        spec = make(tools=[TOOL], tool_choice=choice)[2].spec
+        assert spec.parallel is False
+        assert spec.constraint is not None
+
+    def test_refusals_are_in_this_api_s_words(self) -> None:
+        bad = {"type": "object", "properties": {"a": {"type": "nonsense"}}}
+        wanted = {"output_config": {"format": {"type": "json_schema", "schema": bad}}}
+        strict = {"tools": [{**TOOL, "input_schema": bad, "strict": True}]}
+        for fields, param in ((wanted, "output_config.format.schema"), (strict, "tools[0].input_schema")):
+            with pytest.raises(BadRequestError) as caught:
+                make(**fields)
+            assert (caught.value.param or "").startswith(param)
+            assert "response_format" not in caught.value.message
+            assert "function" not in caught.value.message
 
 
 class TestModels:

@@ -69,10 +69,14 @@ def _table(tokenizer: Tokenizer, ids: Sequence[int], special: bool) -> Table:
         style = "magenta" if token in tokenizer.special_ids else ""
         spelled = Text(_visible(tokenizer.id_to_token(token) or "(none)"), style=style)
         held = Text(stream.held.hex(" "), style="yellow")
-        table.add_row(str(token), spelled, tokenizer.token_bytes(token).hex(" "), Text(_visible(text)), held)
+        table.add_row(str(token), spelled, tokenizer.token_bytes(token).hex(" "), Text(_quoted(text)), held)
     table.add_section()
-    table.add_row("", Text("end", style="dim"), "", Text(_visible(stream.close())), "")
+    table.add_row("", Text("end", style="dim"), "", Text(_quoted(stream.close())), "")
     return table
+
+
+def _quoted(text: str) -> str:
+    return f"\u201c{_visible(text)}\u201d" if text else ""
 
 
 def _visible(text: str) -> str:

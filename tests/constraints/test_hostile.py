@@ -75,6 +75,7 @@ def test_extensions_are_refused_as_well(field: str, value: Any, words: str, chec
     "given",
     [
         {"regex": "(?:.*a.{300}){20}b" * 3},
+        {"json": {"type": "string", "pattern": "^(.*a.{200}|.*b.{201}|.*c.{202})$"}},
         {"grammar": "\n".join(["root ::= r0", *(f"r{n} ::= r{n + 1} r{n + 1}" for n in range(60)), 'r60 ::= "a"'])},
         {"grammar": "\n".join(["start: r0", *(f"r{n}: r{n + 1} r{n + 1}" for n in range(60)), 'r60: "a" | '])},
         {"grammar": "start: " + "(" * 5000 + '"a"' + ")" * 5000},
@@ -82,7 +83,7 @@ def test_extensions_are_refused_as_well(field: str, value: Any, words: str, chec
         {"choice": ["ab" * 900 + str(n) for n in range(1999)]},
         {"choice": ["ab" * 12 + str(n) for n in range(1999)]},
     ],
-    ids=["regex", "doubling", "doubling with nothing", "parentheses", "counts", "long choices", "choices"],
+    ids=["regex", "states", "doubling", "doubling with nothing", "parentheses", "counts", "long choices", "choices"],
 )
 def test_a_verdict_comes_whatever_it_is(given: Any, checker: Checker) -> None:
     begin = time.perf_counter()

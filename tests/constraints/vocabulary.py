@@ -87,7 +87,8 @@ class Model:
             assert len(allowed), f"nothing may follow {self.decode(written)!r}"
             if len(written) >= free:
                 closing = allowed[self._closing[allowed]]
-                allowed = closing if len(closing) else allowed[np.argsort(self._length[allowed], kind="stable")][:8]
+                single = allowed[self._length[allowed] == 1]
+                allowed = next(some for some in (closing, single, allowed)[choice.randrange(2) :] if len(some))
             token = int(choice.choice(allowed))
             matcher.consume_token(token)
             written.append(token)

@@ -1,4 +1,4 @@
-"""A grammar as text in llguidance's dialect of Lark.
+r"""A grammar as text in llguidance's dialect of Lark.
 
 Every subtree that is more than an inline literal becomes a rule, equal ones the same rule. JSON is a rule of its own
 behind ``%json``, with a comment in front that names the request field it came from, so that an error of the grammar
@@ -9,7 +9,8 @@ written as token numbers. Free text up to a stop is a lazy lexeme; up to a speci
 text cannot contain one.
 
 White space inside JSON is limited, else a small model pretty-prints blanks to its token limit: at each place one
-space, or one line end and an indentation.
+space, or one line end and an indentation. Strings are written in the characters that they mean; ``\u`` escapes are for
+control characters only (llguidance's default), so that half a surrogate pair cannot come out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from portico.grammar import Anything, Chain, Exactly, Grammar, Json, OneOf, Patt
 __all__ = ["field_of", "to_lark"]
 
 WHITE_SPACE = r" |\r?\n(?: {0,40}|\t{0,12})"
-_ESCAPES = 'nrbtf\\"'  # no \u: text is written as itself, and half a surrogate pair cannot happen
 _TEXT = "/(?s:.*)/"
 _FIELD = "// field: "
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$/]")  # not < and >: escaped, they are word boundaries
@@ -114,7 +114,6 @@ class _Writer:
         schema = normalise(node.schema, param=node.param, strict=node.strict, limits=self.limits)
         schema["x-guidance"] = {
             "whitespace_pattern": WHITE_SPACE if node.white_space is None else node.white_space,
-            "json_allowed_escapes": _ESCAPES,
             "coerce_one_of": True,
         }
         return self.rule("json", f"%json {json.dumps(schema, ensure_ascii=False)}", field=node.param)
@@ -141,14 +140,14 @@ class _Writer:
         return options[0] if len(options) == 1 else f"({' | '.join(options)})"
 
     def repeated(self, node: Repeated) -> str:
-        part = self.operand(node.part)
-        if not node.separator:
-            return f"({part}){_times(node.low, node.high)}"
         if node.high == 0:
             return '""'
+        part = self.operand(node.part)
+        if not node.separator or node.high == 1:
+            return f"({part}){_times(node.low, node.high)}"
         more = None if node.high is None else node.high - 1
-        list_ = f"({part}) ({self.literal(node.separator)} ({part})){_times(max(node.low - 1, 0), more)}"
-        return list_ if node.low else f"({list_})?"
+        several = f"({part}) ({self.literal(node.separator)} ({part})){_times(max(node.low - 1, 0), more)}"
+        return several if node.low else f"({several})?"
 
     def prose(self, node: Prose) -> str:
         calls = " | ".join(f"{self.until((opener,))} {self.operand(rest)}" for opener, rest in node.rest)

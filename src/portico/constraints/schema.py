@@ -326,8 +326,8 @@ class _Normaliser:
         out["additionalProperties"] = False
         properties = out.setdefault("properties", {})
         for name in out.get("required", ()):
-            if "patternProperties" not in out:
-                properties.setdefault(name, self._any())
+            if name not in properties and "patternProperties" not in out:
+                properties[name] = self._any()
 
     def _arrays(self, out: dict[str, Any]) -> None:
         """Give arrays whose items are free a bounded item."""

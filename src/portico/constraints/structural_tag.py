@@ -63,11 +63,11 @@ def _written(node: Grammar, limits: Limits) -> dict[str, Any]:
 
 
 def _repeated(node: Repeated, limits: Limits) -> dict[str, Any]:
-    part = _written(node.part, limits)
-    if not node.separator:
-        return _times(part, node.low, node.high)
     if node.high == 0:
         return {"type": "const_string", "value": ""}
+    part = _written(node.part, limits)
+    if not node.separator or node.high == 1:
+        return _times(part, node.low, node.high)
     following = {"type": "sequence", "elements": [{"type": "const_string", "value": node.separator}, part]}
     more = None if node.high is None else node.high - 1
     whole = {"type": "sequence", "elements": [part, _times(following, max(node.low - 1, 0), more)]}
@@ -75,6 +75,8 @@ def _repeated(node: Repeated, limits: Limits) -> dict[str, Any]:
 
 
 def _times(content: dict[str, Any], low: int, high: int | None) -> dict[str, Any]:
+    if (low, high) == (1, 1):
+        return content
     names = {(0, None): "star", (1, None): "plus", (0, 1): "optional"}
     if name := names.get((low, high)):
         return {"type": name, "content": content}
@@ -153,6 +155,15 @@ class _Reader:
                     at_least_one=form.get("at_least_one") is True,
                     once=form.get("stop_after_first") is True,
                 )
+            case "dispatch":
+                rules = self.list(form, "rules", where)
+                if not all(isinstance(rule, list) and len(rule) == 2 and isinstance(rule[0], str) for rule in rules):
+                    raise self.bad(f"must have [text, format] pairs in {where}.rules")
+                rest = tuple(
+                    (opener, self.format(then, f"{where}.rules[{index}]", depth + 1))
+                    for index, (opener, then) in enumerate(rules)
+                )
+                return Prose(rest, once=form.get("loop") is False)
             case "tags_with_separator":
                 tags = OneOf(tuple(_tag(*one) for one in self.tags(form, where, depth)))
                 high = 1 if form.get("stop_after_first") is True else None

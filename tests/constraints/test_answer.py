@@ -1,0 +1,81 @@
+"""``response_format`` and ``structured_outputs``: what they let through, and what they are refused for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vocabulary import Model
+
+from portico.constraints import answer_grammar, compile_constraint
+from portico.errors import BadRequestError
+
+POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+
+
+def lark_of(response_format: Any, structured_outputs: Any = None) -> str:
+    constraint = compile_constraint(answer=answer_grammar(response_format, structured_outputs))
+    assert constraint is not None
+    return constraint.lark
+
+
+@pytest.mark.parametrize(
+    ("response_format", "structured_outputs"),
+    [(None, None), ({"type": "text"}, None), (None, {}), (None, {"json": None, "disable_any_whitespace": True})],
+)
+def test_no_promise_no_grammar(response_format: Any, structured_outputs: Any) -> None:
+    assert compile_constraint(answer=answer_grammar(response_format, structured_outputs)) is None
+
+
+@pytest.mark.parametrize(
+    ("response_format", "structured_outputs", "yes", "no"),
+    [
+        ({"type": "json_object"}, None, ['{"a": [1, {}]}', "{}"], ["[]", "1", '{"a"}']),
+        ({"type": "json_schema", "json_schema": {"schema": POINT}}, None, ["{\"x\": 1}"], ["{}", "{\"x\":1.5}"]),
+        (None, {"json": POINT}, ['{"x": 1}', '{\n  "x": 1\n}'], ["{}"]),
+        (None, {"json": '{"type": "boolean"}'}, ["true"], ["1"]),
+        (None, {"json_object": True}, ['{"a": null}'], ["null"]),
+        (None, {"json": POINT, "disable_any_whitespace": True}, ['{"x":1}'], ['{"x": 1}']),
+        (None, {"json": POINT, "whitespace_pattern": " {1,2}"}, ['{"x":  1}'], ['{"x":   1}', '{\n"x":1}']),
+        (None, {"regex": r"\d{3}-[a-f/]+"}, ["123-a/f"], ["12-a", "123-a/fx"]),
+        (None, {"regex": "^(yes|no)$"}, ["yes", "no"], ["yesno"]),
+        (None, {"choice": ["red", 'a "quoted" one', "naïve"]}, ["red", 'a "quoted" one', "naïve"], ["re", "redred"]),
+        (None, {"grammar": 'root ::= "a" [0-9]{2}'}, ["a42"], ["a4"]),
+        (None, {"grammar": "start: WORD (\",\" WORD)*\nWORD: /[a-z]+/"}, ["a,bc"], ["a,"]),
+        (
+            {"type": "structural_tag", "format": {"type": "const_string", "value": "hi"}},
+            None,
+            ["hi"],
+            ["ho"],
+        ),
+    ],
+)  # fmt: skip
+def test_languages(model: Model, response_format: Any, structured_outputs: Any, yes: list[str], no: list[str]) -> None:
+    lark = lark_of(response_format, structured_outputs)
+    assert [text for text in yes if not model.accepts(lark, text)] == []
+    assert [text for text in no if model.accepts(lark, text)] == []
+
+
+@pytest.mark.parametrize(
+    ("response_format", "structured_outputs", "param"),
+    [
+        ({"type": "json"}, None, "response_format.type"),
+        ({}, {"regex": 3}, "structured_outputs.regex"),
+        ({"type": "json_schema"}, None, "response_format.json_schema"),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, None, "response_format.json_schema.schema"),
+        ({"type": "json_object"}, {"regex": "a"}, "structured_outputs"),
+        (None, {"regex": "a", "choice": ["a"]}, "structured_outputs"),
+        (None, {"regex": ""}, "structured_outputs.regex"),
+        (None, {"choice": "ab"}, "structured_outputs.choice"),
+        (None, {"choice": [""]}, "structured_outputs.choice"),
+        (None, {"json": 3}, "structured_outputs.json"),
+        (None, {"json": POINT, "whitespace_pattern": 3}, "structured_outputs.whitespace_pattern"),
+        (None, {"grammar": 5}, "structured_outputs.grammar"),
+        ({"type": "structural_tag"}, None, "response_format"),
+    ],
+)
+def test_refusals_name_the_field(response_format: Any, structured_outputs: Any, param: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        answer_grammar(response_format, structured_outputs)
+    assert caught.value.param == param
+    assert param.split(".")[0] in caught.value.message

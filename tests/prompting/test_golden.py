@@ -14,8 +14,6 @@ from collections import Counter
 from functools import cache, lru_cache
 from typing import Any
 
-import pytest
-
 from portico.errors import BadRequestError
 from portico.prompting import ChatTemplate, JinjaRenderer, RenderRequest
 from support import shared_path
@@ -141,18 +139,12 @@ def test_the_prompter_loses_nothing_and_changes_only_what_is_named() -> None:
     assert outcomes["saved"] > 300, outcomes
 
 
-@pytest.mark.parametrize("conversation", ["c01", "c03", "c05", "c16"])
-def test_the_tail_starts_at_the_last_assistant_header(conversation: str) -> None:
-    """Nothing that a user said is in the tail, and generating goes on right behind it."""
+def test_the_tail_starts_at_the_last_assistant_header() -> None:
+    """Nothing that a user or a tool said is in the tail, and generating goes on right behind it."""
     for row in rows():
-        if row["conversation_id"][:3] != conversation or "rendered" not in row:
+        if row["conversation_id"][:3] not in ("c01", "c03", "c05") or "rendered" not in row:
             continue
         request = RenderRequest(messages=row["messages"], tools=row["tools"])
-        try:
-            rendered = JinjaRenderer(template_of(row)).render(request)
-        except BadRequestError:
-            continue
+        rendered = JinjaRenderer(template_of(row)).render(request)
         assert rendered.text.endswith(rendered.tail)
-        last = row["messages"][-1]["content"]
-        if last not in ("ok",):  # too short not to occur elsewhere
-            assert last not in rendered.tail, (row["template"], rendered.tail)
+        assert row["messages"][-1]["content"] not in rendered.tail, (row["template"], rendered.tail)

@@ -87,6 +87,7 @@ class MediaFetcher:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def fetch(self, part: MediaPart) -> Media:
         """The medium that ``part`` mentions. Raises ``BadRequestError`` naming its place in the request."""

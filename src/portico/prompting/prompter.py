@@ -71,6 +71,8 @@ class Prompter:
         self.allowed_kwargs = frozenset(allowed_kwargs)
         self._untrusted = TemplateProcess() if request_templates else None
         self.renderer = self._jinja(template) if isinstance(template, ChatTemplate) else template
+        if isinstance(template, ChatTemplate):
+            template.warm()
 
     def close(self) -> None:
         """End the process that runs templates out of requests, if there is one."""
@@ -136,13 +138,14 @@ class Prompter:
         rendered = renderer.render(request)
         ids = rendered.token_ids
         if ids is None:
-            ids = self._encode(rendered.text, add_special_tokens and not rendered.begins_with_bos, "messages")
+            add = add_special_tokens and not rendered.begins_with_bos
+            ids = self.tokenizer.encode(rendered.text, add_special_tokens=add)
         return Prompt(ids, rendered.text, rendered.tail, rendered.media, rendered.passed_over)
 
     def encode(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
         """The prompt of a plain completion."""
         if isinstance(prompt, str):
-            return Prompt(self._encode(prompt, add_special_tokens, "prompt"), prompt)
+            return Prompt(self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens), prompt)
         return Prompt(list(prompt), self.tokenizer.decode(prompt, skip_special_tokens=False))
 
     def _jinja(self, template: ChatTemplate | IsolatedTemplate) -> Renderer:
@@ -156,12 +159,6 @@ class Prompter:
         if not isinstance(source, str):
             raise BadRequestError("chat_template must be a Jinja text.", param="chat_template")
         return self._jinja(self._untrusted.template(source, self.tokenizer.special_tokens))
-
-    def _encode(self, text: str, add_special_tokens: bool, param: str) -> list[int]:
-        try:
-            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        except UnicodeEncodeError:
-            raise BadRequestError(f"{param} holds half a surrogate pair, which is no character.", param=param) from None
 
 
 async def _off_loop(characters: int, work: Callable[[], Result]) -> Result:

@@ -67,6 +67,7 @@ class ChatTemplate:
         self.clock = clock
         self.seconds = seconds
         self._capabilities: dict[str, Capabilities] = {}
+        self._syntax: dict[str, Syntax] = {}
         self._headers: dict[str, tuple[str, ...]] = {}
         self._templates = {name: self._load(text) for name, text in self.sources.items()}
 
@@ -168,8 +169,17 @@ class ChatTemplate:
         return self._headers[name]
 
     def syntax(self, name: str | None = None) -> Syntax:
-        """What the syntax tree of a member of the set says."""
-        return syntax_of(self.sources[self.select(name)])
+        """What the syntax tree of a member of the set says; read once, when first asked for."""
+        name = self.select(name)
+        if name not in self._syntax:
+            self._syntax[name] = read_syntax(self.sources[name])
+        return self._syntax[name]
+
+    def warm(self) -> None:
+        """Find out now what the first requests would otherwise wait for: some 30 ms per member of the set."""
+        for name in self.sources:
+            self.syntax(name)
+            self.answer_headers(name)
 
     def begins_with_bos(self, text: str) -> bool:
         """Whether a rendered ``text`` carries its own beginning-of-sequence token, so that no second one is added."""
@@ -200,9 +210,6 @@ def compile_source(text: str) -> CodeType:
         ) from None
     except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError):
         raise BadRequestError("The chat template is nested too deeply to compile.", param="chat_template") from None
-
-
-syntax_of = lru_cache(maxsize=64)(read_syntax)
 
 
 def named_sources(source: TemplateSource) -> dict[str, str]:

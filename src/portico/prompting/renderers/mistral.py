@@ -48,13 +48,14 @@ class MistralRenderer:
             ) from None
         self.defaults = dict(defaults or {})
         self.allowed = frozenset(allowed)
-        self._tokenizer = MistralTokenizer.from_file(str(path))
+        self._tokenizer: Any = MistralTokenizer.from_file(str(path))
         self._version = int("".join(filter(str.isdigit, str(self._tokenizer.version.value)))[:2] or 0)
         self._lock = threading.Lock()  # the reference does not promise to be safe to share
 
     def render(self, request: RenderRequest) -> Rendered:
         from mistral_common.exceptions import MistralCommonException
         from mistral_common.protocol.instruct.request import ChatCompletionRequest
+        from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
         from pydantic import ValidationError
 
         opens = request.opens_answer
@@ -83,7 +84,8 @@ class MistralRenderer:
                 **extra,
             )
             with self._lock:
-                written = self._tokenizer.encode_chat_completion(asked)
+                ids = list(self._tokenizer.encode_chat_completion(asked).tokens)
+                text = self._tokenizer.decode(ids, special_token_policy=SpecialTokenPolicy.KEEP)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(step) for step in first["loc"])
@@ -94,10 +96,9 @@ class MistralRenderer:
             raise BadRequestError(
                 f"This model cannot take the conversation: {str(error)[:1000]}", param="messages"
             ) from None
-        text = written.text or ""
         return Rendered(
             text=text,
-            token_ids=list(written.tokens),
+            token_ids=ids,
             tail=prompt_tail(text, HEADERS),
             begins_with_bos=True,
             passed_over=passed_over,

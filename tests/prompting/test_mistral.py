@@ -1,0 +1,95 @@
+"""Mistral's models: mistral-common writes, we bring the conversation and the errors into shape."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico.errors import BadRequestError, NotSupportedError
+from portico.prompting import RenderRequest, load_tokenizer
+from portico.prompting.renderers import known_renderer
+from portico.prompting.renderers.mistral import MistralRenderer
+from support import shared_path
+
+
+@pytest.fixture(scope="module")
+def tekken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mistral_common", reason="needs the extra 'mistral'")
+    directory = tmp_path_factory.mktemp("tekken")
+    with tarfile.open(shared_path("corpus/tokenizers.tar.xz")) as archive:
+        archive.extract("tekken_240718/tekken.json", directory, filter="data")
+    return directory / "tekken_240718" / "tekken.json"
+
+
+@pytest.fixture(scope="module")
+def renderer(tekken: Path) -> MistralRenderer:
+    return MistralRenderer(tekken)
+
+
+MESSAGES: list[dict[str, Any]] = [
+    {"role": "developer", "content": "Be nice."},
+    {"role": "user", "content": "hi"},
+    {
+        "role": "assistant",
+        "content": None,
+        "reasoning": "not in this version",
+        "tool_calls": [{"id": "call_0123456789abcdef", "function": {"name": "get", "arguments": {"a": 1}}}],
+    },
+    {"role": "tool", "tool_call_id": "call_0123456789abcdef", "content": "4", "unknown": True},
+]
+TOOLS = [{"type": "function", "function": {"name": "get"}}]
+
+
+def test_a_conversation(renderer: MistralRenderer, tekken: Path) -> None:
+    rendered = renderer.render(RenderRequest(messages=MESSAGES, tools=TOOLS, reasoning_effort="high"))
+    call_id = rendered.text.partition('"id": "')[2][:9]
+    assert call_id.isalnum()
+    assert rendered.text == (
+        '<s>[AVAILABLE_TOOLS][{"type": "function", "function": {"name": "get", "description": "", "parameters": '
+        '{"type": "object", "properties": {}}}}][/AVAILABLE_TOOLS][INST]Be nice.\n\nhi[/INST]'
+        f'[TOOL_CALLS][{{"name": "get", "arguments": {{"a": 1}}, "id": "{call_id}"}}]</s>'
+        f'[TOOL_RESULTS]{{"content": 4, "call_id": "{call_id}"}}[/TOOL_RESULTS]'
+    )
+    assert rendered.tail == "[/TOOL_RESULTS]"
+    assert rendered.token_ids is not None
+    assert rendered.token_ids[0] == load_tokenizer(tekken).bos_token_id
+    assert rendered.begins_with_bos
+
+
+def test_an_open_end(renderer: MistralRenderer) -> None:
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "so far"}]
+    assert renderer.render(RenderRequest(messages=messages, continue_final_message=True)).tail == "[/INST]so far"
+
+
+@pytest.mark.parametrize(
+    ("how", "param"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "messages"),
+        ({"messages": [{"role": "narrator", "content": "a"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "other"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": False}, "add_generation_prompt"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}]},
+            "messages[0].content[0].type",
+        ),
+    ],
+)
+def test_what_it_refuses(renderer: MistralRenderer, how: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        renderer.render(RenderRequest(**how, modalities=frozenset({"image"})))
+    assert refused.value.param == param
+
+
+def test_it_is_known_by_its_file(tekken: Path) -> None:
+    tokenizer = load_tokenizer(tekken)
+    assert isinstance(known_renderer(tokenizer, tekken.parent), MistralRenderer)
+
+
+def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mistral_common.tokens.tokenizers.mistral", None)
+    with pytest.raises(NotSupportedError, match=r"pip install 'portico\[mistral\]'"):
+        MistralRenderer("tekken.json")

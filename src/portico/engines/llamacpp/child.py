@@ -122,9 +122,10 @@ class _Process:
             max_sequences=load.max_sequences,
             threads=load.threads,
             batch_tokens=load.batch_tokens,
+            cache_tokens=load.cache_tokens,
         )
         self._grammars = GrammarCompiler(model)
-        self._ready(model, load, engine.context_length, None, kv_cells=engine.cells)
+        self._ready(model, load, engine.context_length, None, cache_tokens=engine.cache_tokens)
         while True:
             while engine.idle or not self._inbox.empty():
                 message = self._inbox.get()

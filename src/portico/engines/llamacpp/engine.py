@@ -41,9 +41,10 @@ class LlamaCppEngine:
     """A GGUF model on this machine, behind the ``Engine`` protocol.
 
     ``context_length`` (tokens) None is the model's own, at most 32768. ``max_sequences`` requests decode at a time,
-    the rest queue. The KV cache holds ``max(context_length, 1024 * max_sequences)`` tokens, shared by all of them and
-    by cached prefixes; its memory is that times (key + value width) x layers x 2 bytes. ``threads`` None is one per
-    available core. ``batch_tokens`` bounds one prefill batch. With ``embedding`` the model embeds, and nothing else.
+    the rest queue. ``threads`` None is one per available core. ``batch_tokens`` bounds one prefill batch.
+    ``cache_tokens`` is how many tokens the KV cache holds, shared by running requests and cached prefixes: at least
+    ``context_length``, and 512 for each sequence unless said. A token's entry takes 2 bytes x layers x (key width +
+    value width): 23 kB for SmolLM2-135M. With ``embedding`` the model embeds, and nothing else.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class LlamaCppEngine:
         max_sequences: int = 8,
         threads: int | None = None,
         batch_tokens: int = 512,
+        cache_tokens: int | None = None,
         embedding: bool = False,
     ) -> None:
         self._model_id = model_id
@@ -65,6 +67,7 @@ class LlamaCppEngine:
             max(1, max_sequences),
             threads or _available_cores(),
             max(1, batch_tokens),
+            cache_tokens,
             embedding,
         )
         self._info: EngineInfo | None = None
@@ -205,16 +208,23 @@ class LlamaCppEngine:
         check_request(request, self.info)
         if request.request_id in self._numbers_by_id:
             raise BadRequestError("A request with this id is already running.", param="request_id")
+        try:
+            await self._submit(request)
+        except EngineDeadError:
+            # Not acknowledged, so it never reached native code (a grammar may have): it can safely be tried again.
+            if self._closed or request.constraint is not None:
+                raise
+            await self._submit(request)
+
+    async def _submit(self, request: EngineRequest) -> None:
         process = await self._available()
         number = str(next(self._numbers))
         self._ids[number], self._numbers_by_id[request.request_id] = request.request_id, number
-        wired = msgspec.structs.replace(
-            request, request_id=number, token_ids=list(request.token_ids), trace_headers=None
+        message = wire.Submit(
+            msgspec.structs.replace(request, request_id=number, token_ids=list(request.token_ids), trace_headers=None)
         )
         try:
-            await self._ask(
-                process, number, wire.Submit(wired), GRAMMAR_WAIT if request.constraint is not None else None
-            )
+            await self._ask(process, number, message, None if request.constraint is None else GRAMMAR_WAIT)
         except BaseException:
             self._forget(number)
             raise

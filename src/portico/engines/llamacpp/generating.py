@@ -23,7 +23,7 @@ SLICE: Final = 0.2  # seconds of prefill between two tokens of the others
 SMALLEST_SLICE: Final = 16  # tokens; less would waste the batch
 PROMPT_ROWS: Final = 64  # logit rows of one batch, for prompt logprobs: each is one float per vocabulary entry
 DEFAULT_CONTEXT: Final = 32768  # tokens, where the model's own context is longer and nobody asked for it
-CELLS_PER_SEQUENCE: Final = 1024  # the pool holds at least these for each concurrent sequence
+CELLS_PER_SEQUENCE: Final = 512  # what the cache holds for each concurrent sequence, unless it is told
 CACHED_PER_SEQUENCE: Final = 2  # slots that keep prefixes, for each concurrent sequence
 
 
@@ -42,7 +42,14 @@ class Generator:
     """One model generating for many requests. Raises ``LlamaError`` when the model cannot generate."""
 
     def __init__(
-        self, model: Model, *, context_length: int | None, max_sequences: int, threads: int, batch_tokens: int
+        self,
+        model: Model,
+        *,
+        context_length: int | None,
+        max_sequences: int,
+        threads: int,
+        batch_tokens: int,
+        cache_tokens: int | None,
     ) -> None:
         if model.has_encoder or model.is_diffusion:
             raise LlamaError("this architecture does not generate token by token; use a decoder-only model")
@@ -53,7 +60,7 @@ class Generator:
         rows = max(PROMPT_ROWS, slots)
         self._context = Context(
             model,
-            cells=max(self.context_length, CELLS_PER_SEQUENCE * max_sequences),
+            cells=max(self.context_length, cache_tokens or CELLS_PER_SEQUENCE * max_sequences),
             batch_tokens=batch_tokens,
             sequences=slots,
             outputs=rows,
@@ -61,10 +68,10 @@ class Generator:
         )
         if not self._context.has_memory:
             raise LlamaError("this is an embedding model; it does not generate")
-        self.cells = self._context.cells
+        self.cache_tokens = self._context.cells
         self._scheduler = Scheduler(
             slots=slots,
-            cells=self.cells,
+            cells=self.cache_tokens,
             max_sequences=max_sequences,
             batch_tokens=self._context.batch_tokens,
             max_rows=rows,

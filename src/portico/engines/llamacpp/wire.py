@@ -36,13 +36,14 @@ _LENGTH_BYTES: Final = 4  # little-endian
 
 
 class Load(Struct, tag=True, array_like=True):
-    """The first message: what to load and how. ``context_length`` None is the model's own."""
+    """The first message: what to load and how. None is for the engine to choose."""
 
     model_path: str
     context_length: int | None
     max_sequences: int
     threads: int
     batch_tokens: int
+    cache_tokens: int | None
     embedding: bool
 
 

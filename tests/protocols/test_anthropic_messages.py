@@ -192,6 +192,15 @@ def test_numbers_and_order_of_keys_survive_the_body() -> None:
     assert f'"input":{text}'.encode() in whole.body()
 
 
+def test_a_call_that_was_cut_off_does_not_look_whole() -> None:
+    events: list[Event] = [CallStart(0, "call_1", "f"), CallArguments(0, '{"n": 1, "path": "/tmp/im')]
+    streamed, body = play(steps(events, [1], "length"), tools=[TOOL])
+    assert body["content"][0]["input"] == {"n": 1}
+    assert body["stop_reason"] == "max_tokens"
+    sent = "".join(event["delta"]["partial_json"] for event in streamed if "partial_json" in event.get("delta", {}))
+    assert sent == '{"n": 1, "path": "/tmp/im'
+
+
 def test_nothing_said_is_no_block() -> None:
     _, body = play([Delta(0, [], [], finish=Finish("stop"))])
     assert (body["content"], body["stop_reason"]) == ([], "end_turn")

@@ -69,6 +69,9 @@ class ToolInput:
 
     def feed(self, fragment: str) -> str:
         """The next piece of the arguments; returns the next piece of the input, perhaps none."""
+        if self._string and not self._key and not self._text and _PLAIN.fullmatch(fragment):
+            self._sent.append(fragment)  # the commonest case: more of a string
+            return fragment
         before = len(self._sent)
         self._text += fragment
         self._read(ended=False)

@@ -1,0 +1,157 @@
+"""A generation gives the same answer however the engine cuts it into steps, counts what was made, and stops where it
+should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.events import CallArguments, Content, EngineOutput, Reasoning, SamplingParams, TokenLogprob
+from portico.generation import Delta, Generation, GenerationSpec
+from support_generation import tiny_tokenizer
+
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
+
+def make(**fields: Any) -> Generation:
+    rules = {"max_tokens": 1000, **fields.pop("sampling", {})}
+    spec = GenerationSpec(request_id="r", prompt_ids=[1, 2, 3], sampling=SamplingParams(**rules), **fields)
+    return Generation(spec, tiny_tokenizer())
+
+
+def outputs(text: str, steps: list[int], finish: str = "stop", logprobs: bool = False) -> list[EngineOutput]:
+    """``text`` as engine outputs of the given sizes (the last size repeats), then the end."""
+    ids = tiny_tokenizer().encode(text)
+    found, at = [], 0
+    while at < len(ids):
+        size = steps.pop(0) if len(steps) > 1 else steps[0]
+        piece = ids[at : at + size]
+        entries = [TokenLogprob(token, -1.0) for token in piece] if logprobs else None
+        found.append(EngineOutput("r-0", piece, entries))
+        at += size
+    found.append(EngineOutput("r-0", (), [] if logprobs else None, finish_reason=finish))  # type: ignore[arg-type]
+    return found
+
+
+def run(generation: Generation, given: list[EngineOutput]) -> list[Delta]:
+    deltas = []
+    for output in given:
+        if generation.finished:
+            break
+        delta = generation.choices[0].feed(output)
+        if delta is not None:
+            deltas.append(delta)
+    return deltas
+
+
+def told(deltas: list[Delta]) -> tuple[str, str, str, str, Any]:
+    """Reasoning, content, arguments, finish reason and stop reason of an answer."""
+    events = [event for delta in deltas for event in delta.events]
+    return (
+        "".join(e.text for e in events if isinstance(e, Reasoning)),
+        "".join(e.text for e in events if isinstance(e, Content)),
+        "".join(e.json_fragment for e in events if isinstance(e, CallArguments)),
+        deltas[-1].finish.reason if deltas[-1].finish else "",
+        deltas[-1].stop_reason,
+    )
+
+
+ANSWERS = [
+    "Plain text 🚀 with é and 日本語.",
+    "<think>\nHm, END of thought?\n</think>\n\nThe answer. END And more.",
+    '<think>\nLet me call.\n</think>\n\n<tool_call>\n{"name": "f", "arguments": {"q": "END 🚀"}}\n</tool_call>',
+    'Before EN <tool_call>\n{"name": "f", "arguments": {}}\n</tool_call> after END.',
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=st.sampled_from(ANSWERS),
+    steps=st.lists(st.integers(1, 9), min_size=1, max_size=30),
+    stop=st.sampled_from([(), ("END",), ("EN", "END"), ("zzz",), ("🚀",)]),
+    include=st.booleans(),
+    finish=st.sampled_from(["stop", "length"]),
+)
+def test_any_cut_into_steps_gives_the_same_answer(
+    text: str, steps: list[int], stop: tuple[str, ...], include: bool, finish: str
+) -> None:
+    fields: dict[str, Any] = {
+        "tool_parser": "hermes",
+        "reasoning_parser": "qwen3",
+        "tools": TOOLS,
+        "stop": stop,
+        "include_stop": include,
+    }
+    singly, cut = make(**fields), make(**fields)
+    one = run(singly, outputs(text, [1], finish))
+    other = run(cut, outputs(text, list(steps), finish))
+    assert told(one) == told(other)
+    assert singly.usage.completion_tokens == cut.usage.completion_tokens
+    assert singly.usage.reasoning_tokens == cut.usage.reasoning_tokens
+    assert singly.finished
+    assert cut.finished
+    if not stop:
+        assert [i for d in other for i in d.token_ids] == tiny_tokenizer().encode(text)
+
+
+def test_stop_strings_watch_content_alone() -> None:
+    deltas = run(make(reasoning_parser="qwen3", stop=("END",)), outputs(ANSWERS[1], [3]))
+    assert told(deltas) == ("Hm, END of thought?", "The answer. ", "", "stop", "END")
+    deltas = run(make(tool_parser="hermes", tools=TOOLS, stop=("END",)), outputs(ANSWERS[2], [5]))
+    assert "END 🚀" in told(deltas)[2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_tokens_after_a_stop_string_are_not_counted(size: int) -> None:
+    generation = make(stop=("STOP",))
+    deltas = run(generation, outputs("abc STOP and much more", [size]))
+    assert told(deltas)[1] == "abc "
+    assert generation.usage.completion_tokens == len(tiny_tokenizer().encode("abc STOP"))
+    assert sum(len(delta.token_ids) for delta in deltas) == generation.usage.completion_tokens
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(min_size=1, max_size=20).filter(lambda t: t.isprintable()), st.integers(1, 7))
+def test_no_logprob_is_lost_while_text_is_held_back(text: str, size: int) -> None:
+    generation = make(sampling={"logprobs": 0}, stop=("\x00never",))
+    deltas = run(generation, outputs(text, [size], logprobs=True))
+    ids = tiny_tokenizer().encode(text)
+    assert [entry.token_id for delta in deltas for entry in delta.logprobs or ()] == ids
+    assert told(deltas)[1] == text
+
+
+def test_half_a_character_at_the_end() -> None:
+    generation = make()
+    half = tiny_tokenizer().encode("🚀")[:2]
+    deltas = run(generation, [EngineOutput("r-0", half), EngineOutput("r-0", (), finish_reason="length")])
+    assert told(deltas)[1] == "\ufffd"
+    assert told(deltas)[3] == "length"
+
+
+def test_the_stop_token_is_counted_and_shown_only_on_request() -> None:
+    end = tiny_tokenizer().token_to_id("<|end|>")
+    last = EngineOutput("r-0", tiny_tokenizer().encode("hi"), finish_reason="stop", stop_token=end)
+    silent = make(sampling={"stop_token_ids": frozenset({end})})
+    assert told(run(silent, [last]))[1:] == ("hi", "", "stop", end)
+    assert silent.usage.completion_tokens == 3
+    shown = make(sampling={"stop_token_ids": frozenset({end})}, include_stop=True)
+    assert told(run(shown, [last]))[1] == "hi<|end|>"
+    by_itself = make()
+    assert told(run(by_itself, [last]))[4] is None
+
+
+def test_choices_are_engine_requests_of_their_own() -> None:
+    generation = make(n=3, sampling={"seed": 5})
+    requests = generation.engine_requests()
+    assert [one.request_id for one in requests] == ["r-0", "r-1", "r-2"]
+    assert [one.sampling.seed for one in requests] == [5, 6, 7]
+    generation.choices[1].feed(EngineOutput("r-1", [65], finish_reason="stop"))
+    assert not generation.finished
+    for index in (0, 2):
+        generation.choices[index].feed(EngineOutput(f"r-{index}", [66], finish_reason="length"))
+    assert generation.finished
+    assert generation.usage.completion_tokens == 3
+    assert generation.usage.prompt_tokens == 3

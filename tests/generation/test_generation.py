@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.events import CallArguments, Content, EngineOutput, Reasoning, SamplingParams, TokenLogprob
+from portico.events import CallArguments, CallStart, Content, EngineOutput, Reasoning, SamplingParams, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec
 from support_generation import tiny_tokenizer
 
@@ -102,6 +102,17 @@ def test_stop_strings_watch_content_alone() -> None:
     assert told(deltas) == ("Hm, END of thought?", "The answer. ", "", "stop", "END")
     deltas = run(make(tool_parser="hermes", tools=TOOLS, stop=("END",)), outputs(ANSWERS[2], [5]))
     assert "END 🚀" in told(deltas)[2]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_what_a_call_interrupts_is_not_lost(size: int) -> None:
+    """The beginning of a stop string that a call follows was text after all; it comes before the call."""
+    answer = 'See EN<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>D'
+    deltas = run(make(tool_parser="hermes", tools=TOOLS, stop=("END",)), outputs(answer, [size]))
+    events = [event for delta in deltas for event in delta.events]
+    start = next(i for i, event in enumerate(events) if isinstance(event, CallStart))
+    assert "".join(event.text for event in events[:start] if isinstance(event, Content)) == "See EN"
+    assert told(deltas)[1:] == ("See END", "{}", "tool_calls", None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])

@@ -10,6 +10,7 @@ import struct
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,18 @@ def test_unknown_fields_are_named(server: Replaying) -> None:
     response = post(server, ask("[[plain]]", temprature=1))
     assert response.status_code == 200
     assert "temprature" in response.headers["x-portico-warning"]
+
+
+def test_clients_may_repeat_a_request_id(server: Replaying) -> None:
+    """Answers of requests at one time do not get mixed up because their clients chose the same id."""
+
+    def one(name: str) -> str:
+        message = post(server, ask(f"[[{name}]]"), **{"x-request-id": "same"}).json()
+        return str(message["content"][0]["text"])
+
+    names = ["plain", "answer", "json"] * 6
+    with ThreadPoolExecutor(9) as pool:
+        assert list(pool.map(one, names)) == [ANSWERS[name] for name in names]
 
 
 # -- a coding agent ---------------------------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ class Handlers:
         asked = self._read(exchange, request, model)
         prompt = await model.prompter.chat(**asked.prompt_arguments)
         betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
-        generation = messages.generation(request, asked, prompt, model, exchange.request_id, betas)
-        message_id = new_id("msg")
+        message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
+        generation = messages.generation(request, asked, prompt, model, message_id, betas)
         if request.stream:
             stream = messages.MessageStream(
                 request,

@@ -167,21 +167,29 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         if type(obj) is dict and type(argument) is str and argument not in _DICT_METHODS:
             value = obj.get(argument, _MISSING)
             return self.undefined(obj=obj, name=argument) if value is _MISSING else value
+        if type(argument) is int and type(obj) is list and -len(obj) <= argument < len(obj):
+            return obj[argument]
         return super().getitem(obj, argument)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         # Jinja's own spelling of the parameters: a template's keyword arguments must not collide with them
-        limits.tick()
         if type(__obj) is BuiltinMethodType and type(__obj.__self__) is str:
-            limits.bounded_method(__obj.__self__, __obj.__name__, args)
+            if __obj.__name__ in limits.GROWING_METHODS:
+                limits.bounded_method(__obj.__self__, __obj.__name__, args)
             kwargs.pop("_loop_vars", None)
             kwargs.pop("_block_vars", None)
             return __obj(*args, **kwargs)
+        limits.tick()
         if getattr(__obj, "__name__", "") in ("format", "format_map"):
             limits.bounded_method(str(getattr(getattr(__obj, "__wrapped__", None), "__self__", "")), "format", args)
         return super().call(__context, __obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "+" and type(left) is str and type(right) is str:
+            made = left + right
+            if len(made) > limits.MAX_CHARACTERS:
+                limits.bounded(len(made))
+            return made
         return _BINARY[operator](left, right)
 
     def call_filter(

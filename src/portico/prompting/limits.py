@@ -19,10 +19,12 @@ from functools import wraps
 from typing import Any
 
 __all__ = [
+    "GROWING_METHODS",
     "MAX_CHARACTERS",
     "MAX_SECONDS",
     "TemplateLimitError",
     "add",
+    "bounded",
     "bounded_filters",
     "bounded_method",
     "concat",
@@ -42,6 +44,9 @@ MAX_ITEMS = 1_000_000  # of a list made by repetition
 MAX_WIDTH = 10_000  # columns to pad to
 MAX_BITS = 10_000  # of a number made by a power or product
 UNCHECKED_TURNS = 10_000  # loops this short read the clock once
+GROWING_METHODS = frozenset(
+    {"ljust", "rjust", "center", "zfill", "expandtabs", "replace", "format", "format_map", "join"}
+)
 
 WIDTH = re.compile(r"\d{5}|[:%][^{}%]*[{*]")  # a field width of five digits, or one taken from an argument
 

@@ -90,7 +90,7 @@ class ChatTemplate:
         yet. ``kwargs`` are template variables. Raises ``BadRequestError`` with the template's own words when it
         refuses.
         """
-        if any(not isinstance(message, Mapping) for message in messages):
+        if any(type(message) is not dict and not isinstance(message, Mapping) for message in messages):
             raise BadRequestError("Each message must be an object.", param="messages")
         return self.render_exact(
             [_visible(message) for message in messages],

@@ -18,6 +18,8 @@ from portico.events import EngineRequest
 from portico.prompting import ChatTemplate, Prompter
 from portico.server.app import build_app
 from portico.server.auth import Keys
+from portico.server.connection import connections
+from portico.server.gate import Gate
 from portico.server.line import Line
 from portico.server.metrics import Metrics
 from portico.server.routes import routes
@@ -57,6 +59,10 @@ def replaying(
     names: Sequence[str] = ("tiny",),
     max_body: int = 32 << 20,
     max_in_flight: int = 64,
+    max_per_key: int | None = None,
+    max_header: int = 64 << 10,
+    client_timeout: float = 60.0,
+    request_timeout: float | None = 60.0,
     keep_alive: float = 15.0,
     interval: float = 0.0,
     signing_key: str | None = "a secret",
@@ -94,10 +100,18 @@ def replaying(
         line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
         await line.start()
         served = Served(
-            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line)], metrics, signing_key=signing_key
+            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line)],
+            metrics,
+            request_timeout,
+            signing_key=signing_key,
         )
-        app = build_app(routes(served), Keys(keys), metrics, max_body=max_body)
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
+        gate = Gate(max_in_flight, max_per_key)
+        app = build_app(routes(served), Keys(keys), gate, metrics, max_body=max_body)
+        http = connections(max_head=max_header, client_timeout=client_timeout)
+        config = uvicorn.Config(
+            app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+        )
+        server = uvicorn.Server(config)
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
         serving = asyncio.create_task(server.serve([listener]))

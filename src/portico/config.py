@@ -53,15 +53,24 @@ class Settings(BaseSettings):
     cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
 
     # Limits
-    max_in_flight: int = Field(256, ge=1, description="Client requests in flight, running and queued together.")
+    max_in_flight: int = Field(256, ge=1, description="Requests in flight, running and queued together; else 503.")
+    max_per_key: int | None = Field(None, ge=1, description="Requests in flight with one API key; else 429.")
+    max_header: int = Field(64 << 10, ge=1024, description="Largest request line and headers together, in bytes.")
     max_body: int = Field(32 << 20, ge=1024, description="Largest request body in bytes.")
     max_choices: int = Field(64, ge=1, description="Largest 'n'.")
     max_logprobs: int = Field(20, ge=0, description="Most alternatives per token in logprobs.")
+    max_stop: int = Field(16, ge=1, description="Most stop strings in one request.")
+    max_tools: int = Field(512, ge=0, description="Most tools in one request.")
+    max_schema_depth: int = Field(64, ge=1, description="Deepest JSON Schema of a tool or a response format.")
     request_timeout: float | None = Field(600.0, gt=0, description="Seconds after which a request is ended.")
+    client_timeout: float = Field(
+        60.0, gt=0, description="Seconds for a request to arrive, and for its answer to make progress."
+    )
     drain_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get to finish at shutdown.")
     keep_alive: float = Field(15.0, ge=0, description="Seconds between comments on silent streams; 0: none.")
 
     # What is told
+    reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
     @field_validator("served_model_name", "cors_origins", "api_key", mode="before")

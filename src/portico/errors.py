@@ -12,6 +12,7 @@ __all__ = [
     "ContextLengthError",
     "EngineDeadError",
     "EngineError",
+    "HeadTooLargeError",
     "MethodNotAllowedError",
     "ModelNotFoundError",
     "NotFoundError",
@@ -25,7 +26,7 @@ __all__ = [
     "UnsupportedMediaTypeError",
 ]
 
-MAX_MESSAGE = 1500  # characters; an error body stays under 2 kB
+MAX_MESSAGE = 1500  # bytes of UTF-8; an error body stays under 2 kB
 
 
 class PorticoError(Exception):
@@ -42,8 +43,9 @@ class PorticoError(Exception):
     def __init__(
         self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
     ) -> None:
-        if len(message) > MAX_MESSAGE:
-            message = message[: MAX_MESSAGE - 1] + "…"
+        encoded = message.encode("utf-8", "replace")
+        if len(encoded) > MAX_MESSAGE:
+            message = encoded[: MAX_MESSAGE - 3].decode("utf-8", "ignore") + "…"
         super().__init__(message)
         self.message = message
         self.param = param
@@ -101,6 +103,12 @@ class RequestTooLargeError(PorticoError):
 
 class UnsupportedMediaTypeError(PorticoError):
     status, type, code = 415, "invalid_request_error", "unsupported_media_type"
+
+
+class HeadTooLargeError(PorticoError):
+    """The request line and headers together."""
+
+    status, type, code = 431, "invalid_request_error", "request_header_fields_too_large"
 
 
 class RateLimitError(PorticoError):

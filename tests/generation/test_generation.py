@@ -157,7 +157,8 @@ def test_the_stop_token_is_counted_and_shown_only_on_request() -> None:
 def test_choices_are_engine_requests_of_their_own() -> None:
     generation = make(n=3, sampling={"seed": 5})
     requests = generation.engine_requests()
-    assert [one.request_id for one in requests] == ["r-0", "r-1", "r-2"]
+    assert [one.request_id for one in requests] == generation.engine_ids
+    assert not {*generation.engine_ids} & {*make(n=3).engine_ids}, "two clients may choose one request id"
     assert [one.sampling.seed for one in requests] == [5, 6, 7]
     generation.choices[1].feed(EngineOutput("r-1", [65], finish_reason="stop"))
     assert not generation.finished

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import count
 from typing import Any
 
 from msgspec import Struct
@@ -274,28 +275,40 @@ def _merge(events: list[Event], new: Sequence[Event]) -> None:
             events.append(event)
 
 
+_numbers = count()
+
+
 @dataclass
 class Generation:
-    """A request in flight. Feed it every output of its engine requests; it is done when all choices are."""
+    """A request in flight. Feed it every output of its engine requests; it is done when all choices are.
+
+    ``number`` makes its engine requests' ids unique: clients name their requests, and two may choose one name.
+    """
 
     spec: GenerationSpec
     tokenizer: Tokenizer
     choices: list[Choice] = field(init=False)
+    number: int = field(init=False, default_factory=partial(next, _numbers))
 
     def __post_init__(self) -> None:
         self.choices = [Choice(index, self.spec, self.tokenizer) for index in range(self.spec.n)]
+
+    @property
+    def engine_ids(self) -> list[str]:
+        """The ids of the engine requests, choice by choice."""
+        return [f"{self.spec.request_id}-{self.number}-{index}" for index in range(self.spec.n)]
 
     def engine_requests(self) -> list[EngineRequest]:
         """One engine request per choice. Seeds differ by choice, so that equal prompts give different answers."""
         spec = self.spec
         requests = []
-        for index in range(spec.n):
+        for index, request_id in enumerate(self.engine_ids):
             sampling = spec.sampling
             if sampling.seed is not None and index:
                 sampling = replace(sampling, seed=sampling.seed + index)
             requests.append(
                 EngineRequest(
-                    request_id=f"{spec.request_id}-{index}",
+                    request_id=request_id,
                     token_ids=spec.prompt_ids,
                     sampling=sampling,
                     constraint=spec.constraint,

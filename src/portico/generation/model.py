@@ -38,4 +38,5 @@ class Model:
     tool_parser: str | None = None
     reasoning_parser: str | None = None
     fingerprint: str = ""
+    reasoning_content: bool = False  # reasoning has two names in OpenAI's API: 'reasoning', and this older one too
     limits: Limits = field(default_factory=Limits)

@@ -1,10 +1,11 @@
-"""The ASGI application: request -> exchange -> key -> route -> handler; one place where errors become responses."""
+"""The ASGI application: request, exchange, key, gate, route, handler; and one place where errors become responses."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
@@ -15,8 +16,9 @@ from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
 from portico.protocols.anthropic import errors as anthropic_errors
 from portico.protocols.anthropic.ids import request_id
 from portico.protocols.openai import errors as openai_errors
-from portico.server.auth import Keys
+from portico.server.auth import OPEN_PATHS, Keys, given_key
 from portico.server.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
+from portico.server.gate import Gate
 from portico.server.metrics import Metrics
 
 __all__ = ["Methods", "build_app"]
@@ -31,8 +33,10 @@ class Endpoint:
 
     def __init__(self, path: str, methods: Methods) -> None:
         self._path = path
-        self._methods = methods
+        self._methods = dict(methods)
         self._allowed = ", ".join(sorted(methods))
+        if "GET" in methods:
+            self._methods["HEAD"] = methods["GET"]  # the connection leaves the body out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["portico.exchange"]
@@ -41,7 +45,7 @@ class Endpoint:
         handler = self._methods.get(exchange.method)
         if handler is None:
             exchange.response_headers.append((b"allow", self._allowed.encode()))
-            raise MethodNotAllowedError(f"{exchange.path} takes {self._allowed}, not {exchange.method[:16]}.")
+            raise MethodNotAllowedError(f"{self._path} takes {self._allowed} only.")
         await handler(exchange)
 
 
@@ -50,15 +54,16 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Front:
-    """The outermost layer of every request: its id, its key, its errors, its line in the log."""
+    """The outermost layer of every request: its id, its key, its place, its errors, its line in the log."""
 
-    def __init__(self, routes: Mapping[str, Methods], keys: Keys, metrics: Metrics, max_body: int) -> None:
+    def __init__(self, routes: Mapping[str, Methods], keys: Keys, gate: Gate, metrics: Metrics, max_body: int) -> None:
         self._router = Router(
             [Route(path, Endpoint(path, methods)) for path, methods in routes.items()],
             default=_no_route,
             redirect_slashes=False,
         )
         self._keys = keys
+        self._gate = gate
         self._metrics = metrics
         self._max_body = max_body
 
@@ -75,7 +80,8 @@ class Front:
         outcome, cause = "ok", ""
         try:
             self._keys.check(exchange)
-            await self._router(scope, receive, send)
+            with self._place(exchange):
+                await self._router(scope, receive, send)
         except ClientGoneError:
             outcome = "gone"
             self._metrics.disconnects.inc()
@@ -92,6 +98,12 @@ class Front:
         if log.isEnabledFor(logging.INFO):
             status, milliseconds = exchange.status or outcome, seconds * 1000
             log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
+
+    def _place(self, exchange: Exchange) -> AbstractContextManager[None]:
+        """Work takes a place; to look at the server does not."""
+        if exchange.method != "POST" or exchange.path in OPEN_PATHS:
+            return nullcontext()
+        return self._gate.passing((given_key(exchange.headers) or b"") if self._keys else b"")
 
     async def _refuse(self, exchange: Exchange, error: PorticoError) -> None:
         if exchange.status:  # too late for a status; the stream's own end tells the client
@@ -113,10 +125,16 @@ def _speaks_anthropic(exchange: Exchange) -> bool:
 
 
 def build_app(
-    routes: Mapping[str, Methods], keys: Keys, metrics: Metrics, *, max_body: int, cors_origins: Sequence[str] = ()
+    routes: Mapping[str, Methods],
+    keys: Keys,
+    gate: Gate,
+    metrics: Metrics,
+    *,
+    max_body: int,
+    cors_origins: Sequence[str] = (),
 ) -> ASGIApp:
     """The whole application over ``routes`` (path -> method -> handler)."""
-    app: Any = Front(routes, keys, metrics, max_body)
+    app: Any = Front(routes, keys, gate, metrics, max_body)
     if cors_origins:
         app = CORSMiddleware(
             app,

@@ -113,7 +113,13 @@ async def _serve(
         tool_parser=_named(tool_parser),
         reasoning_parser=_named(reasoning_parser),
         fingerprint="fp_" + hashlib.sha256(f"{__version__} {resolved.name} {info.metadata}".encode()).hexdigest()[:10],
-        limits=Limits(choices=settings.max_choices),
+        reasoning_content=settings.reasoning_content,
+        limits=Limits(
+            choices=settings.max_choices,
+            stop_strings=settings.max_stop,
+            tools=settings.max_tools,
+            schema_depth=settings.max_schema_depth,
+        ),
     )
     checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
     return ServedModel(model, names, line, checker)

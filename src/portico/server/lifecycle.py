@@ -25,6 +25,8 @@ from portico.errors import BadRequestError, OverloadedError
 from portico.server.app import build_app
 from portico.server.assemble import assemble
 from portico.server.auth import Keys
+from portico.server.connection import connections
+from portico.server.gate import Gate
 from portico.server.routes import routes
 from portico.server.served import Served
 
@@ -65,12 +67,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     served = await assemble(settings)
     try:
         keys = Keys(key.get_secret_value() for key in settings.api_key)
+        gate = Gate(settings.max_in_flight, settings.max_per_key)
         app = build_app(
-            routes(served), keys, served.metrics, max_body=settings.max_body, cors_origins=settings.cors_origins
+            routes(served), keys, gate, served.metrics, max_body=settings.max_body, cors_origins=settings.cors_origins
         )
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=connections(max_head=settings.max_header, client_timeout=settings.client_timeout),
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,

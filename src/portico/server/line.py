@@ -94,6 +94,12 @@ class Line:
         return len(self._flights)
 
     @property
+    def load(self) -> tuple[int, int]:
+        """Engine requests that have begun to give output, and those that wait for their first."""
+        begun = sum(1 for route in self._routes.values() if route.last_output)
+        return begun, len(self._routes) - begun
+
+    @property
     def healthy(self) -> bool:
         """Whether new requests can be served now."""
         return self.engine.healthy and not self._draining
@@ -154,8 +160,7 @@ class Line:
             return
         self._close(flight)
         for generation in flight.generations:
-            for index, choice in enumerate(generation.choices):
-                request_id = f"{generation.spec.request_id}-{index}"
+            for request_id, choice in zip(generation.engine_ids, generation.choices, strict=True):
                 if self._routes.pop(request_id, None) is not None and not choice.finished:
                     self.engine.abort(request_id)
 

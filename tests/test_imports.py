@@ -21,13 +21,14 @@ ALLOWED: dict[str, set[str]] = {
     "parsing": set(),
     "constraints": {"child"},
     "prompting": {"models"},
-    "engines": set(),
+    "protos": set(),
+    "engines": {"protos"},
     "generation": {"prompting", "decoding", "parsing", "constraints"},
-    "protocols": {"generation", "prompting", "decoding", "parsing", "constraints"},
+    "protocols": {"generation", "prompting", "decoding", "parsing", "constraints", "protos"},
     "trace": {"generation"},
     "config": set(),
     "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models",
-               "trace", "config"},
+               "trace", "config", "protos"},
 }  # fmt: skip
 ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everything
 VERSION = {"portico"}  # ``from portico import __version__``

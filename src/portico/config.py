@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     # Where it listens, and for whom
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
+    grpc_port: int | None = Field(None, ge=0, le=65535, description="Port for gRPC beside HTTP; 0 picks a free one.")
+    grpc_tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of the gRPC server.")
+    grpc_tls_key: Path | None = Field(None, description="Private key (PEM) of the gRPC server.")
+    grpc_tls_client_ca: Path | None = Field(None, description="CA (PEM) that gRPC clients' certificates must be from.")
     api_key: SecretList = Field([], description="Key(s) that clients must send.")
     signing_key: SecretStr | None = Field(
         None, description="Secret that signs thinking; give it to let signatures outlive the process."

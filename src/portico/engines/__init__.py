@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from portico.events import EngineOutput, EngineRequest
 
-__all__ = ["EmbeddingBatch", "Engine", "EngineInfo"]
+__all__ = ["EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache"]
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,13 @@ class Engine(Protocol):
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """Embed token sequences. Raises ``NotSupportedError`` where the model cannot."""
+        ...
+
+
+@runtime_checkable
+class FlushesCache(Protocol):
+    """What an engine may do beside: forget its prefix cache."""
+
+    async def flush_cache(self) -> bool:
+        """True when nothing of earlier prompts is kept."""
         ...

@@ -6,14 +6,14 @@ Messages never repeat the input, so a large bad request cannot make a large answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from portico.errors import BadRequestError
 
-__all__ = ["RequestModel", "field_path", "parse_body"]
+__all__ = ["RequestModel", "field_path", "parse_body", "parse_fields"]
 
 
 class RequestModel(BaseModel):
@@ -38,6 +38,14 @@ def parse_body(model: type[Model], body: bytes) -> Model:
         raise BadRequestError("The request body is empty; send a JSON object.", code="invalid_json")
     try:
         return model.model_validate_json(body)
+    except ValidationError as error:
+        raise _bad_request(error) from None
+
+
+def parse_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """The same for a request whose fields another protocol has already taken apart."""
+    try:
+        return model.model_validate(fields)
     except ValidationError as error:
         raise _bad_request(error) from None
 

@@ -13,6 +13,7 @@ import logging
 import socket
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from rich.console import Console
@@ -29,6 +30,9 @@ from portico.server.connection import connections
 from portico.server.gate import Gate
 from portico.server.routes import routes
 from portico.server.served import Served
+
+if TYPE_CHECKING:
+    from portico.server.grpc_server import GrpcServer
 
 __all__ = ["serve"]
 
@@ -82,13 +86,36 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
             timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
         )
-        _announce(settings, served, listener)
+        grpc_server = _grpc_server(settings, served, keys)
+        if grpc_server is not None:
+            await grpc_server.start()
+        _announce(settings, served, listener, grpc_server)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
         await _Server(config, served, settings.drain_timeout).serve([listener])
+        if grpc_server is not None:
+            await grpc_server.stop(settings.drain_timeout)
     finally:
         for one in served.models:
             await one.line.close()
+
+
+def _grpc_server(settings: Settings, served: Served, keys: Keys) -> GrpcServer | None:
+    """The gRPC server that the settings ask for, if any. Raises ``BadRequestError`` where it cannot be had."""
+    if settings.grpc_port is None:
+        return None
+    try:
+        from portico.server.grpc_server import GrpcServer, Tls
+    except ImportError as error:
+        raise BadRequestError(
+            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="grpc_port"
+        ) from None
+    tls = None
+    if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:
+        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
+    elif settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
+        raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
+    return GrpcServer(served, keys, host=settings.host, port=settings.grpc_port, max_message=settings.max_body, tls=tls)
 
 
 class _Server(uvicorn.Server):
@@ -160,12 +187,14 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _announce(settings: Settings, served: Served, listener: socket.socket) -> None:
+def _announce(settings: Settings, served: Served, listener: socket.socket, grpc_server: GrpcServer | None) -> None:
     """A few lines on stdout: what, where, and something to try."""
     host, port = listener.getsockname()[:2]
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
+    if grpc_server is not None:
+        console.print(f"  gRPC at [bold cyan]{f'[{host}]' if ':' in host else host}:{grpc_server.port}[/bold cyan]")
     for one in served.models:
         model = one.model
         facts = [f"{model.context_length} tokens of context"]

@@ -102,6 +102,10 @@ class Tokenizer(ABC):
     def warm(self) -> None:  # noqa: B027 (most have nothing to prepare)
         """Prepare now, in this thread, what would otherwise be prepared while the first texts are encoded."""
 
+    def to_json(self) -> str | None:
+        """The whole tokenizer as a ``tokenizer.json``, None where it has no such form."""
+        return None
+
     # -- single tokens ------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -90,6 +90,10 @@ class HuggingFaceTokenizer(Tokenizer):
         text: str = self._backend.decode(self._without(ids, frozenset()), skip_special_tokens=skip_special_tokens)
         return text
 
+    def to_json(self) -> str | None:
+        text: str = self._backend.to_str()
+        return text
+
     def id_to_token(self, token_id: int) -> str | None:
         return self._backend.id_to_token(token_id) if 0 <= token_id < self.vocab_size else None
 

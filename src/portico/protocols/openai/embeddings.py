@@ -20,7 +20,7 @@ from portico.generation import Model
 from portico.protocols.openai.schema import TokenId
 from portico.protocols.validation import RequestModel
 
-__all__ = ["EmbeddingRequest", "body", "check_lengths", "inputs"]
+__all__ = ["EmbeddingRequest", "body", "check_lengths", "inputs", "shortened"]
 
 
 class EmbeddingRequest(RequestModel):
@@ -77,14 +77,20 @@ def check_lengths(request: EmbeddingRequest, token_ids: Sequence[list[int]], mod
     return list(token_ids)
 
 
-def body(
-    request: EmbeddingRequest, vectors: npt.NDArray[np.float32], prompt_tokens: Sequence[int], model: Model
-) -> bytes:
-    """The response body for ``vectors`` of shape (inputs, size)."""
+def shortened(request: EmbeddingRequest, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``vectors`` of shape (inputs, size) as the request wants them: cut to ``dimensions``, then of unit length."""
     if request.dimensions is not None and request.dimensions < vectors.shape[1]:
         vectors = vectors[:, : request.dimensions]
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = vectors / np.where(norms == 0, 1, norms)
+    return vectors
+
+
+def body(
+    request: EmbeddingRequest, vectors: npt.NDArray[np.float32], prompt_tokens: Sequence[int], model: Model
+) -> bytes:
+    """The response body for ``vectors`` of shape (inputs, size)."""
+    vectors = shortened(request, vectors)
     vectors = np.ascontiguousarray(vectors, dtype="<f4")
     total = sum(prompt_tokens)
     data: list[dict[str, Any]] = []

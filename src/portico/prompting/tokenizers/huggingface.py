@@ -34,8 +34,6 @@ class HuggingFaceTokenizer(Tokenizer):
     def __init__(
         self, backend: Backend, *, kind: str, special: SpecialTokens, chat_template: ChatTemplates = None
     ) -> None:
-        backend.no_truncation()
-        backend.no_padding()
         vocabulary = backend.get_vocab(with_added_tokens=True)
         added = backend.get_added_tokens_decoder()
         tokens = {token_id: token for token, token_id in vocabulary.items()}
@@ -113,6 +111,8 @@ def load_huggingface(tokenizer_json: Path) -> HuggingFaceTokenizer:
         backend = Backend.from_file(str(tokenizer_json))
     except Exception as error:  # the library raises bare Exception
         raise TokenizerError(f"{tokenizer_json.name} is not a tokenizer that this version reads: {error}") from error
+    backend.no_truncation()
+    backend.no_padding()
     _complete_added_tokens(backend, config, roles)
     bos = backend.token_to_id(roles["bos_token"]) if "bos_token" in roles else None
     eos = backend.token_to_id(roles["eos_token"]) if "eos_token" in roles else None

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from portico.errors import BadRequestError
 from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError
 from portico.prompting.tokenizers.byte_table import ByteTable
 from portico.prompting.tokenizers.companions import read_companions, token_text
@@ -76,10 +77,15 @@ class TiktokenTokenizer(Tokenizer):
             raise TokenizerError(f"tiktoken does not take this vocabulary: {error}") from error
 
     def _encode(self, text: str, parse_special: bool) -> list[int]:
-        if parse_special and self._texts:
-            ids = self._encoding.encode(text, allowed_special="all")
-        else:
-            ids = self._encoding.encode_ordinary(text)
+        try:
+            if parse_special and self._texts:
+                ids = self._encoding.encode(text, allowed_special="all")
+            else:
+                ids = self._encoding.encode_ordinary(text)
+        except BaseException as error:  # its pattern gave up on millions of spaces; Rust's panics are no Exceptions
+            if isinstance(error, ValueError) or type(error).__name__ == "PanicException":
+                raise BadRequestError("The text cannot be tokenized: shorten its runs of white space.") from error
+            raise
         offset, end = self._offset, self._rank_end
         return [i + offset if i < end else i - end for i in ids] if offset else ids
 

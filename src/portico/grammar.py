@@ -26,6 +26,7 @@ __all__ = [
     "Pattern",
     "Prose",
     "Repeated",
+    "Text",
     "Tool",
     "Until",
     "Verbatim",
@@ -63,6 +64,18 @@ class Until(Struct, frozen=True):
     """Any text up to the first of ``stops``, and that one."""
 
     stops: tuple[str, ...]
+
+
+class Text(Struct, frozen=True):
+    """The characters of a string that the JSON Schema ``schema`` accepts, bare, and ``stop`` behind it.
+
+    For formats that write strings without quotes. The text ends at the first ``stop``; length and pattern are held.
+    """
+
+    schema: Mapping[str, Any]
+    stop: str
+    param: str = ""
+    strict: bool = True
 
 
 class Anything(Struct, frozen=True):
@@ -107,7 +120,7 @@ class Verbatim(Struct, frozen=True):
     param: str
 
 
-Grammar: TypeAlias = Exactly | Json | Pattern | Until | Anything | Chain | OneOf | Repeated | Prose | Verbatim
+Grammar: TypeAlias = Exactly | Json | Pattern | Text | Until | Anything | Chain | OneOf | Repeated | Prose | Verbatim
 
 
 class Tool(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +71,13 @@ class Model:
             text = text[at + len(name) :]
         return ids
 
-    def write(self, lark: str, seed: int, free: int = 40, limit: int = 4000) -> str:
+    def write(self, lark: str, seed: int, free: int = 40, limit: int = 4000, stops: Sequence[str] = ()) -> str:
         """A text of the grammar: ``free`` tokens as they come, then those that bring it to an end.
 
-        Fails if the grammar is not at its end after ``limit`` tokens, or allows nothing before.
+        ``stops`` are texts that end free text, which chance would not find. Fails if the grammar is not at its end
+        after ``limit`` tokens, or allows nothing before.
         """
+        endings = [self.encode(stop) for stop in stops]
         choice = random.Random(seed)
         matcher = self.matcher(lark)
         written: list[int] = []
@@ -86,6 +89,11 @@ class Model:
             allowed = allowed[allowed != self.vocabulary.eos]
             assert len(allowed), f"nothing may follow {self.decode(written)!r}"
             if len(written) >= free:
+                ending = choice.choice(endings) if endings else []
+                if ending and matcher.validate_tokens(ending) == len(ending):
+                    matcher.consume_tokens(ending)
+                    written += ending
+                    continue
                 closing = allowed[self._closing[allowed]]
                 single = allowed[self._length[allowed] == 1]
                 allowed = next(some for some in (closing, single, allowed)[choice.randrange(2) :] if len(some))

@@ -25,7 +25,20 @@ from llguidance import regex_to_lark
 from portico.constraints.limits import Limits
 from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
-from portico.grammar import Anything, Chain, Exactly, Grammar, Json, OneOf, Pattern, Prose, Repeated, Until, Verbatim
+from portico.grammar import (
+    Anything,
+    Chain,
+    Exactly,
+    Grammar,
+    Json,
+    OneOf,
+    Pattern,
+    Prose,
+    Repeated,
+    Text,
+    Until,
+    Verbatim,
+)
 
 __all__ = ["field_of", "to_lark"]
 
@@ -81,6 +94,8 @@ class _Writer:
                 return self.rule("PATTERN", f"/{regex_to_lark(regex, '')}/", field=param)
             case Until(stops):
                 return self.until(stops)
+            case Text():
+                return self.text(node)
             case Anything():
                 return _TEXT
             case Chain(parts):
@@ -139,6 +154,22 @@ class _Writer:
             options.append(self.rule("until", _lazy(texts), options="[lazy]"))
         return options[0] if len(options) == 1 else f"({' | '.join(options)})"
 
+    def text(self, node: Text) -> str:
+        """Bare text and its stop: one lazy lexeme, of what length and pattern ask for and what holds no stop."""
+        held = normalise(node.schema, param=node.param, strict=node.strict, limits=self.limits)
+        wanted = []
+        if "minLength" in held or "maxLength" in held:
+            wanted.append(f"/(?s:.){_times(held.get('minLength', 0), held.get('maxLength'))}/")
+        if "pattern" in held:
+            wanted.append(f"/{regex_to_lark(_searched(held['pattern']), 'dw')}/")
+        if not wanted:
+            return self.until((node.stop,))
+        if self._control.match(node.stop):
+            return f"{self.rule('TEXT', ' & '.join(wanted), field=node.param)} {self.literal(node.stop)}"
+        wanted.append(f"~/(?s:.*){_regex(node.stop)}(?s:.*)/")
+        body = self.rule("TEXT", f"({' & '.join(wanted)}) {_quoted(node.stop)}", field=node.param)
+        return self.rule("text", body, options="[lazy]")
+
     def repeated(self, node: Repeated) -> str:
         if node.high == 0:
             return '""'
@@ -158,8 +189,34 @@ class _Writer:
 
 def _lazy(stops: list[str]) -> str:
     """A lexeme of any text and then one of ``stops``; as long as the first of them that comes."""
-    ends = "|".join(_SPECIAL.sub(r"\\\g<0>", stop).replace("\n", "\\n") for stop in stops)
-    return f"/(?s:.*)(?:{ends})/"
+    return f"/(?s:.*)(?:{'|'.join(map(_regex, stops))})/"
+
+
+def _regex(text: str) -> str:
+    """A regular expression for exactly this text, as it stands between slashes."""
+    return _SPECIAL.sub(r"\\\g<0>", text).replace("\n", "\\n")
+
+
+def _searched(pattern: str) -> str:
+    """A pattern that JSON Schema looks for anywhere in a string, as one for the whole string."""
+    options = []
+    for option in _alternatives(pattern):
+        begins, ends = option.startswith("^"), option.endswith("$") and not option.endswith("\\$")
+        inside = option[begins : len(option) - ends]
+        options.append(f"{'' if begins else '(?s:.*)'}(?:{inside}){'' if ends else '(?s:.*)'}")
+    return "|".join(options)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """A pattern split at the bars that stand outside of everything."""
+    found, depth = [""], 0
+    for piece in re.findall(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", pattern, re.DOTALL):
+        depth += (piece == "(") - (piece == ")")
+        if piece == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += piece
+    return found
 
 
 def _quoted(text: str) -> str:

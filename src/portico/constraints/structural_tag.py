@@ -13,7 +13,20 @@ from portico.constraints import gbnf
 from portico.constraints.limits import Limits
 from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
-from portico.grammar import Anything, Chain, Exactly, Grammar, Json, OneOf, Pattern, Prose, Repeated, Until, Verbatim
+from portico.grammar import (
+    Anything,
+    Chain,
+    Exactly,
+    Grammar,
+    Json,
+    OneOf,
+    Pattern,
+    Prose,
+    Repeated,
+    Text,
+    Until,
+    Verbatim,
+)
 
 __all__ = ["read", "write"]
 
@@ -47,6 +60,8 @@ def _written(node: Grammar, limits: Limits) -> dict[str, Any]:
             return {"type": "regex", "pattern": regex}
         case Until(stops):
             return {"type": "tag", "begin": "", "content": {"type": "any_text"}, "end": list(stops)}
+        case Text(_, stop):  # length and pattern have no form there
+            return _written(Until((stop,)), limits)
         case Anything():
             return {"type": "any_text"}
         case Chain(parts):

@@ -1,4 +1,4 @@
-"""Log-probabilities in OpenAI's two shapes.
+"""Log-probabilities in OpenAI's two shapes, and those of prompts in vLLM's.
 
 ``bytes`` are the token's real bytes, also where they are a part of a character only; joined they are the answer's text.
 The text of such a token is its bytes spelled out, ``\\xf0\\x9f`` (in the older shape ``bytes:\\xf0\\x9f``), as OpenAI
@@ -15,7 +15,7 @@ from portico.decoding.detokenizer import Detokenizer
 from portico.decoding.vocabulary import Vocabulary
 from portico.events import TokenLogprob
 
-__all__ = ["CompletionLogprobs", "chat_logprobs"]
+__all__ = ["CompletionLogprobs", "chat_logprobs", "prompt_logprobs"]
 
 LOWEST = -9999.0
 
@@ -33,10 +33,33 @@ def chat_logprobs(
     ]
 
 
+def prompt_logprobs(
+    entries: Sequence[TokenLogprob | None], tokenizer: Vocabulary, *, as_ids: bool = False
+) -> list[dict[str, dict[str, Any]] | None]:
+    """vLLM's ``prompt_logprobs``: per prompt token its own logprob and the likeliest ones', by token id as text.
+
+    ``rank`` counts from 1, the likeliest; it is left out for a token that is not among those asked for.
+    """
+    return [None if entry is None else _ranked(entry, tokenizer, as_ids) for entry in entries]
+
+
+def _ranked(entry: TokenLogprob, tokenizer: Vocabulary, as_ids: bool) -> dict[str, dict[str, Any]]:
+    own = {"logprob": _finite(entry.logprob), "decoded_token": _name(entry.token_id, tokenizer, as_ids)}
+    found: dict[str, dict[str, Any]] = {str(entry.token_id): own}
+    for rank, (token, logprob) in enumerate(entry.top, 1):
+        name = _name(token, tokenizer, as_ids)
+        found[str(token)] = {"logprob": _finite(logprob), "rank": rank, "decoded_token": name}
+    return found
+
+
+def _name(token: int, tokenizer: Vocabulary, as_ids: bool, prefix: str = "") -> str:
+    return f"token_id:{token}" if as_ids else _spelled(tokenizer.token_bytes(token), prefix)
+
+
 def _token(token: int, logprob: float, tokenizer: Vocabulary, as_ids: bool) -> dict[str, Any]:
     raw = tokenizer.token_bytes(token)
     return {
-        "token": f"token_id:{token}" if as_ids else _spelled(raw, ""),
+        "token": _name(token, tokenizer, as_ids),
         "logprob": _finite(logprob),
         "bytes": list(raw),
     }
@@ -95,6 +118,4 @@ class CompletionLogprobs:
         return lists
 
     def _name(self, token: int) -> str:
-        if self._as_ids:
-            return f"token_id:{token}"
-        return _spelled(self._tokenizer.token_bytes(token), "bytes:")
+        return _name(token, self._tokenizer, self._as_ids, "bytes:")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
+from portico.errors import RequestTimeoutError
 from portico.generation import Generation
 from portico.protocols import sse
 from portico.server.exchange import ClientGoneError, Exchange
@@ -12,9 +15,11 @@ from portico.server.line import Flight
 from portico.server.served import Served, ServedModel
 from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
 
-__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "warn"]
+__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "computed", "warn"]
 
 UNKNOWN_FIELDS = "unknown fields ignored"
+Result = TypeVar("Result")
+
 MOST_WARNINGS = 20
 LONGEST_WARNING = 100  # characters
 
@@ -57,6 +62,21 @@ async def answer_body(
     finally:
         by.line.abort(flight)
     await exchange.respond(200, body)
+
+
+async def computed(exchange: Exchange, served: Served, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of ``work``; it is cancelled when the client goes or the request's time is over before it is done."""
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(exchange.disconnected())
+    try:
+        await asyncio.wait((working, gone), timeout=served.request_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        if gone.done():
+            raise ClientGoneError
+        raise RequestTimeoutError(f"The request took longer than {served.request_timeout:g} seconds.")
+    finally:
+        working.cancel()
+        gone.cancel()
 
 
 def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:

@@ -12,10 +12,11 @@ from portico import __version__
 from portico.errors import EngineDeadError
 from portico.generation import Model
 from portico.prompting import Prompt
-from portico.protocols.openai import chat, completions, embeddings, models, tokens
+from portico.protocols.openai import chat, completions, embeddings, models, scoring, tokens
+from portico.protocols.openai.embeddings import EmbeddedRequest
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.validation import parse_body
-from portico.server.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.answering import UNKNOWN_FIELDS, answer_body, answer_stream, computed, warn
 from portico.server.anthropic_routes import BODIES as ANTHROPIC_BODIES
 from portico.server.anthropic_routes import anthropic_routes
 from portico.server.app import Methods
@@ -39,6 +40,8 @@ def routes(served: Served) -> dict[str, Methods]:
         "/v1/chat/completions": {"POST": handlers.chat},
         "/v1/completions": {"POST": handlers.completions},
         "/v1/embeddings": {"POST": handlers.embeddings},
+        "/v1/score": {"POST": handlers.score},
+        "/v1/rerank": {"POST": handlers.rerank},
         "/tokenize": {"POST": handlers.tokenize},
         "/detokenize": {"POST": handlers.detokenize},
         "/v1/chat/completions/render": {"POST": handlers.render_chat},
@@ -51,6 +54,8 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("/v1/chat/completions", "POST"): ChatRequest,
     ("/v1/completions", "POST"): CompletionRequest,
     ("/v1/embeddings", "POST"): embeddings.EmbeddingRequest,
+    ("/v1/score", "POST"): scoring.ScoreRequest,
+    ("/v1/rerank", "POST"): scoring.RerankRequest,
     ("/tokenize", "POST"): tokens.TokenizeRequest,
     ("/detokenize", "POST"): tokens.DetokenizeRequest,
     ("/v1/chat/completions/render", "POST"): ChatRequest,
@@ -110,7 +115,9 @@ class Handlers:
         served = self._served.generating(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        exchange.call_it(request.request_id)
         prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
         generation = chat.generation(request, prompt, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
@@ -126,6 +133,7 @@ class Handlers:
         served = self._served.generating(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        exchange.call_it(request.request_id)
         prompts = await self._completion_prompts(request, model)
         generations = completions.generations(request, prompts, model, exchange.request_id)
         created = int(time.time())
@@ -183,6 +191,7 @@ class Handlers:
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
         request = parse_body(embeddings.EmbeddingRequest, await exchange.body())
+        exchange.call_it(request.request_id)
         served = self._served.embedding(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
@@ -192,5 +201,43 @@ class Handlers:
             for one in embeddings.inputs(request, model)
         ]
         token_ids = embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model)
-        batch = await served.line.embed(token_ids)
+        batch = await computed(exchange, self._served, served.line.embed(token_ids))
         await exchange.respond(200, embeddings.body(request, batch.vectors, batch.prompt_tokens, model))
+
+    async def score(self, exchange: Exchange) -> None:
+        """POST /v1/score: how near texts are to each other, as cosines of their embeddings."""
+        request = parse_body(scoring.ScoreRequest, await exchange.body())
+        exchange.call_it(request.request_id)
+        served = self._served.embedding(request.model)
+        model = served.model
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        first, second = scoring.pairs(request, model)
+        token_ids = [
+            *await self._text_ids(request, first, model, "text_1"),
+            *await self._text_ids(request, second, model, "text_2"),
+        ]
+        batch = await computed(exchange, self._served, served.line.embed(token_ids))
+        name, created = exchange.request_id, int(time.time())
+        body = scoring.score_body(batch.vectors, len(first), batch.prompt_tokens, model, name=name, created=created)
+        await exchange.respond_json(body)
+
+    async def rerank(self, exchange: Exchange) -> None:
+        """POST /v1/rerank: documents by their nearness to a query, as cosines of their embeddings."""
+        request = parse_body(scoring.RerankRequest, await exchange.body())
+        exchange.call_it(request.request_id)
+        served = self._served.embedding(request.model)
+        model = served.model
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        query, documents = scoring.query_and_documents(request, model)
+        token_ids = [
+            *await self._text_ids(request, query, model, "query"),
+            *await self._text_ids(request, documents, model, "documents"),
+        ]
+        batch = await computed(exchange, self._served, served.line.embed(token_ids))
+        body = scoring.rerank_body(request, batch.vectors, batch.prompt_tokens, model, name=exchange.request_id)
+        await exchange.respond_json(body)
+
+    @staticmethod
+    async def _text_ids(request: EmbeddedRequest, texts: list[str], model: Model, param: str) -> list[list[int]]:
+        prompts = [await model.prompter.completion(text) for text in texts]
+        return embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model, param)

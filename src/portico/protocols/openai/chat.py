@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from portico.decoding import chat_logprobs
+from portico.decoding import chat_logprobs, prompt_logprobs
 from portico.errors import BadRequestError, PorticoError
 from portico.events import CallArguments, CallStart, Content, Finish, Reasoning, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec, Model, promised
@@ -39,6 +39,7 @@ def prompt_arguments(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
         "reasoning_effort": request.reasoning_effort,
         "chat_template": request.chat_template,
         "chat_template_kwargs": request.chat_template_kwargs,
+        "thinking_budget": request.thinking_token_budget,
         "add_special_tokens": bool(request.add_special_tokens),
     }
 
@@ -80,15 +81,29 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
     return Generation(spec, model.tokenizer)
 
 
+def _echoed(request: ChatRequest) -> str:
+    """The text that ``echo`` repeats: that of a last message which the answer continues or follows as the same role."""
+    last = request.messages[-1]
+    if not request.echo or last.get("role") != "assistant":
+        return ""
+    content = last.get("content")
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
 class ChatStream:
     """Deltas of one generation -> server-sent events."""
 
     def __init__(self, request: ChatRequest, generation: Generation, model: Model, created: int) -> None:
         self._generation = generation
         self._tokenizer = model.tokenizer
+        self._echo = _echoed(request)
         self._with_token_ids = bool(request.return_token_ids)
         self._tokens_as_ids = bool(request.return_tokens_as_token_ids)
         self._with_reasoning = request.include_reasoning is not False
+        self._reasoning_content = model.reasoning_content
         options = request.stream_options
         self._with_usage = bool(options and options.include_usage)
         self._continuous_usage = bool(self._with_usage and options and options.continuous_usage_stats)
@@ -114,9 +129,13 @@ class ChatStream:
 
     def start(self) -> bytes:
         """The role chunk of every choice; sent at admission, long before the first token."""
-        return b"".join(
-            self._chunk(index, b'{"role":"assistant","content":""}') for index in range(self._generation.spec.n)
-        )
+        generation = self._generation
+        role = b'{"role":"assistant","content":%b}' % orjson.dumps(self._echo)
+        chunks = [self._chunk(index, role) for index in range(generation.spec.n)]
+        if self._with_token_ids:
+            ids = orjson.dumps(list(generation.spec.prompt_ids))
+            chunks[0] = chunks[0].replace(b',"choices":[', b',"prompt_token_ids":%b,"choices":[' % ids, 1)
+        return b"".join(chunks)
 
     def feed(self, delta: Delta, position: int = 0) -> bytes:
         """The chunks of one delta; empty where there is nothing to tell."""
@@ -154,7 +173,7 @@ class ChatStream:
         if type(event) is Content:
             return b'{"content":' + orjson.dumps(event.text) + b"}"
         if type(event) is Reasoning:
-            return b'{"reasoning":' + orjson.dumps(event.text) + b"}" if self._with_reasoning else None
+            return self._reasoning_body(orjson.dumps(event.text)) if self._with_reasoning else None
         if type(event) is CallStart:
             call = {
                 "index": event.index,
@@ -169,6 +188,11 @@ class ChatStream:
                 orjson.dumps(event.json_fragment),
             )
         return None
+
+    def _reasoning_body(self, text: bytes) -> bytes:
+        if self._reasoning_content:
+            return b'{"reasoning":%b,"reasoning_content":%b}' % (text, text)
+        return b'{"reasoning":%b}' % text
 
     def _chunk(
         self,
@@ -209,7 +233,7 @@ class ChatBody:
         self._generation = generation
         self._model = model
         self._created = created
-        self._choices = [_Answer() for _ in range(generation.spec.n)]
+        self._choices = [_Answer(_echoed(request)) for _ in range(generation.spec.n)]
 
     def feed(self, delta: Delta, position: int = 0) -> None:
         """Fold one delta in."""
@@ -229,6 +253,10 @@ class ChatBody:
         }
         if self._request.return_token_ids:
             body["prompt_token_ids"] = list(generation.spec.prompt_ids)
+        entries = generation.choices[0].prompt_logprobs
+        if self._request.prompt_logprobs is not None and entries is not None:
+            as_ids = bool(self._request.return_tokens_as_token_ids)
+            body["prompt_logprobs"] = prompt_logprobs(entries, self._model.tokenizer, as_ids=as_ids)
         return orjson.dumps(body)
 
     def _choice(self, index: int, answer: _Answer) -> dict[str, Any]:
@@ -240,6 +268,8 @@ class ChatBody:
         }
         if answer.reasoning and self._request.include_reasoning is not False:
             message["reasoning"] = "".join(answer.reasoning)
+            if self._model.reasoning_content:
+                message["reasoning_content"] = message["reasoning"]
         if answer.calls:
             message["tool_calls"] = [
                 {"id": call_id, "type": "function", "function": {"name": name, "arguments": "".join(pieces)}}
@@ -262,8 +292,8 @@ class ChatBody:
 class _Answer:
     """The fold of one choice's deltas."""
 
-    def __init__(self) -> None:
-        self.content: list[str] = []
+    def __init__(self, echo: str) -> None:
+        self.content = [echo]
         self.reasoning: list[str] = []
         self.calls: list[tuple[str, str, list[str]]] = []
         self.token_ids: list[int] = []

@@ -11,9 +11,9 @@ from typing import Any, cast
 import orjson
 from msgspec.structs import replace
 
-from portico.decoding import CompletionLogprobs
+from portico.decoding import CompletionLogprobs, prompt_logprobs
 from portico.errors import BadRequestError, NotSupportedError, PorticoError
-from portico.events import Content, Finish, TokenLogprob
+from portico.events import Content, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised
 from portico.prompting import Prompt
 from portico.protocols import sse
@@ -100,11 +100,15 @@ class _Choice:
         self.generation = generation
         self.logprobs: CompletionLogprobs | None = None
         if request.logprobs is not None:
-            self.logprobs = CompletionLogprobs(model.tokenizer, as_ids=bool(request.return_tokens_as_token_ids))
+            self.logprobs = CompletionLogprobs(
+                model.tokenizer,
+                as_ids=bool(request.return_tokens_as_token_ids),
+                skip_special_tokens=generation.spec.skip_special_tokens,
+                prompt_ids=() if request.echo else generation.spec.prompt_ids,
+            )
         self.text: list[str] = []
         self.token_ids: list[int] = []
-        self.finish: Finish | None = None
-        self.stop_reason: str | int | None = None
+        self.ended: dict[str, Any] = {"finish_reason": "stop"}
 
     def echo_logprobs(self, index: int) -> dict[str, Any] | None:
         """The prompt's logprobs, which precede those of the answer when the prompt is echoed."""
@@ -113,13 +117,24 @@ class _Choice:
             return None
         return self.logprobs.prompt(self.generation.spec.prompt_ids, prompt)
 
-    def take(self, delta: Delta) -> tuple[str, dict[str, Any] | None]:
-        """The text and logprobs of one delta."""
+    def take(self, delta: Delta) -> tuple[str, dict[str, Any] | None, Sequence[int]]:
+        """Text, logprobs and token ids of one delta. An engine gives at least one token; ``max_tokens`` 0 hides it."""
         if self.only_echo:
-            return "", None
+            return "", None, ()
         text = "".join(event.text for event in delta.events if type(event) is Content)
         logprobs: Sequence[TokenLogprob] = delta.logprobs or ()
-        return text, self.logprobs.feed(logprobs) if self.logprobs is not None and logprobs else None
+        lists = self.logprobs.feed(logprobs) if self.logprobs is not None and logprobs else None
+        return text, lists, delta.token_ids
+
+    def end(self, delta: Delta) -> dict[str, Any]:
+        """How the choice ended, as fields of its body."""
+        assert delta.finish is not None
+        if self.only_echo:
+            return {"finish_reason": "length"}
+        ended: dict[str, Any] = {"finish_reason": FINISH_REASONS[delta.finish.reason]}
+        if delta.stop_reason is not None:
+            ended["stop_reason"] = delta.stop_reason
+        return ended
 
 
 class CompletionStream:
@@ -164,8 +179,9 @@ class CompletionStream:
         """The chunk of one delta of the generation at ``position``."""
         index = position * self._n + delta.index
         choice = self._choices[index]
-        text, logprobs = choice.take(delta)
-        if not self._started[index]:
+        text, logprobs, token_ids = choice.take(delta)
+        first = not self._started[index]
+        if first:
             self._started[index] = True
             echoed = choice.echo_logprobs(delta.index)
             text = choice.echo + text
@@ -174,26 +190,28 @@ class CompletionStream:
             return b""
         body: dict[str, Any] = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": None}
         if delta.finish is not None:
-            body["finish_reason"] = FINISH_REASONS[delta.finish.reason]
-            if delta.stop_reason is not None:
-                body["stop_reason"] = delta.stop_reason
+            body |= choice.end(delta)
         if self._request.return_token_ids:
-            body["token_ids"] = list(delta.token_ids)
+            body["token_ids"] = list(token_ids)
+            if first:
+                body["prompt_token_ids"] = list(choice.generation.spec.prompt_ids)
         tail = self._tail
         if self._continuous_usage:
-            tail = b'],"usage":' + orjson.dumps(usage_body(total_usage(self._generations))) + b"}\n\n"
+            tail = b'],"usage":' + orjson.dumps(self._usage()) + b"}\n\n"
         return self._head + orjson.dumps(body) + tail
 
     def finish(self) -> bytes:
         """After the last choice: usage where asked, and the end of the stream."""
         if not self._with_usage:
             return sse.DONE
-        usage = orjson.dumps(usage_body(total_usage(self._generations)))
-        return self._head + b'],"usage":' + usage + b"}\n\n" + sse.DONE
+        return self._head + b'],"usage":' + orjson.dumps(self._usage()) + b"}\n\n" + sse.DONE
 
     def fail(self, error: PorticoError) -> bytes:
         """The stream cannot go on: an error event, and a clean end."""
         return errors.stream_event(error) + sse.DONE
+
+    def _usage(self) -> dict[str, Any]:
+        return usage_body(total_usage(self._generations, self._request))
 
 
 class CompletionBody:
@@ -226,27 +244,28 @@ class CompletionBody:
         if not choice.text:
             choice.text.append(choice.echo)
             self._logprobs[index] = choice.echo_logprobs(delta.index)
-        text, logprobs = choice.take(delta)
+        text, logprobs, token_ids = choice.take(delta)
         choice.text.append(text)
-        choice.token_ids += delta.token_ids
+        choice.token_ids += token_ids
         self._logprobs[index] = _joined(self._logprobs[index], logprobs)
         if delta.finish is not None:
-            choice.finish, choice.stop_reason = delta.finish, delta.stop_reason
+            choice.ended = choice.end(delta)
 
     def body(self) -> bytes:
         """The response body, once every choice is finished."""
         base = self._generations[0].spec.request_id
         choices = []
         for index, choice in enumerate(self._choices):
-            finish = choice.finish
             body: dict[str, Any] = {
                 "index": index,
                 "text": "".join(choice.text),
                 "logprobs": self._logprobs[index],
-                "finish_reason": FINISH_REASONS[finish.reason] if finish else "stop",
+                **choice.ended,
             }
-            if choice.stop_reason is not None:
-                body["stop_reason"] = choice.stop_reason
+            entries = choice.generation.choices[index % self._n].prompt_logprobs
+            if self._request.prompt_logprobs is not None and entries is not None:
+                as_ids = bool(self._request.return_tokens_as_token_ids)
+                body["prompt_logprobs"] = prompt_logprobs(entries, self._model.tokenizer, as_ids=as_ids)
             if self._request.return_token_ids:
                 body["token_ids"] = choice.token_ids
                 body["prompt_token_ids"] = list(choice.generation.spec.prompt_ids)
@@ -259,18 +278,18 @@ class CompletionBody:
                 "model": self._model.name,
                 "system_fingerprint": self._model.fingerprint,
                 "choices": choices,
-                "usage": usage_body(total_usage(self._generations)),
+                "usage": usage_body(total_usage(self._generations, self._request)),
             }
         )
 
 
-def total_usage(generations: Sequence[Generation]) -> Usage:
-    """The sum over the generations of one request."""
+def total_usage(generations: Sequence[Generation], request: CompletionRequest) -> Usage:
+    """The sum over the generations of one request. What ``max_tokens`` 0 hides is not counted either."""
     usages = [generation.usage for generation in generations]
     cached = [usage.cached_tokens for usage in usages if usage.cached_tokens is not None]
     return Usage(
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        completion_tokens=0 if request.max_tokens == 0 else sum(usage.completion_tokens for usage in usages),
         reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
         cached_tokens=sum(cached) if cached else None,
     )

@@ -17,25 +17,30 @@ from pydantic import Field
 
 from portico.errors import BadRequestError, ContextLengthError
 from portico.generation import Model
-from portico.protocols.openai.schema import TokenId
+from portico.protocols.openai.schema import Int64, RequestId, TokenId
 from portico.protocols.validation import RequestModel
 
-__all__ = ["EmbeddingRequest", "body", "check_lengths", "inputs", "shortened"]
+__all__ = ["EmbeddedRequest", "EmbeddingRequest", "body", "check_lengths", "inputs", "shortened"]
 
 
-class EmbeddingRequest(RequestModel):
+class EmbeddedRequest(RequestModel):
+    """What all requests have in common whose texts are embedded."""
+
+    model: str | None = None
+    user: str | None = None
+    # vLLM's extensions
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    priority: Int64 | None = None
+    request_id: RequestId | None = None
+
+
+class EmbeddingRequest(EmbeddedRequest):
     """POST /v1/embeddings."""
 
     input: str | list[str] | list[TokenId] | list[list[TokenId]]
-    model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    user: str | None = None
-    # vLLM's extensions
-    add_special_tokens: bool | None = None
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
-    priority: int | None = None
-    request_id: str | None = None
+    add_special_tokens: bool | None = None  # vLLM's
 
 
 def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
@@ -58,23 +63,36 @@ def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
     return found
 
 
-def check_lengths(request: EmbeddingRequest, token_ids: Sequence[list[int]], model: Model) -> list[list[int]]:
-    """Inputs within the model's context: cut where the client asks for it, else refused."""
+def check_lengths(
+    request: EmbeddedRequest, token_ids: Sequence[list[int]], model: Model, param: str = "input"
+) -> list[list[int]]:
+    """Inputs within the model's context: cut where the client asks for it, else refused.
+
+    What the model expects after every text ([SEP], EOS) stays there when the text before it is cut.
+    """
     limit = model.context_length
     if request.truncate_prompt_tokens is not None:
         wanted = request.truncate_prompt_tokens
         limit = limit if wanted == -1 else min(wanted, limit)
         if limit < 1:
             raise BadRequestError("'truncate_prompt_tokens' must be -1 or at least 1.", param="truncate_prompt_tokens")
-        return [ids[:limit] for ids in token_ids]
+        return [_cut(ids, limit, list(model.tokenizer.special.suffix_ids)) for ids in token_ids]
     for position, ids in enumerate(token_ids):
         if len(ids) > limit:
             raise ContextLengthError(
                 f"Input {position} has {len(ids)} tokens; this model takes {limit}. Shorten it, or send "
                 "'truncate_prompt_tokens': -1 to have it cut.",
-                param="input",
+                param=param,
             )
     return list(token_ids)
+
+
+def _cut(ids: list[int], limit: int, suffix: list[int]) -> list[int]:
+    if len(ids) <= limit:
+        return ids
+    if len(suffix) >= limit or ids[len(ids) - len(suffix) :] != suffix:
+        return ids[:limit]
+    return ids[: limit - len(suffix)] + suffix
 
 
 def shortened(request: EmbeddingRequest, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from portico.errors import BadRequestError, ContextLengthError
+from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.events import SamplingParams
 from portico.generation import Model
 from portico.protocols.openai.schema import GenerationRequest
@@ -50,8 +50,10 @@ def sampling_params(
     if logprobs is not None and logprobs > model.max_logprobs:
         field = "top_logprobs" if "top_logprobs" in type(request).model_fields else "logprobs"
         raise BadRequestError(f"'{field}' must be at most {model.max_logprobs}.", param=field)
-    if request.prompt_logprobs is not None and request.prompt_logprobs > model.max_logprobs:
-        raise BadRequestError(f"'prompt_logprobs' must be at most {model.max_logprobs}.", param="prompt_logprobs")
+    if logprobs is not None and "logprobs" not in model.capabilities:
+        raise NotSupportedError("This engine has no logprobs.", param="logprobs")
+    if request.prompt_logprobs is not None:
+        _check_prompt_logprobs(request, request.prompt_logprobs, model)
     min_tokens = request.min_tokens or 0
     if min_tokens > max_tokens:
         raise BadRequestError(
@@ -84,6 +86,16 @@ def sampling_params(
         logprobs=logprobs,
         prompt_logprobs=request.prompt_logprobs,
     )
+
+
+def _check_prompt_logprobs(request: GenerationRequest, wanted: int, model: Model) -> None:
+    param = "prompt_logprobs"
+    if wanted > model.max_logprobs:
+        raise BadRequestError(f"'prompt_logprobs' must be at most {model.max_logprobs}.", param=param)
+    if request.stream:
+        raise BadRequestError("'prompt_logprobs' cannot be streamed; leave 'stream' out.", param=param)
+    if "prompt_logprobs" not in model.capabilities:
+        raise NotSupportedError("This engine has no logprobs for prompt tokens.", param=param)
 
 
 def _check_ids(ids: Sequence[int], model: Model, param: str) -> None:

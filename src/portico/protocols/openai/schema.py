@@ -17,6 +17,7 @@ __all__ = ["ChatRequest", "CompletionRequest", "ConversationFields", "Generation
 TokenId = Annotated[int, Field(ge=0)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Text = Annotated[str, Field(max_length=1 << 20)]
+RequestId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class StreamOptions(RequestModel):
@@ -61,7 +62,7 @@ class GenerationRequest(RequestModel):
     return_tokens_as_token_ids: bool | None = None
     priority: Int64 | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    request_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    request_id: RequestId | None = None
 
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> GenerationRequest:
@@ -86,6 +87,7 @@ class ConversationFields(RequestModel):
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    thinking_token_budget: Annotated[int, Field(ge=0)] | None = None
     documents: list[dict[str, Any]] | None = None
     chat_template: Text | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -120,7 +122,6 @@ class ChatRequest(GenerationRequest, ConversationFields):
     # vLLM's extensions
     echo: bool | None = None
     include_reasoning: bool | None = None
-    thinking_token_budget: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _top_logprobs_need_logprobs(self) -> ChatRequest:

@@ -22,12 +22,14 @@ def js() -> Script:
     """``js(script, *arguments, lines=None)``: run a script of ``tests/js``; its output as JSON values, one per line."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are needed for the JavaScript clients")
-    lock, installed = PACKAGE / "package-lock.json", PACKAGE / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+    wanted = (PACKAGE / "package-lock.json").read_bytes()
+    installed = PACKAGE / "node_modules" / ".installed"  # a copy of the lock file that was installed from
+    if not installed.exists() or installed.read_bytes() != wanted:
         command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
         done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=240, check=False)
         if done.returncode:
             pytest.skip(f"the JavaScript clients cannot be installed: {(done.stderr or done.stdout).strip()[-300:]}")
+        installed.write_bytes(wanted)
     return _run
 
 

@@ -61,7 +61,7 @@ def test_cuts_do_not_matter(text: str, complete: bool, data: st.DataObject) -> N
 def test_strings_stream_and_nothing_else_runs_ahead() -> None:
     tool_input = ToolInput()
     sent = [tool_input.feed(char) for char in '{"k": "ab", "n": 12, "l": [true]}']
-    assert [piece for piece in sent if piece] == ["{", '"k": "', "a", "b", '"', ', "n": 12', ', "l": [', "true]"]
+    assert [piece for piece in sent if piece] == ["{", '"k": "', "a", "b", '"', ', "n": ', '12, "l": [', "true]"]
     assert tool_input.close() == "}"
 
 
@@ -100,6 +100,7 @@ def test_what_is_no_object_is_told(text: str, whole: object) -> None:
         ("", {}),
         ('{"path": "/tmp/x', {}),
         ('{"path": "/tmp/x", "n": 12', {"path": "/tmp/x"}),
+        ('{"path": "/tmp/x", "n": 12, "m', {"path": "/tmp/x"}),
         ('{"path": "/tmp/x", "n": 12, "l": [{"k": "v"}, "w', {"path": "/tmp/x", "n": 12, "l": [{"k": "v"}]}),
         ('{"path": "/tmp/x"}', {"path": "/tmp/x"}),
     ],

@@ -1,8 +1,10 @@
-"""Anthropic's own JavaScript SDK under Node against a running server, and its accumulator on every kind of stream."""
+"""JavaScript clients under Node against a running server: Anthropic's own SDK, its accumulator on every kind of stream,
+and Vercel's AI SDK."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +30,8 @@ ANSWERS: dict[str, str | Script] = {
     "thinks": "<think>\nWhich city? 🗼\n</think>\n\nIt is sunny.",
     "calls": '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>\n'
     '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}\n</tool_call>',
+    "thinks_and_calls": "<think>\nI ask.\n</think>\n\nLet me look.\n"
+    '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>',
     "answer": "Sunny in both.",
     "json": '{"city": "Paris"}',
     "fails": Script(tiny_tokenizer().encode("It is "), finish_reason="error", error="The GPU is on fire."),
@@ -100,6 +104,18 @@ def test_errors(js: Js, server: Replaying) -> None:  # noqa: F811
     }
 
 
+def test_the_ai_sdk(js: Js, server: Replaying) -> None:  # noqa: F811
+    """Vercel's SDK: a loop with a tool, whole and streamed, with the thoughts sent back, and an object."""
+    out = js("ai_anthropic.mjs", server.url, key="sesame")[0]
+    assert out["errors"] == []
+    assert out["whole"] == out["streamed"] == "Sunny in both."
+    assert out["reasoning"] == "I ask."
+    assert out["calls"] == [["get_weather", {"city": "Paris"}]]
+    assert out["object"] == {"city": "Paris"}
+    assert out["parts"]["tool-call"] == out["parts"]["reasoning-end"] == 1
+    assert any("<think>I ask.</think>" in prompt and "sunny in Paris" in prompt for prompt in server.prompts)
+
+
 def some_answers(count: int) -> list[list[Event]]:
     """Answers of every kind, drawn at once because starting Node for each would take minutes."""
     found: list[list[Event]] = []
@@ -151,5 +167,5 @@ def numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [numbers(item) for item in value]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if math.isfinite(value) else None  # 1e999 is Infinity there, which JSON cannot print
     return value

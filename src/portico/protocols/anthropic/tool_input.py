@@ -3,9 +3,9 @@
 Anthropic's clients parse ``partial_json`` as it comes and fail on what can no longer become an object; a body must hold
 one. Arguments that a model wrote may be cut off, or be no JSON at all. The rules:
 
-- Arguments that are a JSON object go through unchanged, every character. A number or word waits until it has ended, and
-  what stands in front of a value (comma, key, colon) until the value begins, so that any client can tell at any moment
-  what is complete. Strings stream.
+- Arguments that are a JSON object go through unchanged, every character. A number or word waits until the next value
+  or a closing bracket shows its end, and what stands in front of a value (comma, key, colon) until the value begins, so
+  that any client can tell at any moment what is complete. Strings stream.
 - A comma before a closing bracket is dropped. In strings, an escape that JSON does not know keeps its backslash as text
   (``\\d`` becomes ``\\\\d``), and half a surrogate pair becomes U+FFFD.
 - Where the text stops being an object, what is open is closed and the rest is a string under ``INVALID_JSON``, the name
@@ -58,6 +58,7 @@ class ToolInput:
         self._sound = 0  # how many pieces of ``_sent`` stay when the rest is cut off
         self._text = ""  # not yet read
         self._waiting = ""  # read, and sent when the value behind it begins
+        self._ended = 0  # how much of ``_waiting`` is a number or word that has ended
         self._open: list[str] = []
         self._next = _Next.OBJECT
         self._string = False  # inside one
@@ -181,8 +182,11 @@ class ToolInput:
         if len(word) > LONGEST_WORD or not _SCALAR.fullmatch(word):
             self._fail()
             return True
-        self._begin_value(word)
-        self._value_over()
+        self._send_ended()
+        self._send(self._waiting)
+        self._waiting, self._ended = word, len(word)
+        self._text = self._text[len(word) :]
+        self._next, self._empty = _Next.COMMA, False
         return True
 
     # -- what was read ------------------------------------------------------------------------------------------------
@@ -193,7 +197,16 @@ class ToolInput:
         self._next = then
         return True
 
+    def _send_ended(self) -> None:
+        """Send the number or word that waits."""
+        if self._ended:
+            self._send(self._waiting[: self._ended])
+            self._waiting = self._waiting[self._ended :]
+            self._ended, self._members = 0, True
+            self._sound = len(self._sent)
+
     def _begin_value(self, text: str) -> bool:
+        self._send_ended()
         self._text = self._text[len(text) :]
         self._send(self._waiting + text)
         self._waiting = ""
@@ -220,10 +233,11 @@ class ToolInput:
     def _may_close(self) -> bool:
         """Whether a closing bracket may stand here: behind a value, or where the next one has not begun."""
         return self._next is _Next.COMMA or (
-            self._next in (_Next.KEY, _Next.VALUE) and (self._empty or self._waiting.strip() == ",")
+            self._next in (_Next.KEY, _Next.VALUE) and (self._empty or self._waiting[self._ended :].strip() == ",")
         )
 
     def _end_bracket(self, char: str) -> bool:
+        self._send_ended()
         self._waiting = self._waiting.replace(",", "")
         if len(self._open) == 1:  # waits, because only the end of the arguments shows that nothing follows
             return self._wait(char, _Next.NOTHING)
@@ -236,6 +250,7 @@ class ToolInput:
         """From here on the text is no JSON object: close what is open and take the rest as text."""
         if self._invalid:
             return
+        self._send_ended()
         rest = self._waiting + self._text
         if self._next is _Next.NOTHING:
             rest = rest.replace("}", "", 1)

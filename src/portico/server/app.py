@@ -32,7 +32,7 @@ class Endpoint:
     """The handlers of one path, one per method. An ASGI app, so that the router adds no layer of its own."""
 
     def __init__(self, path: str, methods: Methods) -> None:
-        self._path = path
+        self._path = path.replace(":path}", "}")
         self._methods = dict(methods)
         self._allowed = ", ".join(sorted(methods))
         if "GET" in methods:

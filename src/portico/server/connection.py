@@ -2,6 +2,9 @@
 
 A request has a size for its head and a time to arrive whole; an answer may not stand still for ever because nobody
 reads it. What is refused here never reaches the application, yet its body has the shape of every other error.
+
+No upgrade is taken, neither to WebSockets nor to HTTP/2. Some clients ask for one with every request (Java's does), and
+the parser would end the request there: it is read again without the wish.
 """
 
 from __future__ import annotations
@@ -10,9 +13,16 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from portico.errors import BadRequestError, HeadTooLargeError, PorticoError, RequestTimeoutError
+from portico.errors import (
+    BadRequestError,
+    HeadTooLargeError,
+    NotSupportedError,
+    PorticoError,
+    RequestTimeoutError,
+)
 from portico.protocols.openai import errors
 
 __all__ = ["connections"]
@@ -34,7 +44,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._max_head = max_head
         self._client_timeout = client_timeout
-        self._refusal: PorticoError | None = None
+        self._refusal: PorticoError | None = None  # why a callback stopped the parser
         self._in_head = False
         self._head_size = 0
         self._arriving = False  # a request has begun and is not here as a whole
@@ -54,8 +64,11 @@ class Connection(HttpToolsProtocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self._refuse(self._refusal or BadRequestError("This is not a valid HTTP/1.1 request.", code="invalid_http"))
             return
         if self._in_head:
             self._head_size += len(data)
@@ -66,12 +79,31 @@ class Connection(HttpToolsProtocol):
         if self._arriving or idle:
             self._watch_reading()
 
+    def _parse(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except HttpParserUpgrade as stopped:
+                data = memoryview(data)[stopped.args[0] :]
+                head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+                for name, value in self.headers:
+                    if name not in (b"upgrade", b"connection"):
+                        head += [name, b": ", value, b"\r\n"]
+                self.parser = HttpRequestParser(self)
+                self.parser.feed_data(b"".join(head) + b"\r\n")
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._arriving = self._in_head = True
         self._head_size = 0
 
     def on_headers_complete(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            self._refusal = NotSupportedError("This server is no proxy.")
+            raise self._refusal
+        if self.parser.should_upgrade():
+            return
         self._in_head = False
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._max_head:
             self._refusal = self._head_too_large()
@@ -79,6 +111,8 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._in_head:  # the request will be read again
+            return
         super().on_message_complete()
         self._arriving = False
         if self._reading is not None:
@@ -102,21 +136,19 @@ class Connection(HttpToolsProtocol):
     def _head_too_large(self) -> HeadTooLargeError:
         return HeadTooLargeError(f"The request line and headers are over the limit of {self._max_head} bytes.")
 
-    def send_400_response(self, msg: str) -> None:
-        """Called for what cannot be parsed, and for what a callback refused."""
-        self._refuse(self._refusal or BadRequestError("This is not a valid HTTP/1.1 request.", code="invalid_http"))
-
     def _refuse(self, error: PorticoError) -> None:
-        """Answer with ``error``, unless an answer is on its way already, and close."""
+        """Answer with ``error``, unless this or another request is being answered or has been, and close."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle = self.cycle  # of this request once its head is complete, else of the one before
+        mine = self._arriving and not self._in_head
+        if cycle is None or (not cycle.response_started if mine else cycle.response_complete):
             body = errors.body(error)
             head = STATUS_LINE.get(error.status, STATUS_LINE[400])
             head += b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(head + body)
-            if self.cycle is not None:
-                self.cycle.disconnected = True  # nothing may follow this answer
+            if cycle is not None:
+                cycle.disconnected = True  # nothing may follow this answer
         self.transport.close()
         self._watch_writing()
 

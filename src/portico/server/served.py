@@ -64,7 +64,7 @@ class Served:
         served = self._by_name.get(name)
         if served is None:
             known = ", ".join(list(self._by_name)[:8])
-            raise ModelNotFoundError(f"There is no model '{name[:100]}' here. Served: {known}.", param="model")
+            raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
         return served
 
     def any(self, name: str | None) -> ServedModel:

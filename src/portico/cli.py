@@ -13,20 +13,11 @@ from portico.errors import PorticoError
 
 __all__ = ["main"]
 
-COMMANDS = {
-    "serve": "Serve a model over OpenAI's API.",
-    "chat": "Talk to a model in the terminal.",
-    "pull": "Fetch a model.",
-    "models": "List the models that are here.",
-    "render": "Show the prompt that messages become.",
-    "detokenize": "Turn token ids into text, step by step.",
-    "formats": "List the output formats of model families.",
-    "parse": "Read model output: reasoning, content, tool calls.",
-}
+COMMANDS = ("serve", "chat", "pull", "models", "render", "detokenize", "formats", "parse")
 
 
 class LazyGroup(click.RichGroup):
-    """A group that imports a command when it is needed: ``portico --help`` must not load an engine."""
+    """A group that imports a command when it is called, or listed: no command waits for another's imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -41,9 +32,9 @@ class LazyGroup(click.RichGroup):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="portico")
 def cli() -> None:
-    """The front door of a language model: OpenAI's API over any token-level engine.
+    """The front door of a language model: OpenAI's and Anthropic's APIs over any token-level engine.
 
-    Try [bold]portico serve[/bold]: it fetches a small real model and answers on http://127.0.0.1:8000.
+    Try 'portico serve': it fetches a small real model and answers on http://127.0.0.1:8000.
     """
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from portico.constraints import answer_grammar, call_policy, compile_constraint
+from portico.constraints import Limits, answer_grammar, call_policy, compile_constraint
 from portico.errors import NotSupportedError
 from portico.events import Constraint
 from portico.generation.model import Model
@@ -40,7 +40,8 @@ def promised(
     All arguments are in OpenAI's shape; ``plain`` says that the text is a completion, before which nobody thinks.
     Raises ``BadRequestError`` naming the field that cannot be promised.
     """
-    answer = answer_grammar(response_format, structured_outputs)
+    limits = Limits(schema_depth=model.limits.schema_depth)
+    answer = answer_grammar(response_format, structured_outputs, limits)
     policy = call_policy(tools, tool_choice, parallel_tool_calls)
     tool_parser = model.tool_parser
     if answer is None and (policy is None or not policy.binding):
@@ -55,6 +56,7 @@ def promised(
         frame=family.frame(prompt_tail),
         control_tokens=_control_tokens(model.tokenizer),
         with_structural_tag="structural_tags" in model.capabilities,
+        limits=limits,
     )
     if constraint is not None and not model.capabilities & {"constraints", "structural_tags"}:
         field = "response_format" if response_format else "structured_outputs" if structured_outputs else "tool_choice"

@@ -1,19 +1,17 @@
 """Trying constraints out where that can do no harm: in a process that is killed when it takes too long.
 
-The verdict on a grammar does not change, so verdicts are remembered: of the last ``REMEMBERED`` grammars, each as a
-hash and at most one error message, which bounds the memory as well.
+The verdict on a grammar does not change, so verdicts are remembered, by the hash of the grammar.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 
 import msgspec
 from llguidance import LLTokenizer
 
 from portico.child import Child, answer_frames
+from portico.constraints.cache import BoundedCache
 from portico.constraints.lark import field_of
 from portico.constraints.trial import Vocabulary, byte_vocabulary, try_out
 from portico.errors import BadRequestError
@@ -43,8 +41,7 @@ class Checker:
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
         greeting = msgspec.msgpack.encode(vocabulary or byte_vocabulary())
         self._child = Child(__name__, seconds=WALL_SECONDS, greeting=greeting)
-        self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
-        self._lock = threading.Lock()
+        self._verdicts = BoundedCache[_Verdict](entries=REMEMBERED, size=1_000_000)
 
     def start(self) -> None:
         """Start the process ahead of the first question."""
@@ -54,16 +51,10 @@ class Checker:
         """Raises ``BadRequestError``, on the request field at fault, for a constraint that cannot be followed: its
         grammar does not compile, nothing satisfies it, or it needs too much time or memory."""
         key = hashlib.sha256(constraint.lark.encode()).digest()
-        with self._lock:
-            verdict = self._verdicts.get(key)
-            if verdict is not None:
-                self._verdicts.move_to_end(key)
+        verdict = self._verdicts.get(key)
         if verdict is None:
             verdict = self._ask(constraint.lark)
-            with self._lock:
-                self._verdicts[key] = verdict
-                while len(self._verdicts) > REMEMBERED:
-                    self._verdicts.popitem(last=False)
+            self._verdicts.put(key, verdict, len(key) + len(verdict.error or ""))
         if verdict.error is not None:
             raise BadRequestError(verdict.error, param=verdict.param, code=verdict.code)
 

@@ -20,8 +20,10 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
+import msgspec
 from llguidance import regex_to_lark
 
+from portico.constraints.cache import BoundedCache
 from portico.constraints.limits import Limits
 from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
@@ -126,12 +128,7 @@ class _Writer:
         return self.rules[key]
 
     def json(self, node: Json) -> str:
-        schema = normalise(node.schema, param=node.param, strict=node.strict, limits=self.limits)
-        schema["x-guidance"] = {
-            "whitespace_pattern": WHITE_SPACE if node.white_space is None else node.white_space,
-            "coerce_one_of": True,
-        }
-        return self.rule("json", f"%json {json.dumps(schema, ensure_ascii=False)}", field=node.param)
+        return self.rule("json", f"%json {_json_text(node, self.limits)}", field=node.param)
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
@@ -185,6 +182,28 @@ class _Writer:
         if node.once:
             return f"({calls}) | {_TEXT}"
         return f"({calls})* {_TEXT}"
+
+
+_texts = BoundedCache[str](entries=1024, size=16_000_000)
+
+
+def _json_text(node: Json, limits: Limits) -> str:
+    """The schema as the grammar compiler gets it. Tools come with every request of a conversation: remembered."""
+    try:
+        key = (msgspec.json.encode(node.schema), node.strict, node.white_space, limits)
+    except (TypeError, ValueError, RecursionError):
+        key = None  # not JSON: normalising says so
+    text = None if key is None else _texts.get(key)
+    if text is None:
+        schema = normalise(node.schema, param=node.param, strict=node.strict, limits=limits)
+        schema["x-guidance"] = {
+            "whitespace_pattern": WHITE_SPACE if node.white_space is None else node.white_space,
+            "coerce_one_of": True,
+        }
+        text = json.dumps(schema, ensure_ascii=False)
+        if key is not None:
+            _texts.put(key, text, len(key[0]) + 4 * len(text))
+    return text
 
 
 def _lazy(stops: list[str]) -> str:

@@ -11,7 +11,7 @@ __all__ = ["Limits"]
 class Limits:
     """Sizes are characters of the request's own text. Time and memory are limited where the grammar is tried out."""
 
-    schema: int = 256_000  # one JSON Schema
+    schema: int = 256_000  # bytes of one JSON Schema
     schema_depth: int = 64
     schema_nodes: int = 10_000  # subschemas, definitions counted once
     enum_values: int = 10_000  # of one schema, all enumerations together

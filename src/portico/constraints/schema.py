@@ -29,6 +29,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
+
 from portico.constraints.limits import Limits
 from portico.errors import BadRequestError
 
@@ -98,11 +100,11 @@ class _Normaliser:
         if not isinstance(self.root, Mapping):
             raise self.error("#", "must be a JSON object")
         try:
-            size = len(json.dumps(self.root, ensure_ascii=False))
+            size = len(msgspec.json.encode(self.root))
         except (TypeError, ValueError, RecursionError):
             raise self.error("#", "is not JSON, or is nested too deeply") from None
         if size > self.limits.schema:
-            raise self.error("#", f"is {size} characters long; at most {self.limits.schema} are allowed")
+            raise self.error("#", f"is {size} bytes long; at most {self.limits.schema} are allowed")
         self.combines = self._combines(self.root, 0)
         result = self.schema(self.root, "#", 0)
         while self.pending:

@@ -15,6 +15,7 @@ from pydantic_settings import TomlConfigSettingsSource as TomlSource
 __all__ = ["Settings", "load_settings"]
 
 SecretList = Annotated[list[SecretStr], NoDecode]
+PathList = Annotated[list[Path], NoDecode]
 CommaList = Annotated[list[str], NoDecode]  # "a,b" in the environment; a list in TOML; repeatable as a flag
 
 
@@ -25,13 +26,17 @@ class Settings(BaseSettings):
 
     # What is served
     model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
-    served_model_name: CommaList = Field([], description="Name(s) clients call the model by; the first is shown.")
+    served_model_name: PathList = Annotated[list[Path], NoDecode]
+CommaList = Field([], description="Name(s) clients call the model by; the first is shown.")
     embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
-    engine: str = Field("llamacpp", description="llamacpp, or replay:FILE to play recorded answers.")
+    engine: str = Field("llamacpp", description="llamacpp, grpc://HOST:PORT[,…], or replay:FILE.")
+    engine_api_key: SecretStr | None = Field(None, description="Key that a grpc:// engine asks for.")
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
     tool_parser: str | None = Field(None, description="Tool-call format; found from the template if absent.")
     reasoning_parser: str | None = Field(None, description="Reasoning format; found from the template if absent.")
+
+    parser_plugin: PathList = Field([], description="Python file(s) that define further formats.")
 
     # The embedded engine
     context_length: int | None = Field(None, ge=16, description="Context in tokens; the model's own if absent.")
@@ -54,7 +59,8 @@ class Settings(BaseSettings):
         None, description="Secret that signs thinking; give it to let signatures outlive the process."
     )
     insecure: bool = Field(False, description="Allow binding beyond loopback without an API key.")
-    cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
+    cors_origins: PathList = Annotated[list[Path], NoDecode]
+CommaList = Field([], description="Origins that browsers may call from; none by default.")
 
     # Limits
     max_in_flight: int = Field(256, ge=1, description="Requests in flight, running and queued together; else 503.")
@@ -77,7 +83,7 @@ class Settings(BaseSettings):
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
-    @field_validator("served_model_name", "cors_origins", "api_key", mode="before")
+    @field_validator("served_model_name", "cors_origins", "api_key", "parser_plugin", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

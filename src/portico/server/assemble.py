@@ -6,6 +6,7 @@ Every choice that was not made by the operator is made here from what the model 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from portico.engines import Engine, EngineInfo
 from portico.engines.replay import ReplayEngine, Script
 from portico.errors import BadRequestError, EngineError
 from portico.generation import Limits, Model
-from portico.parsing import detect
+from portico.parsing import detect, load_plugin
+from portico.parsing.registry import program
 from portico.prompting import ChatTemplate, Prompter, Tokenizer, load_tokenizer
 from portico.server.line import Line
 from portico.server.metrics import Metrics
@@ -29,6 +31,11 @@ __all__ = ["assemble"]
 
 async def assemble(settings: Settings) -> Served:
     """Load and start everything that the settings name. What had been started is closed again when a part fails."""
+    for plugin in settings.parser_plugin:
+        try:
+            load_plugin(plugin)
+        except (ValueError, OSError) as error:
+            raise BadRequestError(f"{error}.", param="parser_plugin") from None
     started: list[ServedModel] = []
     metrics = Metrics()
     try:
@@ -44,6 +51,8 @@ async def assemble(settings: Settings) -> Served:
 
 
 async def _generating(settings: Settings, metrics: Metrics) -> ServedModel:
+    if settings.engine.startswith(("grpc://", "grpcs://")):
+        return await _elsewhere(settings, metrics)
     resolved = models.resolve(settings.model)
     tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
     if resolved.kind == "embedding":
@@ -63,8 +72,35 @@ async def _generating(settings: Settings, metrics: Metrics) -> ServedModel:
     elif settings.engine.startswith("replay:"):
         engine = _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
     else:
-        raise BadRequestError(f"Unknown engine '{settings.engine}': use llamacpp or replay:FILE.", param="engine")
+        raise BadRequestError(
+            f"Unknown engine '{settings.engine}': use llamacpp, grpc://HOST:PORT or replay:FILE.", param="engine"
+        )
     return await _serve(settings, metrics, resolved, tokenizer, engine, template)
+
+
+async def _elsewhere(settings: Settings, metrics: Metrics) -> ServedModel:
+    """A model that other processes hold: its facts, and unless one is named its tokenizer, come from there."""
+    try:
+        from portico.engines.grpc import GrpcEngine
+    except ImportError as error:
+        raise BadRequestError(
+            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="engine"
+        ) from None
+    key = settings.engine_api_key
+    engine = GrpcEngine(settings.engine, key=key.get_secret_value() if key else None)
+    try:
+        await engine.start()
+        with tempfile.TemporaryDirectory(prefix="portico-") as directory:
+            if settings.tokenizer is None:
+                await engine.fetch_tokenizer(Path(directory))
+            tokenizer = load_tokenizer(settings.tokenizer or directory)
+        generates = "generate" in engine.info.capabilities
+        template = _template(settings, tokenizer) if generates else None
+        resolved = models.ResolvedModel(engine.info.model, Path(directory), "chat" if generates else "embedding", None)
+        return await _serve(settings, metrics, resolved, tokenizer, engine, template)
+    except BaseException:
+        await engine.close()
+        raise
 
 
 async def _embedding(settings: Settings, metrics: Metrics) -> ServedModel:
@@ -100,6 +136,12 @@ async def _serve(
         found = detect(template.sources, tokenizer.special_tokens.values())
         tool_parser = tool_parser or found.tool_parser
         reasoning_parser = reasoning_parser or found.reasoning_parser
+    tool_parser, reasoning_parser = _named(tool_parser), _named(reasoning_parser)
+    try:
+        program(tool_parser, reasoning_parser)
+    except ValueError as error:
+        await line.close()
+        raise BadRequestError(f"{error}; 'portico formats' lists them.") from None
     model = Model(
         name=names[0],
         created=_created(resolved.path),
@@ -110,8 +152,8 @@ async def _serve(
         capabilities=info.capabilities,
         max_logprobs=min(settings.max_logprobs, info.max_logprobs),
         embedding_size=info.embedding_size,
-        tool_parser=_named(tool_parser),
-        reasoning_parser=_named(reasoning_parser),
+        tool_parser=tool_parser,
+        reasoning_parser=reasoning_parser,
         fingerprint="fp_" + hashlib.sha256(f"{__version__} {resolved.name} {info.metadata}".encode()).hexdigest()[:10],
         reasoning_content=settings.reasoning_content,
         limits=Limits(

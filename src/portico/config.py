@@ -26,8 +26,7 @@ class Settings(BaseSettings):
 
     # What is served
     model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
-    served_model_name: PathList = Annotated[list[Path], NoDecode]
-CommaList = Field([], description="Name(s) clients call the model by; the first is shown.")
+    served_model_name: CommaList = Field([], description="Name(s) clients call the model by; the first is shown.")
     embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
     engine: str = Field("llamacpp", description="llamacpp, grpc://HOST:PORT[,…], or replay:FILE.")
     engine_api_key: SecretStr | None = Field(None, description="Key that a grpc:// engine asks for.")
@@ -59,8 +58,7 @@ CommaList = Field([], description="Name(s) clients call the model by; the first 
         None, description="Secret that signs thinking; give it to let signatures outlive the process."
     )
     insecure: bool = Field(False, description="Allow binding beyond loopback without an API key.")
-    cors_origins: PathList = Annotated[list[Path], NoDecode]
-CommaList = Field([], description="Origins that browsers may call from; none by default.")
+    cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
 
     # Limits
     max_in_flight: int = Field(256, ge=1, description="Requests in flight, running and queued together; else 503.")

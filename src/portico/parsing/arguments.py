@@ -306,7 +306,7 @@ class Tagged:
         return names.get(type(value), "null")
 
     def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
-        tail = fill_in(self._tail, {}).replace("*>", ">")
+        tail = fill_in(self._tail, {})
         stop = tail.rstrip(BLANK)
         gap = tail[len(stop) :]
         found: list[g.Grammar] = []
@@ -320,12 +320,12 @@ class Tagged:
                     "type": self.integer if kind == "integer" else kind,
                     "string": "true" if kind == "string" else "false",
                 }
-                head = fill_in(self._head, holes, self.entities).replace("*>", ">")
+                head = fill_in(self._head, holes, self.entities)
                 texts.append(g.Chain((g.Exactly(head), *text_of(member, arguments, stop), g.Exactly(gap))))
             found.append(_optional(texts[0] if len(texts) == 1 else g.OneOf(tuple(texts)), required))
         if not found and schema.is_open:
             named = {"key": "\1", "type": "string", "string": "true"}
-            before, _, behind = fill_in(self._head, named, self.entities).replace("*>", ">").partition("\1")
+            before, _, behind = fill_in(self._head, named, self.entities).partition("\1")
             name = g.Pattern("[A-Za-z_][A-Za-z0-9_]{0,63}")
             part = g.Chain((g.Exactly(before), name, g.Exactly(behind), g.Until((stop,)), g.Exactly(gap)))
             found.append(g.Repeated(part))

@@ -21,7 +21,7 @@ from portico.parsing.literals import DEPTH, Dialect, Done, json_value, literal
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema, quoted
 from portico.parsing.tape import Markers, comes, markers, peek, sequence, space
-from portico.parsing.wire import BLANK, cores, fill, fill_in, parts
+from portico.parsing.wire import BLANK, cores, fill, fill_in, parts, plain
 
 __all__ = ["Body", "Calls", "Either", "Headed", "JsonObject", "SingleKey"]
 
@@ -33,7 +33,7 @@ def _cores(words: Words) -> tuple[str, ...]:
 
 
 def _first(words: Words) -> str:
-    return words if isinstance(words, str) else words[0]
+    return plain(words if isinstance(words, str) else words[0])
 
 
 class Body(Protocol):
@@ -100,7 +100,7 @@ class Calls:
     def opener(self) -> str:
         """The marker with which calls begin as they are written."""
         every = (_first(self.section), self.list[0], _first(self.open), *self.body.openers)
-        return next((_plain(text).rstrip(BLANK) for text in every if text.strip(BLANK)), "")
+        return next((text.rstrip(BLANK) for text in every if text.strip(BLANK)), "")
 
     @cached_property
     def closers(self) -> tuple[str, ...]:
@@ -129,7 +129,8 @@ class Calls:
         before = m.calls
         outer = yield from comes(tape, marks["section"])
         inner = yield from comes(tape, marks["["])
-        fits = bool(outer or self.bare or not _cores(self.section)) and bool(inner or not self.list[0].strip())
+        listed = bool(inner) or not _cores(self.list[0]) or (self.bare and self._levels[0] == _cores(self.list[0]))
+        fits = listed and bool(outer or self.bare or not _cores(self.section))
         while fits:
             opened = yield from comes(tape, marks["open"])
             needed = _cores(self.open) and not (self.bare and self._levels[0] == _cores(self.open))
@@ -141,6 +142,8 @@ class Calls:
                 break
             m.suspect()
         if tape.kept is not None:
+            if not any(tape.kept):  # the opener at least is consumed, or it would be found again
+                yield from comes(tape, markers(*self.openers))
             m.false_alarm()
             return
         if m.calls > before:
@@ -170,7 +173,7 @@ class Calls:
         before, close, between, after = self._around
         bodies = [self.body.write(call, index, tools.get(call.name)) for index, call in enumerate(calls)]
         written = between.join(f"{_first(self.open)}{body.removesuffix(self.body.trailing)}{close}" for body in bodies)
-        return _plain(f"{before}{written}{after}")
+        return f"{before}{written}{after}"
 
     @cached_property
     def _around(self) -> tuple[str, str, str, str]:
@@ -203,11 +206,6 @@ class Calls:
         return _joined(g.Exactly(before), calls, g.Exactly(after))
 
 
-def _plain(text: str) -> str:
-    """Text as it is written, without the marks for suffixes."""
-    return text.replace("*>", ">")
-
-
 def _joined(*parts: g.Grammar) -> g.Chain:
     """Parts one after the other, literals that meet made one, so that no literal begins another's text."""
     found: list[g.Grammar] = []
@@ -215,7 +213,6 @@ def _joined(*parts: g.Grammar) -> g.Chain:
         if isinstance(part, g.Exactly):
             if not part.text:
                 continue
-            part = g.Exactly(_plain(part.text))
             last = found[-1] if found else None
             if isinstance(last, g.Exactly):
                 found[-1] = g.Exactly(last.text + part.text)
@@ -339,7 +336,7 @@ class Headed:
         elif call.id:
             holes["id"] = call.id
         header = fill_in(parts(self.header), holes, self.entities)
-        return f"{header}{self.arguments.write(call.arguments, schema)}{self.close}"
+        return f"{header}{self.arguments.write(call.arguments, schema)}{plain(self.close)}"
 
     @property
     def trailing(self) -> str:

@@ -1,8 +1,7 @@
 """Values as models write them: JSON passed through, and other literal syntaxes put into JSON as they come.
 
 ``json_value`` knows only enough JSON to find where a value ends (strings, brackets, depth) and passes the model's own
-text through; the one thing it changes is a raw control character or a lone surrogate inside a string, which no JSON
-reader would accept. ``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit
+text through; the one thing it changes is a raw control character inside a string, which no JSON reader would accept. ``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit
 stack: what differs between them is a ``Dialect``. White space, commas and brackets go through as they are, so JSON
 read as a Python literal comes out unchanged.
 """
@@ -25,7 +24,7 @@ Done: TypeAlias = Generator[None, None, bool]
 Emit: TypeAlias = Callable[[str], None]
 
 _OUTSIDE = re.compile(r'["{}\[\]]|[^\s\w.,:+\-]')
-_INSIDE = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
+_INSIDE = re.compile('["\\\\\x00-\x1f]')
 _SCALAR = re.compile(r"[\w.+\-]*")
 
 

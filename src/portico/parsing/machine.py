@@ -14,6 +14,7 @@ A ``Machine`` is the state that a format's reader acts on: the tape it reads fro
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -30,6 +31,7 @@ __all__ = ["Machine", "OutputReader", "fold", "random_id"]
 
 OutputReader: TypeAlias = "Callable[[Machine], Generator[None, None, None]]"
 BLANK = " \t\r\n"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def random_id(index: int, name: str) -> str:
@@ -166,6 +168,7 @@ class Machine:
         """The header of a call is complete: the suspicion was right."""
         self.tape.commit()
         self.think(False)
+        name, id = _whole(name), id and _whole(id)
         self.index, self.calls = self.calls, self.calls + 1
         self.open_call = True
         self.fragments = []
@@ -175,8 +178,10 @@ class Machine:
             self.ready.append(CallStart(self.index, id or self.new_id(self.index, name), name))
 
     def arguments(self, text: str) -> None:
-        """The next piece of the open call's arguments (JSON text)."""
+        """The next piece of the open call's arguments (JSON text); a lone surrogate becomes its escape."""
         if text:
+            if not text.isascii():
+                text = _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
             self.fragments.append(text)
             if self.index == 0 or not self.first_only:
                 self._say(CallArguments, text)
@@ -244,6 +249,11 @@ class Machine:
             if voice.held and not voice.framed:
                 self._say(voice.event, "".join(voice.held))
             voice.held = []
+
+
+def _whole(text: str) -> str:
+    """Text that can be encoded: without lone surrogates."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _is_json(text: str) -> bool:

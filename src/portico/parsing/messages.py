@@ -9,6 +9,7 @@ that is no header at all is content.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from portico.parsing.tape import Markers, comes, markers, until
 
 __all__ = ["Messages", "Route"]
 
+_SPACE = re.compile(r"\s")
 _LONGEST = 512  # characters of a header
 
 
@@ -76,7 +78,8 @@ class Messages:
 
     @cached_property
     def _stops(self) -> Markers:
-        return markers(*self.body_end, *self.start, *(b for b in self.begins if b.startswith("<")))
+        inner = (word for word in (*self.begins, *self.head_end) if word.startswith("<"))
+        return markers(*self.body_end, *self.start, *inner)
 
     def read(self, m: Machine) -> Generator[None, None, None]:
         tape = m.tape
@@ -120,24 +123,20 @@ class Messages:
             end = hit[0] if hit else len(tape.text)
             if end > tape.at:
                 pieces.append(tape.take(end))
-            if hit and hit[2] in self.head_end:
+            head = "".join(pieces)
+            fits = len(head) <= _LONGEST and (started or self.begins or not _SPACE.search(head))
+            if fits and hit and hit[2] in self.head_end:
                 tape.take(hit[1])
-                route = self.route("".join(pieces), hit[2])
+                route = self.route(head, hit[2])
                 if not self.begins and not started and route.kind == "call" and route.name not in ("", *m.tools):
-                    m.false_alarm()
-                    return Route("content")
+                    break
                 tape.commit()
                 return route
-            head = "".join(pieces)
-            if (
-                (hit and hit[2])
-                or tape.ended
-                or len(head) > _LONGEST
-                or (not started and not self.begins and " " in head)
-            ):
-                m.false_alarm()
-                return Route("content")
+            if not fits or (hit and hit[2]) or tape.ended:
+                break
             yield
+        m.false_alarm()
+        return Route("content")
 
     def _body(self, m: Machine, route: Route) -> Generator[None, None, str]:
         """Read a body; the marker that ended it, or "" at the end of the text."""

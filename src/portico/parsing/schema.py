@@ -38,7 +38,6 @@ _HOPS = 32  # references followed in a row
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _INTEGRAL = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Schema:
@@ -173,11 +172,8 @@ UNKNOWN = Schema({})
 
 
 def escaped(text: str) -> str:
-    """Text as it stands between the quotes of a JSON string; a lone surrogate becomes its escape."""
-    found = encode_basestring(text)[1:-1]
-    if not found.isascii() and _SURROGATE.search(found):
-        found = _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", found)
-    return found
+    """Text as it stands between the quotes of a JSON string."""
+    return encode_basestring(text)[1:-1]
 
 
 def quoted(text: str) -> str:

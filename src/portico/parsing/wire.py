@@ -17,7 +17,19 @@ from typing import TypeAlias
 from portico.parsing.literals import Done
 from portico.parsing.tape import Tape, comes, markers, space
 
-__all__ = ["Attributes", "Hole", "Literal", "Optional", "Part", "cores", "fill", "fill_in", "parts", "split_at"]
+__all__ = [
+    "Attributes",
+    "Hole",
+    "Literal",
+    "Optional",
+    "Part",
+    "cores",
+    "fill",
+    "fill_in",
+    "parts",
+    "plain",
+    "split_at",
+]
 
 BLANK = " \t\r\n"
 _LONGEST_NAME = 256
@@ -154,9 +166,12 @@ def _read_hole(
     while True:
         limit = tape.at + _LONGEST_NAME
         hit = wanted.search(tape.text, tape.at, tape.ended)
+        start = len(tape.text) if hit is None else hit[0]
+        if start > limit:
+            return None
         if hit is not None and hit[2]:
-            return tape.take(hit[0]).strip(BLANK) if hit[0] <= limit else None
-        if tape.ended or len(tape.text) > limit:
+            return tape.take(start).strip(BLANK)
+        if tape.ended:
             return None
         yield
 
@@ -226,12 +241,17 @@ def _attributes(inside: str, part: Attributes, holes: dict[str, str], entities: 
     return True
 
 
+def plain(text: str) -> str:
+    """Markers as they are written, without the sign for an optional suffix."""
+    return text.replace("*>", ">")
+
+
 def fill_in(template: Sequence[Part], holes: Mapping[str, str], entities: bool = False) -> str:
     """The text of a template. An optional part that has holes is written only if all of them are given."""
     text = ""
     for part in template:
         if isinstance(part, Literal):
-            text += part.text
+            text += plain(part.text)
         elif isinstance(part, Hole):
             text += holes[part.name]
         elif isinstance(part, Attributes):

@@ -36,7 +36,8 @@ def command(model: str | None, config: Path | None, **given: Any) -> None:
     from portico.server.lifecycle import serve
 
     settings = settings_from(config, {"model": model, **given})
-    for spec in filter(None, (settings.model, settings.embedding_model)):
+    embedded = settings.engine == "llamacpp" or settings.engine.startswith("replay:")  # others have their own weights
+    for spec in filter(None, (settings.model if embedded else None, settings.embedding_model)):
         with progress_bar(spec) as progress:
             models.resolve(spec, progress)
     serve(settings)

@@ -1,7 +1,8 @@
 """The calls of the gRPC services: parse, prepare, admit, answer, on the same line that HTTP uses.
 
 A service is an object with a coroutine per call, named as in the ``.proto`` file. A unary call returns its response, a
-streaming one an async iterator of responses. Errors are raised as ``PorticoError``; the server gives them their status.
+streaming one, once the engine has taken the request, an async iterator with ``aclose``. Errors are raised as
+``PorticoError``; the server gives them their status.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
@@ -103,19 +103,40 @@ class MessageSink(Generic[Message]):
             await self._wake
 
 
-async def _answer(
-    served: Served, by: ServedModel, flight: Flight, sink: MessageSink[Message], started: float
-) -> AsyncGenerator[Message, None]:
-    """Admit, then hand over what comes; a call that ends early aborts."""
-    try:
-        await by.check(flight.generations)
-        await by.line.admit(flight)
-        served.metrics.prepare.observe(time.perf_counter() - started)
-        with served.metrics.streams.track_inprogress():
-            async for message in sink:
-                yield message
-    finally:
-        by.line.abort(flight)
+class Answer(Generic[Message]):
+    """The messages of an admitted flight. Whoever has it closes it, which aborts what is not finished."""
+
+    def __init__(self, served: Served, by: ServedModel, flight: Flight, sink: MessageSink[Message]) -> None:
+        self.flight = flight
+        self.sink = sink
+        self._streams = served.metrics.streams
+        self._line = by.line
+        self._streams.inc()
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self.sink.__aiter__()
+
+    def stop(self) -> None:
+        """End it in-band, as its client asked for by another call."""
+        self._line.abort(self.flight)
+        self.sink.aborted()
+
+    async def aclose(self) -> None:
+        """It is over, however it ended."""
+        self._streams.dec()
+        self._line.abort(self.flight)
+
+
+async def _admitted(
+    served: Served, by: ServedModel, generation: Generation, encoder: Encoder[Message], started: float
+) -> Answer[Message]:
+    """Hand the generation to the engine. What is refused is refused here."""
+    sink = MessageSink(encoder)
+    flight = Flight([generation], sink, served.request_timeout)
+    await by.check(flight.generations)
+    await by.line.admit(flight)
+    served.metrics.prepare.observe(time.perf_counter() - started)
+    return Answer(served, by, flight, sink)
 
 
 class VllmEngineService:
@@ -127,9 +148,9 @@ class VllmEngineService:
         self._served = served
         self._started = time.time()
         self._last_request = 0.0
-        self._running: dict[str, dict[Flight, ServedModel]] = {}  # by the clients' request ids
+        self._running: dict[str, set[Running]] = {}  # by the clients' request ids
 
-    async def Generate(self, request: engine.GenerateRequest) -> AsyncIterator[engine.GenerateResponse]:
+    async def Generate(self, request: engine.GenerateRequest) -> Running:
         started = time.perf_counter()
         self._last_request = time.time()
         by = self._served.generating(None)
@@ -137,32 +158,13 @@ class VllmEngineService:
         ids = (await by.model.prompter.completion(given)).token_ids if isinstance(given, str) else given
         generation = vllm_engine.generation(request, ids, by.model, _new_id())
         encoder = vllm_engine.GenerateEncoder(generation, stream=request.stream)
-        sink: MessageSink[engine.GenerateResponse] = MessageSink(encoder)
-        flight = Flight([generation], sink, self._served.request_timeout)
-        return self._running_as(request.request_id, by, flight, _answer(self._served, by, flight, sink, started))
-
-    async def _running_as(
-        self, request_id: str, by: ServedModel, flight: Flight, messages: AsyncGenerator[Message, None]
-    ) -> AsyncIterator[Message]:
-        """The same messages; while they come, the client's id stands for the flight."""
-        self._running.setdefault(request_id, {})[flight] = by
-        try:
-            async with aclosing(messages):
-                async for message in messages:
-                    yield message
-        finally:
-            others = self._running[request_id]
-            del others[flight]
-            if not others:
-                del self._running[request_id]
+        answer = await _admitted(self._served, by, generation, encoder, started)
+        return Running(self._running, request.request_id, answer)
 
     async def Abort(self, request: engine.AbortRequest) -> engine.AbortResponse:
         for request_id in request.request_ids:
-            for flight, by in list(self._running.get(request_id, {}).items()):
-                if flight.admitted and not flight.over:
-                    by.line.abort(flight)
-                    assert isinstance(flight.sink, MessageSink)
-                    flight.sink.aborted()
+            for running in list(self._running.get(request_id, ())):
+                running.answer.stop()
         return engine.AbortResponse()
 
     async def Embed(self, request: engine.EmbedRequest) -> engine.EmbedResponse:
@@ -225,6 +227,25 @@ class VllmEngineService:
         return files, hashlib.sha256(files).hexdigest()
 
 
+class Running:
+    """An answer that its client may stop by its own id for it."""
+
+    def __init__(self, running: dict[str, set[Running]], request_id: str, answer: Answer[engine.GenerateResponse]):
+        self.answer = answer
+        self._all, self._id = running, request_id
+        running.setdefault(request_id, set()).add(self)
+
+    def __aiter__(self) -> AsyncIterator[engine.GenerateResponse]:
+        return aiter(self.answer)
+
+    async def aclose(self) -> None:
+        """It is over."""
+        await self.answer.aclose()
+        self._all[self._id].discard(self)
+        if not self._all[self._id]:
+            del self._all[self._id]
+
+
 class InferenceService:
     """``portico.v1.Inference``."""
 
@@ -233,22 +254,22 @@ class InferenceService:
     def __init__(self, served: Served) -> None:
         self._served = served
 
-    async def Chat(self, request: pb.ChatRequest) -> AsyncIterator[pb.Event]:
+    async def Chat(self, request: pb.ChatRequest) -> Answer[pb.Event]:
         started = time.perf_counter()
         checked = inference.chat_request(request)
         by = self._served.generating(checked.model)
         prompt = await by.model.prompter.chat(**chat.prompt_arguments(checked))
         generation = chat.generation(checked, prompt, by.model, _new_id())
-        return self._events(by, generation, started)
+        return await _admitted(self._served, by, generation, inference.EventEncoder(generation), started)
 
-    async def Complete(self, request: pb.CompleteRequest) -> AsyncIterator[pb.Event]:
+    async def Complete(self, request: pb.CompleteRequest) -> Answer[pb.Event]:
         started = time.perf_counter()
         by = self._served.generating(request.model or None)
         checked = inference.completion_request(request, by.model)
         (given,) = completions.prompts(checked, by.model)
         prompt: Prompt = await by.model.prompter.completion(given)
         (generation,) = completions.generations(checked, [prompt], by.model, _new_id())
-        return self._events(by, generation, started)
+        return await _admitted(self._served, by, generation, inference.EventEncoder(generation), started)
 
     async def Embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         by = self._served.embedding(request.model or None)
@@ -273,11 +294,6 @@ class InferenceService:
         return pb.CountTokensResponse(
             tokens=len(ids), context_length=model.context_length, ids=ids if request.return_ids else ()
         )
-
-    def _events(self, by: ServedModel, generation: Generation, started: float) -> AsyncIterator[pb.Event]:
-        sink: MessageSink[pb.Event] = MessageSink(inference.EventEncoder(generation))
-        flight = Flight([generation], sink, self._served.request_timeout)
-        return _answer(self._served, by, flight, sink, started)
 
 
 def _new_id() -> str:

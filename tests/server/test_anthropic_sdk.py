@@ -512,6 +512,17 @@ class TestErrors:
             assert caught.value.response.headers["retry-after"]
             assert_valid("ErrorResponse", caught.value.body)
 
+    def test_too_many_with_one_key(self) -> None:
+        with (
+            replaying(ANSWERS, keys=["sesame"], max_per_key=1, interval=0.02) as up,
+            Anthropic(base_url=up.url, api_key="sesame", max_retries=0) as client,
+            client.messages.stream(**ask("[[slow]]")) as stream,
+        ):
+            next(iter(stream))
+            with pytest.raises(anthropic.RateLimitError) as caught:
+                client.messages.create(**ask("[[plain]]"))
+            assert_valid("ErrorResponse", caught.value.body)
+
     def test_prompts_that_are_too_long(self) -> None:
         """The words by which coding agents know that it is time to summarise."""
         with (

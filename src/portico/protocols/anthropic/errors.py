@@ -1,7 +1,8 @@
 """Errors in Anthropic's shape: ``{"type": "error", "error": {"type", "message"}, "request_id"}``.
 
 Type and status follow Anthropic's documentation: 400 ``invalid_request_error`` (also for other 4xx), 401, 403, 404, 413
-``request_too_large``, 429, 500 ``api_error``, 504 ``timeout_error``, 529 ``overloaded_error``.
+``request_too_large``, 429, 500 ``api_error``, 504 ``timeout_error``, 529 ``overloaded_error``. A message that names a
+field in the neutral words of the boxes below is put into the words of this API.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ _TYPES = {
     529: "overloaded_error",
 }
 
+_OWN_WORDS = (
+    ("response_format.json_schema.schema", "output_config.format.schema"),
+    ("response_format", "output_config.format"),
+    (".function.parameters", ".input_schema"),
+    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
+)
+
 
 def status(error: PorticoError) -> int:
     """The HTTP status of ``error`` here."""
@@ -41,7 +49,10 @@ def error_type(error: PorticoError) -> str:
 
 def body(error: PorticoError, request_id: str) -> bytes:
     """The response body for ``error``."""
-    detail = {"type": error_type(error), "message": error.message}
+    message = error.message
+    for neutral, own in _OWN_WORDS:
+        message = message.replace(neutral, own)
+    detail = {"type": error_type(error), "message": message}
     return orjson.dumps({"type": "error", "error": detail, "request_id": request_id})
 
 

@@ -128,31 +128,17 @@ def _room(prompt: Prompt, model: Model) -> int:
 def _promised(
     request: MessagesRequest, asked: Asked, prompt: Prompt, model: Model
 ) -> tuple[Constraint | None, str | None]:
-    """The constraint that keeps the request's promises, and the parser for its calls; refusals in this API's words."""
+    """The constraint that keeps the request's promises, and the parser for its calls."""
     schema = request.answer_schema
     wanted = None if schema is None else {"type": "json_schema", "json_schema": {"schema": schema, "strict": True}}
-    try:
-        return promised(
-            model,
-            prompt.tail,
-            tools=asked.tools,
-            tool_choice=asked.tool_choice,
-            parallel_tool_calls=None if asked.parallel else False,
-            response_format=wanted,
-        )
-    except BadRequestError as error:
-        message, param = error.message, error.param
-        for neutral, own in _OWN_WORDS:
-            message = message.replace(neutral, own)
-            param = param and param.replace(neutral, own)
-        raise type(error)(message, param=param, code=error.code) from None
-
-
-_OWN_WORDS = (
-    ("response_format.json_schema.schema", "output_config.format.schema"),
-    ("response_format", "output_config.format"),
-    (".function.parameters", ".input_schema"),
-)
+    return promised(
+        model,
+        prompt.tail,
+        tools=asked.tools,
+        tool_choice=asked.tool_choice,
+        parallel_tool_calls=None if asked.parallel else False,
+        response_format=wanted,
+    )
 
 
 def _sampling(request: MessagesRequest, max_tokens: int) -> SamplingParams:

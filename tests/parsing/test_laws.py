@@ -6,8 +6,6 @@ import json
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from parsing.streams import (
     NOTE,
@@ -90,7 +88,7 @@ def test_every_prefix_is_legal_and_loses_nothing(tool_parser: str) -> None:
         assert events == run(cut_every(text[:end], 2), tool_parser, finish="length")
         assert events[-1] == Finish("length")
         found = fold(events)
-        if not found.tool_calls:
+        if not found.tool_calls and text[:end].strip() not in program(tool_parser, None).special_tokens:
             assert found.content.strip() == text[:end].strip() or is_protocol(tool_parser)
         for call in found.tool_calls:
             if call.complete:
@@ -173,25 +171,24 @@ def test_only_the_first_call_where_calls_are_not_parallel(tool_parser: str) -> N
     assert [call.name for call in fold(run([both], tool_parser, parallel=False)).tool_calls] == ["send_note"]
 
 
+NOISE = ["\x00", "\x1b[0m", "\ud800", "\udfff", '"', "\\", *"{}[]()<>,:=/1 \n", "'''", "é", "null"]
+
+
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_noise_never_raises_and_never_depends_on_cuts(tool_parser: str, data: st.DataObject) -> None:
-    text = data.draw(st.sampled_from(sample_answers(tool_parser)))
-    special = sorted(marker.replace("*", "") for marker in program(tool_parser, None).special_tokens)
-    noise = st.one_of(
-        st.text(max_size=4),
-        st.sampled_from([*special, "\x00", "\x1b[0m", "\ud800", "\udfff", '"', "\\", "{", "}", "]", "\n", "'''"]),
-    )
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(text)))
-        gone = data.draw(st.integers(0, 3))
-        text = text[:at] + data.draw(noise) + text[at + gone :]
-    whole = run([text], tool_parser)
-    assert run(list(text), tool_parser) == whole
-    assert run(cut_every(text, 3), tool_parser) == whole
-    for call in fold(whole).tool_calls:
-        call.arguments.encode()  # a lone surrogate in an argument is written as its escape
+def test_noise_never_raises_and_never_depends_on_cuts(tool_parser: str) -> None:
+    chance = random.Random(tool_parser)
+    special = [marker.replace("*", "") for marker in sorted(program(tool_parser, None).special_tokens)]
+    samples = sample_answers(tool_parser)
+    for _ in range(12):
+        text = chance.choice(samples)
+        for _ in range(chance.randint(1, 3)):
+            at, gone = chance.randint(0, len(text)), chance.choice([0, 0, 1, 3, 20])
+            text = text[:at] + chance.choice([*special, *NOISE]) + text[at + gone :]
+        whole = run([text], tool_parser)
+        assert run(list(text), tool_parser) == whole, text
+        assert run(cut_every(text, 3), tool_parser) == whole, text
+        for call in fold(whole).tool_calls:
+            call.arguments.encode()  # a lone surrogate in an argument is written as its escape
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
@@ -286,7 +283,7 @@ def test_text_after_calls_is_kept_and_a_second_thought_too() -> None:
         CallArguments(0, "{}"),
         *run([call], "hermes")[2:3],
         Reasoning("b"),
-        Content("\nTwo."),
+        Content("\n\nTwo."),
         Finish("tool_calls"),
     ]
 

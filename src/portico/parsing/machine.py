@@ -113,7 +113,7 @@ class Machine:
     def write(self, text: str) -> None:
         """Text of the current region."""
         voice = self.voice
-        if not voice.held and (voice.said or not voice.framed) and text[-1:] not in BLANK:
+        if not voice.held and not voice.framed and text[-1:] not in BLANK:
             self._say(voice.event, text)  # the common case
             voice.said = True
             self.last = text[-1]

@@ -34,6 +34,9 @@ class Route(NamedTuple):
     name: str = ""
 
 
+_LOOSE = Route("content")  # text outside any message; no marker touches it
+
+
 @dataclass(frozen=True)
 class Messages:
     """``start`` begins a header, one of ``head_end`` ends it and begins the body, one of ``body_end`` ends that.
@@ -74,7 +77,7 @@ class Messages:
 
     @cached_property
     def _heads(self) -> Markers:
-        return markers(*self.head_end, *self.body_end)
+        return markers(*self.head_end, *self.body_end, *self.start)
 
     @cached_property
     def _stops(self) -> Markers:
@@ -94,7 +97,7 @@ class Messages:
                 while (yield from comes(tape, markers(*self.ends, *self.body_end))):
                     pass
                 if not (yield from comes(tape, markers(*self.start, *self.begins), take=False)):
-                    found = Route("content")  # text between messages
+                    found = _LOOSE
                     continue
             else:
                 tape.at = tape.mark
@@ -116,15 +119,19 @@ class Messages:
         started = yield from comes(tape, markers(*self.start))
         if not started and self.begins and not (yield from comes(tape, markers(*self.begins), take=False)):
             m.false_alarm()
-            return Route("content")
+            return _LOOSE
         pieces: list[str] = []
         while True:
             hit = self._heads.search(tape.text, tape.at, tape.ended)
             end = hit[0] if hit else len(tape.text)
+            if not started and not self.begins and (blank := _SPACE.search(tape.text, tape.at, end)):
+                end = blank.start()
+            room = _LONGEST - sum(map(len, pieces))
+            fits = end == (hit[0] if hit else len(tape.text)) and end - tape.at <= room
+            end = min(end, tape.at + room)
             if end > tape.at:
                 pieces.append(tape.take(end))
             head = "".join(pieces)
-            fits = len(head) <= _LONGEST and (started or self.begins or not _SPACE.search(head))
             if fits and hit and hit[2] in self.head_end:
                 tape.take(hit[1])
                 route = self.route(head, hit[2])
@@ -136,12 +143,13 @@ class Messages:
                 break
             yield
         m.false_alarm()
-        return Route("content")
+        return _LOOSE
 
     def _body(self, m: Machine, route: Route) -> Generator[None, None, str]:
         """Read a body; the marker that ended it, or "" at the end of the text."""
         tape = m.tape
-        m.think(route.kind == "reasoning")
+        if route is not _LOOSE or m.thinking:
+            m.think(route.kind == "reasoning")
         if route.kind == "call" and m.calling:
             name = route.name
             m.suspect()
@@ -161,6 +169,7 @@ class Messages:
                 tape.at = tape.mark
                 yield from self.calls.read(m)
                 continue
-            if stop in self._stops.spellings or not stop:
+            if stop:
                 m.frame()
+            if stop in self._stops.spellings or not stop:
                 return stop

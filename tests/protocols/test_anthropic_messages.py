@@ -31,12 +31,14 @@ from portico.errors import (
 )
 from portico.events import CallArguments, CallEnd, CallStart, Content, EngineOutput, Event, Finish, Reasoning
 from portico.generation import Delta
+from portico.parsing import OutputParser
 from portico.protocols.anthropic import errors, messages, models
 from portico.protocols.anthropic.ids import call_id_for_model
 from portico.protocols.anthropic.messages import Asked
 from portico.protocols.anthropic.schema import MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.validation import parse_body
+from support import shared_path
 from support_anthropic import answers, assert_in_order, assert_valid, events_of
 from support_generation import tiny_model
 
@@ -146,6 +148,27 @@ def test_everything_validates_against_the_description(events: list[Event], sizes
     for event in streamed:
         if event["type"] != "ping":
             assert_valid("RawMessageStreamEvent", event)
+
+
+def test_recorded_outputs_of_every_family() -> None:
+    """Real formats, piece by piece: a legal stream that folds to the body, whatever the model wrote."""
+    lines = shared_path("cases/parser_cases.jsonl").read_text().splitlines()
+    for case in map(json.loads, lines):
+        parser = OutputParser(
+            case["tool_parser"],
+            case["reasoning_parser"],
+            tools=case["tools"],
+            prompt_tail="<think>" if case["prompt_ends_in_reasoning"] else "",
+            response_template=case.get("response_template"),
+        )
+        text = case["output"]
+        deltas = [Delta(0, parser.feed(text[at : at + 3]), [1]) for at in range(0, len(text), 3)]
+        *rest, finish = parser.close("length" if case["finish_reason"] == "length" else "stop")
+        deltas.append(Delta(0, rest, [], finish=finish))  # type: ignore[arg-type]
+        streamed, body = play(deltas, tools=[TOOL])
+        assert_in_order(streamed)
+        folded = fold(streamed)
+        assert same_ids(folded["content"]) == same_ids(body["content"]), case["id"]
 
 
 def test_a_whole_stream() -> None:

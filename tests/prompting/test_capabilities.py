@@ -91,6 +91,15 @@ def test_an_old_template() -> None:
     )
 
 
+def test_a_template_that_would_print_a_python_dict_is_given_text() -> None:
+    prints = (
+        "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}{{ c.function.name ~ c.function.arguments }}"
+    )
+    assert not capabilities(prints + "{% endfor %}{% endfor %}").object_arguments
+    declares = "{{ tools }}" + prints.replace("arguments }}", "arguments | tojson }}")
+    assert capabilities(declares + "{% endfor %}{% endfor %}").object_arguments, "the tools it prints are no arguments"
+
+
 def test_a_template_of_parts() -> None:
     found = capabilities(PARTS)
     assert not found.strings

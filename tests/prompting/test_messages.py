@@ -308,6 +308,23 @@ def test_every_refusal_names_the_field(messages: Any, param: str) -> None:
     assert refused.value.param == param
 
 
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_deep_nesting_is_refused() -> None:
+    for message in (
+        {"role": "user", "content": [{"type": "thinking", "thinking": nested(100_000)}]},
+        {"role": "assistant", "reasoning": nested(100_000)},
+        {"role": "assistant", "tool_calls": [call({"a": nested(100_000)})]},
+    ):
+        with pytest.raises(BadRequestError, match="nested too deeply"):
+            normalise([message], Capabilities(object_arguments=False))
+
+
 # -- laws -------------------------------------------------------------------------------------------------------------
 
 json_values = st.recursive(

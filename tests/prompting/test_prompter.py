@@ -80,6 +80,32 @@ async def test_how_a_prompt_ends(prompter: Prompter, how: dict[str, Any], opens:
     assert prompt.text.endswith("so far") == bool(how.get("continue_final_message"))
 
 
+@pytest.mark.parametrize(
+    ("how", "param"),
+    [
+        ({"documents": "x"}, "documents"),
+        ({"documents": [{"text": "x"}, "y"]}, "documents[1]"),
+        ({"tools": "x"}, "tools"),
+        ({"tools": [{"type": "function"}, 5]}, "tools[1]"),
+        ({"chat_template_kwargs": [1]}, "chat_template_kwargs"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+        ({"reasoning_effort": "enormous"}, "reasoning_effort"),
+    ],
+)
+async def test_every_refusal_names_the_field(prompter: Prompter, how: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        await prompter.chat(HI, **how)
+    assert refused.value.param == param
+
+
+async def test_deep_tools_are_refused(prompter: Prompter) -> None:
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(BadRequestError, match="deeply"):
+        await prompter.chat(HI, [{"type": "function", "function": {"name": "f", "parameters": deep}}])
+
+
 async def test_contradictions_are_refused(prompter: Prompter) -> None:
     with pytest.raises(BadRequestError, match="exclude each other") as refused:
         await prompter.chat(HI, continue_final_message=True, add_generation_prompt=True)
@@ -155,11 +181,16 @@ async def longest_pause(work: asyncio.Future[Any]) -> float:
 
 
 async def test_the_loop_turns_while_a_long_prompt_is_made(prompter: Prompter) -> None:
-    """100,000 tokens in 500 turns. Other work on this machine may stop us too, so the best of a few runs counts."""
-    messages = [{"role": role, "content": "word " * 40} for _ in range(250) for role in ("user", "assistant")]
+    """100,000 tokens in 2,000 turns. Other work on this machine may stop us too, so the best of a few runs counts."""
+    messages = [{"role": role, "content": "word " * 10} for _ in range(1000) for role in ("user", "assistant")]
+    conversation = [*messages, *HI]
+    before = time.perf_counter()
+    assert len(prompter.render_chat(conversation).token_ids) > 100_000
+    here = time.perf_counter() - before
+    assert here > 0.006, "this would not be felt if it were done on the loop"
     pauses = []
-    for _ in range(8):
-        work = asyncio.ensure_future(prompter.chat([*messages, *HI]))
+    for _ in range(10):
+        work = asyncio.ensure_future(prompter.chat(conversation))
         pauses.append(await longest_pause(work))
         assert len((await work).token_ids) > 100_000
         if pauses[-1] < 0.005:

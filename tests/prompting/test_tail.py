@@ -40,6 +40,22 @@ def test_thinking_switched_off_shows() -> None:
     assert off == "<|end|>\n<|assistant|>\n<think>\n</think>\n"
 
 
+def test_a_thought_is_no_part_of_the_header() -> None:
+    """Every answer of the history shows a thought, and the one to come has none."""
+    source = (
+        "{% for m in messages %}{% if m.role == 'user' %}<q>{{ m.content }}</q>"
+        "{% else %}<a><think>{{ m.reasoning }}</think>{{ m.content }}</a>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<a>{% if enable_thinking is not defined %}<think>{% endif %}{% endif %}"
+    )
+    history = [
+        {"role": "user", "content": "Q"},
+        {"role": "assistant", "content": "A"},
+        {"role": "user", "content": "R"},
+    ]
+    assert tail(source, history) == "</q><a><think>"
+    assert tail(source, history, kwargs={"enable_thinking": False}) == "</q><a>"
+
+
 @pytest.mark.parametrize(
     ("source", "expected"), [(MODERN, "<|end|>\n<|assistant|>\n<think>"), (STRICT, "[/RESULT]"), (OLD, "</R><A>")]
 )

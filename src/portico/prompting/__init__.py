@@ -9,7 +9,7 @@
 
 from portico.prompting.messages import Conversation, MediaPart, normalise
 from portico.prompting.prompter import Prompt, Prompter
-from portico.prompting.renderers import JinjaRenderer, Rendered, Renderer, RenderRequest
+from portico.prompting.renderers import JinjaRenderer, Rendered, Renderer, RenderRequest, known_renderer
 from portico.prompting.tail import prompt_tail
 from portico.prompting.template import ChatTemplate
 from portico.prompting.tokenizers import Tokenizer, TokenizerError, load_tokenizer
@@ -26,6 +26,7 @@ __all__ = [
     "Renderer",
     "Tokenizer",
     "TokenizerError",
+    "known_renderer",
     "load_tokenizer",
     "normalise",
     "prompt_tail",

@@ -96,7 +96,10 @@ def normalise(
     if not messages:
         raise BadRequestError(f"{param} must hold at least one message.", param=param)
     reader = _Reader(takes, frozenset(modalities))
-    read = [reader.message(message, f"{param}[{i}]") for i, message in enumerate(messages)]
+    try:
+        read = [reader.message(message, f"{param}[{i}]") for i, message in enumerate(messages)]
+    except RecursionError:
+        raise BadRequestError(f"{param} are nested too deeply.", param=param) from None
     _name_results(read)
     read = _place_systems(read, takes)
     if not takes.same_role_twice:

@@ -24,7 +24,7 @@ from portico.prompting.tokenizers import Tokenizer
 
 __all__ = ["Prompt", "Prompter"]
 
-INLINE_CHARACTERS = 2_000
+INLINE_CHARACTERS = 4_000
 THREADS = 2
 SWITCH_INTERVAL = 0.001  # seconds
 
@@ -101,7 +101,7 @@ class Prompter:
         messages: object,
         tools: object = None,
         *,
-        documents: Sequence[Mapping[str, Any]] | None = None,
+        documents: object = None,
         add_generation_prompt: bool | None = None,
         continue_final_message: bool | str = False,
         reasoning_effort: str | None = None,
@@ -135,7 +135,10 @@ class Prompter:
             kwargs=chat_template_kwargs,
             modalities=self.modalities,
         )
-        rendered = renderer.render(request)
+        try:
+            rendered = renderer.render(request)
+        except RecursionError:
+            raise BadRequestError("The conversation or its tools are nested too deeply.", param="messages") from None
         ids = rendered.token_ids
         if ids is None:
             add = add_special_tokens and not rendered.begins_with_bos

@@ -22,7 +22,7 @@ class RenderRequest:
 
     messages: object
     tools: object = None
-    documents: Sequence[Mapping[str, Any]] | None = None
+    documents: object = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | str = False
     reasoning_effort: str | None = None
@@ -30,6 +30,17 @@ class RenderRequest:
     thinking_budget: int | None = None
     kwargs: object = None  # the request's chat_template_kwargs
     modalities: frozenset[str] = frozenset()
+
+    def checked_documents(self) -> list[dict[str, Any]] | None:
+        """The documents; raises where they are no list of objects."""
+        if self.documents is None:
+            return None
+        if not isinstance(self.documents, list | tuple):
+            raise BadRequestError("documents must be a list of objects.", param="documents")
+        for i, document in enumerate(self.documents):
+            if not isinstance(document, Mapping):
+                raise BadRequestError(f"documents[{i}] must be an object.", param=f"documents[{i}]")
+        return [dict(document) for document in self.documents]
 
     @property
     def opens_answer(self) -> bool:

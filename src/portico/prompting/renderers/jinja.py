@@ -32,8 +32,8 @@ class JinjaRenderer:
 
     def render(self, request: RenderRequest) -> Rendered:
         template = self.template
-        opens = request.opens_answer
-        name = template.select(tools=bool(request.tools), documents=bool(request.documents))
+        opens, documents = request.opens_answer, request.checked_documents()
+        name = template.select(tools=bool(request.tools), documents=bool(documents))
         takes = template.capabilities(name)
         syntax = template.syntax(name)
         conversation = normalise(request.messages, takes, modalities=request.modalities)
@@ -43,7 +43,7 @@ class JinjaRenderer:
             **reasoning_variables(syntax, request.reasoning_effort, request.thinking, request.thinking_budget),
             **kwargs,
             "tools": plain_tools(request.tools, full=not takes.bare_tools),
-            "documents": request.documents,
+            "documents": documents,
             "add_generation_prompt": opens,
         }
         text = template.render_exact(

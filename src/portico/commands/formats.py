@@ -1,179 +1,162 @@
-"""``portico formats``: the output formats of model families, what each looks like, and which one a template has."""
+"""``portico formats``: the output formats of model families; one in detail; the one a template asks for."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import rich_click as click
 from rich.console import Console
 from rich.markup import escape
-from rich.syntax import Syntax
 from rich.table import Table
 
-from portico.constraints import call_policy, compile_constraint
-from portico.errors import PorticoError
-from portico.parsing import detect, families, load_plugin, reasoning_names, render_calls, tool_names
+from portico.errors import BadRequestError, NotFoundError
+from portico.grammar import Json, Tool
+from portico.parsing import calls_grammar, detect, families, load_plugin, reasoning_names, render_calls, tool_names
+from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Family
+from portico.parsing.family import Reasoning as ReasoningFormat
+from portico.parsing.messages import Messages
 from portico.parsing.registry import program
 
 __all__ = ["command"]
 
-EXAMPLE_TOOL = {
-    "type": "function",
-    "function": {
+EXAMPLE = [{"name": "get_weather", "arguments": {"city": "Oslo", "days": 3}}]
+TOOLS: list[dict[str, Any]] = [
+    {
         "name": "get_weather",
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-            "required": ["city", "days"],
+            "required": ["city"],
         },
-    },
-}
-EXAMPLE_CALL = {"name": "get_weather", "arguments": {"city": "Oslo", "days": 3}, "id": "call_1"}
+    }
+]
 
-plugins = click.option(
-    "--parser-plugin",
-    "plugin_files",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Python file that defines further families.",
-)
+
+def _sample(tool_parser: str) -> str:
+    """The example call as the family's own writer writes it; "" where it makes no calls."""
+    return render_calls(EXAMPLE, tool_parser, TOOLS) if program(tool_parser, None).written is not None else ""
+
+
+def _rows() -> list[dict[str, Any]]:
+    rows = []
+    for family in sorted(families().values(), key=lambda family: family.name):
+        example = _sample(next(iter(family.tools))) if family.tools else ""
+        rows.append(
+            {
+                "family": family.name,
+                "models": family.models,
+                "tool_parsers": list(family.tools),
+                "reasoning_parsers": list(family.reasoning),
+                "example": example,
+            }
+        )
+    return rows
 
 
 @click.group("formats", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@plugins
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--parser-plugin", type=click.Path(exists=True, dir_okay=False), help="A Python file with more families.")
 @click.pass_context
-def command(context: click.Context, as_json: bool, plugin_files: tuple[Path, ...]) -> None:
-    """List the formats that models write their reasoning and their tool calls in.
+def command(context: click.Context, as_json: bool, parser_plugin: str | None) -> None:
+    """List the output formats: which parsers there are, for which models.
 
-    \b
-    portico formats
-    portico formats show hermes
-    portico formats detect chat_template.jinja
+    [dim]portico formats show hermes[/dim]    markers, a sample, the grammar
+    [dim]portico formats detect chat_template.jinja[/dim]    which format a model uses
     """
-    load_plugins(plugin_files)
+    if parser_plugin is not None:
+        try:
+            load_plugin(parser_plugin)
+        except ValueError as error:
+            raise BadRequestError(str(error), param="parser_plugin") from None
     if context.invoked_subcommand is not None:
         return
-    rows = [_facts(family) for family in families().values()]
+    rows = _rows()
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    console = Console()
-    wide = console.width >= 130
-    names = f"{len(tool_names())} tool parsers, {len(reasoning_names())} reasoning parsers"
-    table = Table(caption=f"{names}; 'portico formats show NAME' has the whole page")
-    table.add_column("family", style="bold green")
-    for column in ("models", "tool parsers", "reasoning parsers"):
-        table.add_column(column)
-    if wide:  # there is room for an example
-        table.add_column("a call")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("Family", "Tools", "Reasoning"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("Models", min_width=16, overflow="fold")
+    table.add_column("Example", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        cells = [row["family"], row["models"], ", ".join(row["tools"]), ", ".join(row["reasoning"])]
-        if wide:
-            call = (row["example"] or "").replace("\n", "⏎")
-            cells.append(escape(call if len(call) <= 60 else call[:59] + "…"))
-        table.add_row(*cells)
+        table.add_row(
+            f"[bold]{escape(row['family'])}[/bold]",
+            escape("\n".join(row["tool_parsers"])),
+            escape("\n".join(row["reasoning_parsers"])),
+            escape(row["models"]),
+            f"[dim]{escape(row['example'].replace(chr(10), '⏎'))}[/dim]",
+        )
+    console = Console()
     console.print(table)
+    counts = f"{len(tool_names())} tool parsers, {len(reasoning_names())} reasoning parsers"
+    console.print(f"\n{counts}; [bold]hf[/bold] reads a checkpoint's own response_template.")
 
 
 @command.command("show")
 @click.argument("name")
-def show(name: str) -> None:
-    """Show one format: its markers, a call as the model writes it, and the grammar of a forced call."""
-    tool_parser = name if name in tool_names() else None
-    reasoning_parser = name if name in reasoning_names() else None
-    by_family = families().get(name)
-    if by_family is not None:
-        tool_parser = tool_parser or next(iter(by_family.tools), None)
-        reasoning_parser = reasoning_parser or next(iter(by_family.reasoning), None)
-    if tool_parser is None and reasoning_parser is None:
-        raise click.UsageError(f"no format is called {name!r}; 'portico formats' lists them all")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def show(name: str, as_json: bool) -> None:
+    """Show one format, by the name of a parser or family: its markers, a sample as a model writes it, its grammar."""
+    family, tool_parser, reasoning_parser = _find(name)
+    described = family.tools.get(tool_parser) if tool_parser else None
+    thinks = family.reasoning.get(reasoning_parser) if reasoning_parser else None
+    facts: dict[str, Any] = {"family": family.name, "models": family.models}
+    facts["tool_parsers"], facts["reasoning_parsers"] = list(family.tools), list(family.reasoning)
+    if isinstance(described, Calls | Either | Messages) and tool_parser:
+        facts["calls_begin_with"] = list(
+            described.calls.openers if isinstance(described, Messages) else described.openers
+        )
+        facts["sample"] = _sample(tool_parser)
+        tools = [Tool(tool["name"], Json(tool["parameters"])) for tool in TOOLS]
+        found = calls_grammar(tool_parser, tools)
+        facts["grammar"] = _grammar(found.calls) if found is not None else ""
+    if isinstance(thinks, ReasoningFormat):
+        facts["thoughts"] = [list(thinks.openers), list(thinks.closers)]
+    facts["markers"] = sorted(program(tool_parser, reasoning_parser).special_tokens)
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
     console = Console()
-    if "hf" in (tool_parser, reasoning_parser):
-        console.print("The checkpoint's own format, read from its response template.")
-        return
-    described = program(tool_parser, reasoning_parser)
-    console.print(f"[bold]{name}[/bold]: tool parser {tool_parser or '-'}, reasoning parser {reasoning_parser or '-'}")
-    console.print("\n[bold]Markers[/bold]")
-    for marker in sorted(described.special_tokens):
-        console.print(f"  {marker}", markup=False)
-    if tool_parser is None:
-        return
-    console.print("\n[bold]A call[/bold]")
-    console.print(_example(tool_parser) or "(this format has no writer)", markup=False)
-    console.print("\n[bold]Grammar of a forced call[/bold] (llguidance's Lark)")
-    policy = call_policy([EXAMPLE_TOOL], "required")
-    assert policy is not None
-    calls = described.grammar(policy.tools, policy.high)
-    if calls is None:
-        console.print("(none)")
-        return
-    try:
-        constraint = compile_constraint(policy=policy, calls=calls)
-    except PorticoError as error:
-        console.print(error.message, markup=False)
-        return
-    console.print(Syntax(constraint.lark if constraint else "", "text", word_wrap=True))
+    for key, value in facts.items():
+        title = f"[bold]{key.replace('_', ' ')}[/bold]"
+        if key in ("sample", "grammar"):
+            console.print(f"\n{title}")
+            console.print(escape(value), highlight=False, soft_wrap=True)
+        else:
+            shown = "  ".join(map(repr, value)) if isinstance(value, list) else str(value)
+            console.print(f"{title}: {escape(shown)}", highlight=False)
+
+
+def _find(name: str) -> tuple[Family, str | None, str | None]:
+    for family in families().values():
+        if name == family.name or name in family.tools or name in family.reasoning:
+            tool = name if name in family.tools else next(iter(family.tools), None)
+            return family, tool, name if name in family.reasoning else next(iter(family.reasoning), None)
+    raise NotFoundError(f"There is no format named {name!r}; 'portico formats' lists them.", param="name")
+
+
+def _grammar(tree: Any) -> str:
+    """The grammar tree as Lark text in llguidance's dialect, as an engine on this machine would get it."""
+    from portico.constraints.lark import to_lark
+    from portico.constraints.limits import Limits
+
+    return to_lark(tree, {}, Limits())
 
 
 @command.command("detect")
-@click.argument("template", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def detect_(template: Path, as_json: bool) -> None:
-    """Say which format a chat template belongs to.
-
-    TEMPLATE is a Jinja file, or a tokenizer_config.json with a chat_template in it.
-    """
-    source: Any = template.read_text(encoding="utf-8", errors="replace")
-    if template.suffix == ".json":
-        try:
-            source = json.loads(source).get("chat_template")
-        except (ValueError, AttributeError):
-            raise click.UsageError(f"{template.name} is not a JSON object") from None
-        if isinstance(source, list):
-            source = {one["name"]: one["template"] for one in source}
-    found = detect(source)
+@click.argument("template", type=click.File(encoding="utf-8"))
+@click.option("--special-token", "special_tokens", multiple=True, metavar="TEXT", help="A special token of the model.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def detect_(template: TextIO, special_tokens: tuple[str, ...], as_json: bool) -> None:
+    """Say which format the model with this chat TEMPLATE writes."""
+    found = detect(template.read(), special_tokens)
     if as_json:
-        click.echo(json.dumps(found._asdict(), ensure_ascii=False))
+        click.echo(json.dumps(found._asdict(), ensure_ascii=False, indent=2))
         return
-    console = Console()
-    if found.family is None:
-        console.print(f"unknown: {found.why}", markup=False)
-        return
-    console.print(f"[bold green]{found.family}[/bold green]")
-    console.print(
-        f"  --tool-parser {found.tool_parser or 'none'} --reasoning-parser {found.reasoning_parser or 'none'}"
-    )
-    console.print(f"  because of {found.why}", markup=False)
-
-
-def load_plugins(files: tuple[Path, ...]) -> None:
-    """Add the families of these files; a file without any is a usage error."""
-    for file in files:
-        try:
-            load_plugin(file)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-
-
-def _facts(family: Family) -> dict[str, Any]:
-    first = next(iter(family.tools), None)
-    return {
-        "family": family.name,
-        "models": family.models,
-        "tools": list(family.tools),
-        "reasoning": list(family.reasoning),
-        "example": _example(first) if first else None,
-    }
-
-
-def _example(tool_parser: str) -> str | None:
-    for call in (EXAMPLE_CALL, {**EXAMPLE_CALL, "id": "functions.get_weather:0"}):
-        try:
-            return render_calls([call], tool_parser, [EXAMPLE_TOOL])
-        except ValueError:
-            continue
-    return None
+    click.echo(f"tool parser:      {found.tool_parser or '-'}")
+    click.echo(f"reasoning parser: {found.reasoning_parser or '-'}")
+    click.echo(f"family:           {found.family or 'unknown'}")
+    click.echo(f"why:              {found.why}")

@@ -1,110 +1,102 @@
-"""``portico parse``: model output in, what it means out, through the same machine that the server runs."""
+"""``portico parse``: what a model's text says, as JSON."""
 
 from __future__ import annotations
 
 import json
 import random
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import msgspec
 import rich_click as click
-from msgspec import to_builtins
 
-from portico.commands.formats import load_plugins, plugins
+from portico.errors import BadRequestError
 from portico.events import Event
-from portico.parsing import OutputParser
+from portico.parsing import OutputParser, detect
 from portico.parsing.machine import fold
 
 __all__ = ["command"]
 
 
+def _pieces(text: str, cut: str | None) -> list[str]:
+    """The text as it would come: whole, by character, N characters at a time, or cut at random."""
+    if cut is None:
+        return [text]
+    if cut == "char":
+        return list(text)
+    if cut.isdigit() and int(cut):
+        return [text[at : at + int(cut)] for at in range(0, len(text), int(cut))]
+    kind, _, seed = cut.partition(":")
+    if kind != "random" or not seed.lstrip("-").isdigit():
+        raise click.BadParameter("is a number of characters, 'char', or 'random:SEED'", param_hint="--cut")
+    chance, found, at = random.Random(int(seed)), [], 0
+    while at < len(text):
+        size = chance.randint(1, 12)
+        found.append(text[at : at + size])
+        at += size
+    return found
+
+
+def _tools(file: TextIO | None) -> list[dict[str, Any]] | None:
+    if file is None:
+        return None
+    try:
+        found = json.load(file)
+    except ValueError as error:
+        raise BadRequestError(f"{file.name} is not JSON: {error}", param="tools") from None
+    found = found.get("tools", found) if isinstance(found, dict) else found
+    if not isinstance(found, list):
+        raise BadRequestError(f"{file.name} must hold a list of tools in OpenAI's shape.", param="tools")
+    return found
+
+
+def _shown(event: Event) -> dict[str, Any]:
+    return {"event": type(event).__name__, **msgspec.to_builtins(event)}
+
+
 @click.command("parse")
-@click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
-@click.option("--tool-parser", help="A name of 'portico formats'.")
-@click.option("--reasoning-parser", help="A name of 'portico formats'.")
-@click.option("--tools", "tools_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="JSON file with the request's tools, in OpenAI's shape; they type the arguments.")  # fmt: skip
-@click.option("--prompt-tail", default="", help="How the prompt ended: tells whether a thought is open.")
-@click.option("--cut", default="whole", show_default=True, help="Pieces: whole, char, N characters, random:SEED.")
-@click.option("--finish-reason", default="stop", show_default=True, help="How the engine ended: stop, length, …")
-@click.option("--events", is_flag=True, help="Show each event and the piece that decided it, as JSON lines.")
-@plugins
+@click.argument("file", type=click.File(encoding="utf-8"), default="-")
+@click.option("--tool-parser", metavar="NAME", help="A tool parser of [bold]portico formats[/bold].")
+@click.option("--reasoning-parser", metavar="NAME", help="A reasoning parser.")
+@click.option("--template", type=click.File(encoding="utf-8"), help="Find both in this chat template.")
+@click.option("--tools", type=click.File(encoding="utf-8"), help="The request's tools, JSON: they type the arguments.")
+@click.option("--prompt-tail", default="", metavar="TEXT", help="How the prompt ended: is a thought open already?")
+@click.option("--cut", metavar="N|char|random:SEED", help="Let the text come in pieces.")
+@click.option("--finish-reason", type=click.Choice(["stop", "length"]), default="stop", show_default=True)
+@click.option("--events", is_flag=True, help="One event a line instead of the message.")
 def command(
-    file: Any,
+    file: TextIO,
     tool_parser: str | None,
     reasoning_parser: str | None,
-    tools_file: Path | None,
+    template: TextIO | None,
+    tools: TextIO | None,
     prompt_tail: str,
-    cut: str,
+    cut: str | None,
     finish_reason: str,
     events: bool,
-    plugin_files: tuple[Path, ...],
 ) -> None:
-    """Read model output from FILE (standard input if none) and print it as JSON: reasoning, content, tool calls.
+    """Read model output from FILE or standard input: reasoning, content, tool calls, as JSON.
 
-    Without --tools every call that the text makes counts; with them, arguments are typed by their schemas.
+    [dim]echo '<think>hm</think>Yes.' | portico parse --reasoning-parser qwen3[/dim]
 
-    \b
-    portico parse --tool-parser hermes answer.txt
-    echo '<think>hm</think>yes' | portico parse --reasoning-parser qwen3 --events --cut char
+    Without --tools every name may be called and bare values are typed by what they look like.
     """
-    load_plugins(plugin_files)
+    if template is not None:
+        found = detect(template.read())
+        tool_parser, reasoning_parser = tool_parser or found.tool_parser, reasoning_parser or found.reasoning_parser
     text = file.read()
-    tools = _tools(tools_file)
+    declared = _tools(tools)
+    if declared is None and tool_parser is not None:
+        declared = [{"type": "function", "function": {"name": ""}}]  # some tool, so that calls are looked for
     try:
-        parser = OutputParser(tool_parser, reasoning_parser, tools=tools, prompt_tail=prompt_tail)
+        parser = OutputParser(tool_parser, reasoning_parser, tools=declared, prompt_tail=prompt_tail)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    found: list[Event] = []
+        raise BadRequestError(str(error)) from None
+    said: list[Event] = []
     for piece in _pieces(text, cut):
-        new = parser.feed(piece)
-        found += new
-        if events:
-            _show(piece, new)
-    last = parser.close(finish_reason)
-    found += last
+        said += parser.feed(piece)
+    said += parser.close(finish_reason)
     if events:
-        _show(None, last)
-        return
-    message = to_builtins(fold(found))
-    message["outcomes"] = dict(parser.outcomes)
-    json.dump(message, sys.stdout, ensure_ascii=False, indent=2)
-    print()
-
-
-def _tools(file: Path | None) -> list[Any]:
-    if file is None:
-        return [{"type": "function", "function": {"name": "any"}}]  # so that tool markup means something
-    try:
-        tools = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise click.UsageError(f"{file.name} is not valid JSON: {error}") from None
-    if not isinstance(tools, list):
-        raise click.UsageError(f"{file.name} must hold a list of tools")
-    return tools
-
-
-def _pieces(text: str, cut: str) -> Iterator[str]:
-    if cut == "whole":
-        yield text
-    elif cut == "char" or (cut.isdigit() and int(cut) > 0):
-        size = 1 if cut == "char" else int(cut)
-        for at in range(0, len(text), size):
-            yield text[at : at + size]
-    elif cut.startswith("random:") and cut[7:].isdigit():
-        draw = random.Random(int(cut[7:]))
-        at = 0
-        while at < len(text):
-            size = draw.randint(1, 12)
-            yield text[at : at + size]
-            at += size
+        for event in said:
+            click.echo(json.dumps(_shown(event), ensure_ascii=False))
     else:
-        raise click.UsageError("--cut takes whole, char, a number of characters, or random:SEED")
-
-
-def _show(piece: str | None, events: list[Event]) -> None:
-    for event in events:
-        line = {"after": piece, "event": type(event).__name__, **to_builtins(event)}
-        print(json.dumps(line, ensure_ascii=False))
+        click.echo(json.dumps(msgspec.to_builtins(fold(said)), ensure_ascii=False, indent=2))

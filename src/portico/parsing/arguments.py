@@ -106,9 +106,11 @@ class Tagged:
     the wire says which type the value has (``string="true"``, ``type="integer"``). White space that the template has
     next to ``{value}`` is framing, once. A closer counts only if another parameter or the end of the call follows, so
     values may hold the closer's text; where a closer is missing, a line that begins the next parameter or ends the
-    call closes the value. ``wrapper``: names of a parameter that, alone and undeclared, holds all arguments.
-    ``entities``: attributes write ``&quot;`` and ``&amp;``. ``cdata``: values may be CDATA sections. ``integer``: what
-    the wire calls the type of an integer. ``loose``: one line end on each side of a value is framing even where the template has none.
+    call closes the value.
+
+    ``wrapper``: names of a parameter that, alone and undeclared, holds all arguments. ``loose``: one line end on each
+    side of a value is framing even where the template has none. ``entities``: attributes write ``&quot;`` and
+    ``&amp;``. ``cdata``: values may be CDATA sections. ``integer``: what the wire calls the type of an integer.
     """
 
     param: str

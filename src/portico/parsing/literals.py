@@ -1,7 +1,8 @@
 """Values as models write them: JSON passed through, and other literal syntaxes put into JSON as they come.
 
 ``json_value`` knows only enough JSON to find where a value ends (strings, brackets, depth) and passes the model's own
-text through; the one thing it changes is a raw control character inside a string, which no JSON reader would accept. ``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit
+text through; the one thing it changes is a raw control character inside a string, which no JSON reader would accept.
+``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit
 stack: what differs between them is a ``Dialect``. White space, commas and brackets go through as they are, so JSON
 read as a Python literal comes out unchanged.
 """

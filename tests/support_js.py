@@ -33,7 +33,9 @@ def js() -> Script:
     return _run
 
 
-def _run(script: str, *arguments: str, lines: list[Any] | None = None, key: str = "none") -> list[Any]:
+def _run(
+    script: str, *arguments: str, lines: list[Any] | None = None, key: str = "none", model: str = "tiny"
+) -> list[Any]:
     done = subprocess.run(
         ["node", script, *arguments],
         cwd=PACKAGE,
@@ -41,7 +43,7 @@ def _run(script: str, *arguments: str, lines: list[Any] | None = None, key: str 
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PORTICO_TEST_KEY": key},
+        env={**os.environ, "PORTICO_TEST_KEY": key, "PORTICO_TEST_MODEL": model},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -3,7 +3,7 @@ import Anthropic from "@anthropic-ai/sdk";
 
 const [url, scenario] = process.argv.slice(2);
 const client = new Anthropic({ baseURL: url, apiKey: process.env.PORTICO_TEST_KEY ?? "none", maxRetries: 0 });
-const model = "tiny";
+const model = process.env.PORTICO_TEST_MODEL ?? "tiny";
 const tools = [
   {
     name: "get_weather",

@@ -3,7 +3,7 @@ import OpenAI from "openai";
 
 const [url, scenario] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: process.env.PORTICO_TEST_KEY ?? "none", maxRetries: 0 });
-const model = "tiny";
+const model = process.env.PORTICO_TEST_MODEL ?? "tiny";
 const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const tools = [{ type: "function", function: { name: "get_weather", parameters } }];
 const ask = (text) => ({ model, messages: [{ role: "user", content: text }] });

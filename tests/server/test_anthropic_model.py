@@ -12,6 +12,8 @@ from anthropic import Anthropic
 from pydantic import BaseModel
 
 from support_anthropic import assert_in_order, assert_valid, events_of
+from support_js import Script as Js
+from support_js import js  # noqa: F401  (a fixture)
 from support_server import RunningServer, running_server
 
 
@@ -112,6 +114,25 @@ class City(BaseModel):
 def test_structured_output(client: Anthropic) -> None:
     parsed = client.messages.parse(**ask("Paris, with its population.", max_tokens=100), output_format=City)
     assert isinstance(parsed.parsed_output, City)
+
+
+def test_other_clients(js: Js, server: RunningServer) -> None:  # noqa: F811
+    """The JavaScript SDK, LangChain and pydantic-ai get the same model's words."""
+    out = js("anthropic.mjs", server.url, "stream", model="smollm2")[0]
+    assert out["text"] == out["message"]["content"][0]["text"] != ""
+    counted = js("anthropic.mjs", server.url, "count_tokens", model="smollm2")[0]
+    usage = counted["usage"]
+    assert counted["counted"]["input_tokens"] == usage["input_tokens"] + usage["cache_read_input_tokens"]
+    langchain = pytest.importorskip("langchain_anthropic")
+    chat = langchain.ChatAnthropic(model="smollm2", base_url=server.url, api_key="none", temperature=0, max_tokens=40)
+    assert "Paris" in chat.invoke(CAPITAL).content
+    pydantic_ai = pytest.importorskip("pydantic_ai")
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    provider = AnthropicProvider(base_url=server.url, api_key="none")
+    agent = pydantic_ai.Agent(AnthropicModel("smollm2", provider=provider), model_settings={"temperature": 0})
+    assert "Paris" in agent.run_sync(CAPITAL).output
 
 
 def test_a_recorded_answer_in_a_family_s_own_format(smollm2_path: Path, tmp_path: Path) -> None:

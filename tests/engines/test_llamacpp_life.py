@@ -23,7 +23,7 @@ PROMPT = [1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 953
 
 
 def serve(path: Path, **options: object) -> LlamaCppEngine:
-    return LlamaCppEngine(path, model_id="m", context_length=1024, **options)  # type: ignore[arg-type]
+    return LlamaCppEngine(path, model_id="m", **{"context_length": 1024, **options})  # type: ignore[arg-type]
 
 
 def alive(pid: int) -> bool:
@@ -97,7 +97,11 @@ async def test_unknown_architecture(alien: Path) -> None:
 
 
 async def test_an_embedding_model_does_not_generate(minilm_path: Path) -> None:
-    assert "embedding model" in await refusal(minilm_path)
+    assert "embedding model" in await refusal(minilm_path, context_length=512)
+
+
+async def test_more_context_than_the_model_has(smollm2_path: Path) -> None:
+    assert "1 to 8192 tokens" in await refusal(smollm2_path, context_length=8193)
 
 
 # -- death and return ------------------------------------------------------------------------------------------------

@@ -259,6 +259,26 @@ def test_no_room_preempts_the_latest_and_finishes_it_later() -> None:
     assert len(machine.done) == 3
 
 
+def test_the_preempted_goes_before_those_who_came_later() -> None:
+    machine = Machine(cells=200, max_sequences=2, batch_tokens=64)
+    for key, new in (("a", 130), ("b", 130), ("c", 5)):
+        machine.submit(key, [ord(key)] * 10, new)
+    machine.step()
+    while len(machine.scheduler.waiting) < 2:
+        machine.step()
+    assert [sequence.key for sequence in machine.scheduler.waiting] == ["b", "c"]
+    machine.run()
+    machine.check_done()
+
+
+def test_nobody_is_admitted_only_to_be_preempted() -> None:
+    machine = Machine(cells=200, max_sequences=2, batch_tokens=64)
+    machine.submit("a", [1] * 100, 60)
+    machine.submit("b", [2] * 90, 10)
+    machine.run()
+    assert machine.computed == 100 + 59 + 90 + 9
+
+
 def test_cached_prefixes_give_way_least_recently_used_first() -> None:
     machine = Machine(cells=400, max_sequences=1, batch_tokens=64)
     old, new = [1] * 100, [2] * 100

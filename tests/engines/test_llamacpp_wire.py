@@ -85,6 +85,8 @@ def test_what_is_fine_passes() -> None:
     [
         ("max_tokens", -1),
         ("min_tokens", -1),
+        ("max_tokens", 10**400),
+        ("seed", 1 << 63),
         ("temperature", -0.1),
         ("temperature", math.nan),
         ("temperature", math.inf),

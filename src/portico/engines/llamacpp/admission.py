@@ -57,6 +57,9 @@ def _check_ids(token_ids: Iterable[int], vocab_size: int, name: str) -> None:
 
 
 def _check_sampling(rules: SamplingParams, info: EngineInfo) -> None:
+    for name in ("max_tokens", "min_tokens", "top_k", "seed", "logprobs", "prompt_logprobs"):
+        if not -(1 << 63) <= (getattr(rules, name) or 0) < 1 << 63:
+            raise BadRequestError(f"'{name}' must fit in 64 bits.", param=name)
     ranges = (
         ("max_tokens", rules.max_tokens, rules.max_tokens >= 0, "0 or more"),
         ("min_tokens", rules.min_tokens, rules.min_tokens >= 0, "0 or more"),

@@ -27,7 +27,7 @@ from portico.engines.llamacpp.libllama import (
 
 __all__ = ["Embedder"]
 
-DEFAULT_CONTEXT: Final = 8192  # tokens, where the model's own context is longer and nobody asked for it
+DEFAULT_CONTEXT: Final = 2048  # tokens, where the model's own context is longer and nobody asked for it
 BATCHED_INPUTS: Final = 32
 
 
@@ -45,8 +45,7 @@ class Embedder:
 
     def __init__(self, model: Model, *, context_length: int | None, threads: int, batch_tokens: int) -> None:
         self._model = model
-        self.context_length = context_length or min(model.trained_context, DEFAULT_CONTEXT)
-        self.context_length = min(self.context_length, model.trained_context)
+        self.context_length = model.context_length(context_length, DEFAULT_CONTEXT)
 
         def context(pooling: int | None) -> Context:
             capacity = max(self.context_length, batch_tokens)

@@ -54,9 +54,9 @@ class Generator:
         if model.has_encoder or model.is_diffusion:
             raise LlamaError("this architecture does not generate token by token; use a decoder-only model")
         self.model = model
-        self.context_length = context_length or min(model.trained_context, DEFAULT_CONTEXT)
+        self.context_length = model.context_length(context_length, DEFAULT_CONTEXT)
         max_sequences = min(max_sequences, batch_tokens, MAX_SEQUENCES // (1 + CACHED_PER_SEQUENCE))
-        slots = max_sequences * (1 + CACHED_PER_SEQUENCE)
+        slots = max_sequences * (1 + CACHED_PER_SEQUENCE) if model.can_truncate else max_sequences + 1
         rows = max(PROMPT_ROWS, slots)
         self._context = Context(
             model,

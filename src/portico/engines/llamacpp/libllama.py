@@ -315,6 +315,14 @@ class Model:
             c.llama_model_is_recurrent(self.pointer) or c.llama_model_is_hybrid(self.pointer)
         )
 
+    def context_length(self, wanted: int | None, default: int) -> int:
+        """What is wanted, if the model was trained for it; else the model's own, at most ``default``."""
+        if wanted is None:
+            return min(self.trained_context, default)
+        if not 0 < wanted <= self.trained_context:
+            raise LlamaError(f"the context length must be 1 to {self.trained_context} tokens for this model")
+        return wanted
+
     def description(self) -> dict[str, object]:
         """For people: architecture, size and quantisation."""
         buffer = ctypes.create_string_buffer(256)

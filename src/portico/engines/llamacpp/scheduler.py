@@ -358,7 +358,7 @@ class Scheduler:
         self.pool.unpin(slot.cells)
         slot.owner, slot.tokens, slot.used = None, sequence.tokens[: sequence.computed], next(self._clock)
         slot.prompt_length = sequence.prompt_length
-        sequence.slot, sequence.computed = None, 0
+        sequence.slot = None
         if not self._reuse:
             self._trim(slot, len(slot.cells))
 

@@ -80,7 +80,7 @@ def command(context: click.Context, as_json: bool, parser_plugin: str | None) ->
     for title in ("Family", "Tools", "Reasoning"):
         table.add_column(title, no_wrap=True)
     table.add_column("Models", min_width=16, overflow="fold")
-    table.add_column("Example", no_wrap=True, overflow="ellipsis")
+    table.add_column("Example", no_wrap=True, overflow="ellipsis", max_width=48)
     for row in rows:
         table.add_row(
             f"[bold]{escape(row['family'])}[/bold]",

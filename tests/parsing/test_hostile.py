@@ -1,0 +1,96 @@
+"""Law 6: work is linear in the length of the text, whatever the text is. Doubling it may not much more than double the time.
+
+Whole and in small pieces: what grows with the text that came before shows only in the latter. Times are processor time,
+the best of several runs. ``PORTICO_EXHAUSTIVE=1`` takes a megabyte of each attack for every family.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from parsing.streams import TOOL_PARSERS, TOOLS
+from portico.parsing import OutputParser, Unwritable, render_calls
+from portico.parsing.registry import program
+
+EXHAUSTIVE = bool(os.environ.get("PORTICO_EXHAUSTIVE"))
+SIZE = 500_000 if EXHAUSTIVE else 12_000
+
+
+def cut_behind(tool_parser: str, arguments: dict[str, object], mark: str) -> str:
+    """The text of a call, up to and with ``mark`` inside its arguments."""
+    try:
+        text = render_calls([{"name": "send_note", "arguments": arguments}], tool_parser, TOOLS)
+    except Unwritable:
+        return ""
+    return text[: text.index(mark) + len(mark)]
+
+
+def attacks(tool_parser: str) -> Iterator[tuple[str, str]]:
+    """A beginning, and what is repeated behind it."""
+    special = [marker.replace("*", "") for marker in sorted(program(tool_parser, None).special_tokens)]
+    described = program(tool_parser, None).calls
+    opener = described.opener if described is not None else "<"
+    string = cut_behind(tool_parser, {"text": "QQ"}, "QQ")
+    nested = cut_behind(tool_parser, {"extra": {"k": "QQ"}}, "QQ")
+    number = cut_behind(tool_parser, {"priority": 77}, "77")
+    yield "", opener
+    yield "", opener[:-1] or "<"
+    yield "", "".join(special) or "["
+    yield opener, " \n"
+    yield opener + '{"arguments": ', '{"arguments": '
+    yield opener + "{", '"k": 1, '
+    yield "", "[f(a=1), "
+    yield string, "".join(marker for marker in special if marker.startswith(("</", "<|"))) or "}"
+    for unit in (" ", "\n", '"', "\\", "<", "{", "["):
+        yield string, unit
+    yield nested, '{"a": ['
+    yield nested, ", "
+    yield number, "7"
+    yield number, " 7"
+
+
+def seconds(tool_parser: str, text: str, step: int) -> float:
+    parser = OutputParser(tool_parser, "qwen3", tools=TOOLS)
+    start = time.process_time()
+    for at in range(0, len(text), step):
+        parser.feed(text[at : at + step])
+    parser.close()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
+def test_time_is_linear(tool_parser: str) -> None:
+    for head, unit in attacks(tool_parser):
+        for step in (10**9, 6):
+            once, twice = (head + unit * (size // len(unit)) for size in (SIZE, 2 * SIZE))
+            if seconds(tool_parser, once, step) > 20e-6 * len(once):  # beyond anything that linear work takes here
+                pytest.fail(f"{head[-40:]!r} + {unit[:40]!r}: slow")
+            if not EXHAUSTIVE:
+                continue
+            ratio = min(seconds(tool_parser, twice, step) for _ in range(2)) / min(
+                seconds(tool_parser, once, step) for _ in range(3)
+            )
+            assert ratio < 2.5, f"{head[-40:]!r} + {unit[:40]!r} in steps of {step}: {ratio:.2f}"
+
+
+@pytest.mark.parametrize(
+    "tool_parser", ["hermes", "qwen3_coder", "mistral", "pythonic", "gemma4", "openai", "minimax_m3"]
+)
+def test_doubling_the_text_doubles_the_time(tool_parser: str) -> None:
+    for unit in ("".join(sorted(program(tool_parser, None).special_tokens)), '{"a": ["', "\n"):
+        once, twice = unit * (60_000 // len(unit)), unit * (120_000 // len(unit))
+        ratios = [seconds(tool_parser, twice, 6) / seconds(tool_parser, once, 6) for _ in range(5)]
+        assert min(ratios) < 2.5, ratios
+
+
+def test_deep_nesting_ends_without_recursion() -> None:
+    for tool_parser in TOOL_PARSERS:
+        for unit in ("[", '{"a":', "("):
+            head = cut_behind(tool_parser, {"extra": {"k": "QQ"}}, "QQ")[:-3]
+            parser = OutputParser(tool_parser, tools=TOOLS)
+            parser.feed(head + unit * 5_000)
+            parser.close()

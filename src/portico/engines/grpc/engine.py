@@ -238,8 +238,10 @@ class GrpcEngine:
     async def _read(self, answer: _Answer) -> None:
         """Read one answer to its end."""
         call, reader = answer.call, answer.reader
+        loop = asyncio.get_running_loop()
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
+                answer.host.last_heard = loop.time()
                 output = reader.feed(response)
                 if output is None:
                     continue

@@ -1,8 +1,8 @@
 """One host that serves the protocol: a channel that reconnects by itself, and whether it can be given work.
 
 Whether it can is asked every ``CHECK_SECONDS``. A host that does not answer, says that it is not healthy, or has come
-back with another model gets no new requests. Pings find connections whose other end is gone without a word; gRPC then
-fails the calls on them, which ends their requests.
+back with another model gets no new requests. When nothing at all has come from it for ``SILENCE_SECONDS``, the other
+end is gone without a word: the channel is closed, which ends the requests on it, and opened anew.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ log = logging.getLogger("portico")
 
 CHECK_SECONDS: Final = 1.0
 CHECK_DEADLINE: Final = 5.0  # seconds that a host gets to say that it is well
+SILENCE_SECONDS: Final = 10.0
 TOKENIZER_DEADLINE: Final = 60.0
 MOST_TOKENIZER_BYTES: Final = 256 << 20
 
@@ -53,18 +54,23 @@ class Host:
     def __init__(self, address: str, *, key: str | None = None, secure: bool = False) -> None:
         self.address = address
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
-        self._channel = (
-            grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(), _OPTIONS)
-            if secure
-            else grpc.aio.insecure_channel(address, _OPTIONS)
-        )
-        self.stub: Any = VllmEngineStub(self._channel)  # type: ignore[no-untyped-call]
+        self._secure = secure
+        self._open()
         self.model: pb.GetModelInfoResponse | None = None
         self.is_portico = False
         self.in_flight = 0
         self.healthy = False
         self.trouble = "it has not answered yet"
+        self.last_heard = 0.0  # in the loop's time
         self._checking: asyncio.Task[None] | None = None
+
+    def _open(self) -> None:
+        self._channel = (
+            grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(), _OPTIONS)
+            if self._secure
+            else grpc.aio.insecure_channel(self.address, _OPTIONS)
+        )
+        self.stub: Any = VllmEngineStub(self._channel)  # type: ignore[no-untyped-call]
 
     def start(self, on_change: Callable[[], None]) -> None:
         """Keep ``healthy`` up to date from now on; ``on_change`` is called when it turns."""
@@ -104,11 +110,16 @@ class Host:
             health = await self.stub.HealthCheck(
                 pb.HealthCheckRequest(), metadata=self.metadata, timeout=CHECK_DEADLINE
             )
+            self.last_heard = asyncio.get_running_loop().time()
             if not health.healthy:
                 return f"it says that it is not healthy ({health.message or 'no reason given'})"
             if not self.healthy:
                 return await self._meet()
         except grpc.aio.AioRpcError as error:
+            silent = asyncio.get_running_loop().time() - self.last_heard > SILENCE_SECONDS
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and silent:
+                await self._channel.close()
+                self._open()
             return f"it does not answer ({error.code().name}: {(error.details() or '')[:200]})"
         return ""
 

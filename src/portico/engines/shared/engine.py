@@ -1,0 +1,200 @@
+"""The ``Engine`` of a process that shares another's: every method is a frame to the hub, or made from one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import count
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines.shared import wire
+from portico.errors import BadRequestError, EngineDeadError, EngineError
+from portico.events import EngineOutput, EngineRequest, FinishReason
+
+__all__ = ["SharedEngine"]
+
+
+class SharedEngine(asyncio.Protocol):
+    """``connection`` leads to a hub; ``on_parting`` is called when the hub has gone."""
+
+    def __init__(self, connection: socket.socket, on_parting: Callable[[], None] = lambda: None) -> None:
+        self._connection = connection
+        self._on_parting = on_parting
+        self._info: EngineInfo | None = None
+        self._known = asyncio.Event()
+        self._healthy = False
+        self._closed = False
+        self._flushes = False
+        self._frames = wire.FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._numbers = count(1)
+        self._numbers_by_id: dict[str, int] = {}
+        self._ids: dict[str, str] = {}  # number, as text, -> request id
+        self._answers: dict[int, asyncio.Future[wire.Done]] = {}
+        self._outputs: list[list[EngineOutput]] = []
+        self._stepped = asyncio.Event()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> EngineInfo:
+        """Known after ``start()``."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the shared engine can take requests."""
+        return self._healthy
+
+    async def start(self) -> None:
+        """Learn what the engine is. Raises ``EngineError`` when the hub is gone."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._connection)
+        await self._known.wait()
+        if self._info is None:
+            raise EngineError("The process that has the engine is gone.")
+
+    async def close(self) -> None:
+        """Part from the hub, which aborts what is in flight. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._end_all("abort", None)
+            if self._transport is not None:
+                self._transport.close()
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: EngineRequest) -> None:
+        """Hand the request over; raises what the engine raises."""
+        if request.request_id in self._numbers_by_id:
+            raise BadRequestError("A request with this id is already running.", param="request_id")
+        number = next(self._numbers)
+        self._ids[str(number)], self._numbers_by_id[request.request_id] = request.request_id, number
+        sent = msgspec.structs.replace(request, request_id="", token_ids=list(request.token_ids))
+        try:
+            await self._ask(number, wire.Submit(number, sent))
+        except BaseException:
+            self._forget(str(number))
+            raise
+
+    def abort(self, request_id: str) -> None:
+        """Stop a request; unknown ids are ignored. No output for it follows."""
+        number = self._numbers_by_id.get(request_id)
+        if number is not None:
+            self._forget(str(number))
+            self._send(wire.Abort(number))
+
+    async def steps(self) -> AsyncIterator[list[EngineOutput]]:
+        """The engine's steps, with the outputs of this process's requests. One consumer."""
+        while True:
+            while self._outputs:
+                steps, self._outputs = self._outputs, []
+                for outputs in steps:
+                    yield outputs
+            if self._closed:
+                return
+            self._stepped.clear()
+            await self._stepped.wait()
+
+    async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
+        """Embed on the shared engine."""
+        number = next(self._numbers)
+        done = await self._ask(number, wire.Embed(number, [list(ids) for ids in token_id_lists]))
+        vectors = np.frombuffer(done.vectors, dtype=np.float32).reshape(len(token_id_lists), -1)
+        return EmbeddingBatch(vectors, done.tokens)
+
+    async def flush_cache(self) -> bool:
+        """Whether the shared engine has forgotten its cached prefixes."""
+        if not self._flushes:
+            return False
+        number = next(self._numbers)
+        return (await self._ask(number, wire.FlushCache(number))).flushed
+
+    async def _ask(self, number: int, message: wire.ToHub) -> wire.Done:
+        if self._transport is None or self._transport.is_closing():
+            raise EngineDeadError("The engine is not available.", retry_after=1)
+        answer: asyncio.Future[wire.Done] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._send(message)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._send(wire.Abort(number))
+            raise
+        finally:
+            del self._answers[number]
+
+    def _send(self, message: wire.ToHub) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(wire.encode(message))
+
+    def _forget(self, number: str) -> None:
+        request_id = self._ids.pop(number, None)
+        if request_id is not None:
+            del self._numbers_by_id[request_id]
+
+    # -- what the hub says --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._healthy = False
+        self._known.set()
+        if not self._closed:
+            self._end_all("error", "The engine stopped.")
+            self._on_parting()
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._frames.feed(data):
+            message = wire.from_hub.decode(frame)
+            if isinstance(message, wire.Step):
+                self._step(message.outputs)
+            elif isinstance(message, wire.Health):
+                self._healthy = message.healthy
+            elif isinstance(message, wire.Facts):
+                self._info = msgspec.convert(message.info, EngineInfo)
+                self._flushes = message.flushes
+                self._known.set()
+            elif (answer := self._answers.get(message.number)) is not None and not answer.done():
+                if isinstance(message, wire.Done):
+                    answer.set_result(message)
+                else:
+                    answer.set_exception(wire.error_of(message))
+
+    def _step(self, outputs: list[EngineOutput]) -> None:
+        wanted = []
+        for output in outputs:
+            request_id = self._ids.get(output.request_id)
+            if request_id is None:
+                continue
+            if output.finish_reason is not None:
+                self._forget(output.request_id)
+            output.request_id = request_id
+            wanted.append(output)
+        if wanted:
+            self._outputs.append(wanted)
+            self._stepped.set()
+
+    def _end_all(self, reason: FinishReason, error: str | None) -> None:
+        dead = EngineDeadError("The engine is not available.", retry_after=1)
+        asked = {str(number) for number, answer in self._answers.items() if not answer.done()}
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(dead)
+        ended = [
+            EngineOutput(request_id, (), finish_reason=reason, error=error)
+            for number, request_id in self._ids.items()
+            if number not in asked
+        ]
+        self._ids.clear()
+        self._numbers_by_id.clear()
+        if ended:
+            self._outputs.append(ended)
+        self._stepped.set()

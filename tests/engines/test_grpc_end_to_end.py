@@ -1,0 +1,126 @@
+"""OpenAI's end-to-end tests with a network between front door and model: HTTP -> Portico -> VllmEngine -> Portico ->
+llama.cpp; and what happens to clients when the model's server dies and comes back."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+from support_server import RunningServer, running_server
+
+_FILE = Path(__file__).resolve().parent.parent / "server" / "test_end_to_end.py"
+_SPEC = spec_from_file_location("openai_end_to_end", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+_openai = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_openai)
+
+test_answers = _openai.test_answers
+test_streaming_equals_not_streaming = _openai.test_streaming_equals_not_streaming
+test_seeded_sampling_repeats = _openai.test_seeded_sampling_repeats
+test_eight_streams_at_once = _openai.test_eight_streams_at_once
+test_emoji_survive = _openai.test_emoji_survive
+test_several_choices = _openai.test_several_choices
+test_stop_string = _openai.test_stop_string
+test_logprobs = _openai.test_logprobs
+test_usage_in_the_stream = _openai.test_usage_in_the_stream
+test_completions_take_text_and_ids = _openai.test_completions_take_text_and_ids
+test_models = _openai.test_models
+TestErrors = _openai.TestErrors
+test_disconnect_aborts_the_generation = _openai.test_disconnect_aborts_the_generation
+
+
+def grpc_port(server: RunningServer) -> int:
+    found = re.search(r"gRPC at \S+:(\d+)", server.log())
+    assert found is not None
+    return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def server(smollm2_path: Path) -> Iterator[RunningServer]:
+    with (
+        running_server("smollm2", "--grpc-port", "0", "--log-level", "warning", env={"PORTICO_API_KEY": "k"}) as behind,
+        running_server(
+            "--engine", f"grpc://127.0.0.1:{grpc_port(behind)}", "--log-level", "warning",
+            env={"PORTICO_ENGINE_API_KEY": "k"},
+        ) as front,
+    ):  # fmt: skip
+        yield front
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[OpenAI]:
+    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
+        yield one
+
+
+def test_schemas_and_forced_calls_hold(client: OpenAI) -> None:
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 2, 3]}}, "required": ["n"]}
+    answer = client.chat.completions.create(
+        model="smollm2",
+        messages=[{"role": "user", "content": "Pick a number."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": False}},
+        max_tokens=60,
+    )
+    assert json.loads(answer.choices[0].message.content or "")["n"] in (1, 2, 3)
+    tool = {"type": "function", "function": {"name": "roll", "parameters": schema}}
+    called = client.chat.completions.create(
+        model="smollm2",
+        messages=[{"role": "user", "content": "Roll."}],
+        tools=[tool],  # type: ignore[list-item]
+        tool_choice="required",
+        max_tokens=80,
+    )
+    calls = called.choices[0].message.tool_calls
+    assert calls
+    assert calls[0].function.name == "roll"  # type: ignore[union-attr]
+
+
+def test_death_and_return_of_the_engine(smollm2_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    behind_arguments = ("smollm2", "--grpc-port", str(port), "--log-level", "error")
+    with running_server(*behind_arguments) as behind:
+        front_context = running_server("--engine", f"grpc://127.0.0.1:{port}", "--log-level", "warning")
+        front = front_context.__enter__()
+        client = OpenAI(base_url=front.base_url, api_key="none", max_retries=0, timeout=120)
+        stream = client.chat.completions.create(
+            model="smollm2",
+            messages=[{"role": "user", "content": "Count."}],
+            stream=True,
+            max_tokens=2000,
+            extra_body={"ignore_eos": True},
+        )
+        iterator = iter(stream)
+        for _ in range(4):
+            next(iterator)
+        behind.process.send_signal(signal.SIGKILL)
+        behind.process.wait()
+    try:
+        with pytest.raises(openai.APIError):
+            for _ in iterator:
+                pass
+        assert httpx.get(front.url + "/health", timeout=10).status_code == 503
+        with running_server(*behind_arguments):
+            deadline = time.monotonic() + 30
+            while httpx.get(front.url + "/health", timeout=10).status_code != 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            answer = client.chat.completions.create(
+                model="smollm2", messages=[{"role": "user", "content": "Hi"}], max_tokens=4
+            )
+            assert answer.choices[0].message.content
+    finally:
+        client.close()
+        front_context.__exit__(None, None, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from portico.events import CallArguments, Content, Event, Reasoning
@@ -86,7 +87,7 @@ def merged(events: Sequence[Event]) -> list[Event]:
 def cut(text: str, *places: int) -> list[str]:
     """The text in pieces, cut at these places."""
     edges = [0, *sorted(places), len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(edges)]
 
 
 def cut_every(text: str, size: int) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import random
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pytest
@@ -97,7 +97,7 @@ def differences(case: dict[str, Any], expected: dict[str, Any], found: Message) 
             yield f"complete: {call.complete}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def tokens(text: str) -> list[str]:
     return TOKEN.findall(text)
 

@@ -49,11 +49,13 @@ def test_small_templates() -> None:
 
 # What each family of the corpus should be found as, where its template shows the model how to call tools.
 EXPECTED = {
-    "apertus": {"apertus"}, "apriel": {"apriel15"}, "bielik": {"hermes"}, "cohere": {"cohere_command3", "cohere_command4"},
+    "apertus": {"apertus"}, "apriel": {"apriel15"}, "bielik": {"hermes"},
+    "cohere": {"cohere_command3", "cohere_command4"},
     "deepseek": {"deepseek_v3", "deepseek_v31", "deepseek_v32", "deepseek_v4"}, "exaone": {"hermes"},
     "functionary": {"functionary_v31"}, "gemma": {"gemma4", "functiongemma", "pythonic"}, "gigachat": {"gigachat3"},
     "glm": {"glm45", "glm47"}, "gpt-oss": {"openai"}, "granite": {"granite", "granite4", "granite-20b-fc"},
-    "hermes": {"hermes"}, "hunyuan": {"hunyuan_a13b"}, "internlm": {"internlm"}, "jamba": {"jamba"}, "kimi": {"kimi_k2"},
+    "hermes": {"hermes"}, "hunyuan": {"hunyuan_a13b"}, "internlm": {"internlm"}, "jamba": {"jamba"},
+    "kimi": {"kimi_k2"},
     "laguna": {"poolside_v1"}, "lfm2": {"lfm2"}, "llama3": {"llama3_json"}, "llama4": {"llama4_json"},
     "minicpm": {"minicpm5", "hermes"}, "minimax": {"minimax_m2", "minimax_m3"}, "mistral": {"mistral"},
     "muse": {"muse_glimmer"}, "nemotron": {"nemotron_deci", "qwen3_coder"}, "qwen": {"hermes", "qwen3_coder"},

@@ -1,4 +1,4 @@
-"""Law 6: work is linear in the length of the text, whatever the text is. Doubling it may not much more than double the time.
+"""Law 6: work is linear in the length of the text, whatever the text is.
 
 Whole and in small pieces: what grows with the text that came before shows only in the latter. Times are processor time,
 the best of several runs. ``PORTICO_EXHAUSTIVE=1`` takes a megabyte of each attack for every family.

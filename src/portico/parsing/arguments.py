@@ -519,6 +519,7 @@ class Keyword:
         if choices:
             return g.OneOf(tuple(g.Exactly(self._value(choice)) for choice in choices))
         kinds = schema.types or {"string", "number", "boolean", "null"}
+        alone = len(schema.types) == 1
         python = self.dialect.escapes
         options: list[g.Grammar] = []
         for kind in sorted(kinds):
@@ -528,14 +529,14 @@ class Keyword:
                 elif self.quote == "'":
                     options.append(g.Pattern(r"'([^'\\\x00-\x1f]|\\['\\nrt])*'"))
                 else:
-                    options.append(g.Json({"type": "string"}, arguments.param))
+                    options.append(schema.as_json(arguments) if alone else g.Json({"type": "string"}, arguments.param))
             elif kind in ("integer", "number"):
-                options.append(g.Json({"type": kind}, arguments.param))
+                options.append(schema.as_json(arguments) if alone else g.Json({"type": kind}, arguments.param))
             elif kind in ("boolean", "null"):
                 words = (True, False) if kind == "boolean" else (None,)
                 options += [g.Exactly(self._value(word)) for word in words]
             elif depth and kind == "array":
-                items = g.Repeated(self._written(schema.items, arguments, depth - 1), separator=self.separator)
+                items = g.Repeated(self._written(schema.items, arguments, depth - 1), *schema.sizes, self.separator)
                 options.append(g.Chain((g.Exactly("["), items, g.Exactly("]"))))
             elif depth and kind == "object":
                 inside = self._members(schema, arguments, ": " if python else ":", depth - 1, nested=True)

@@ -139,7 +139,7 @@ class Elements:
         opened, closed = f"{self.mark}<{key}>", f"{self.mark}</{key}>"
         if depth and schema.types == {"array"}:
             item = self._tagged("item", schema.items, arguments, depth - 1)
-            return g.Chain((g.Exactly(opened), g.Repeated(item), g.Exactly(closed)))
+            return g.Chain((g.Exactly(opened), g.Repeated(item, *schema.sizes), g.Exactly(closed)))
         if depth and schema.types == {"object"}:
             inside = self._members(schema, arguments, depth - 1)
             return g.Chain((g.Exactly(opened), *inside, g.Exactly(closed)))

@@ -94,6 +94,12 @@ class Schema:
         return g.Json(node, whole.param, whole.strict, whole.white_space)
 
     @property
+    def sizes(self) -> tuple[int, int | None]:
+        """How many items an array may have."""
+        low, high = self.node.get("minItems"), self.node.get("maxItems")
+        return low if isinstance(low, int) else 0, high if isinstance(high, int) else None
+
+    @property
     def is_text(self) -> bool:
         """Whether the value can only be a string."""
         return self.types == _TEXT

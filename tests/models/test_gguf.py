@@ -110,6 +110,15 @@ def test_every_truncation_is_an_error(tmp_path: Path) -> None:
             read_gguf(tmp_path / "cut.gguf")
 
 
+def test_an_array_of_strings_cut_short_is_an_error(tmp_path: Path) -> None:
+    strings = struct.pack("<IQ", 8, 3) + b"".join(struct.pack("<Q", len(text)) + text for text in (b"a", b"bb", b"ccc"))
+    whole = raw(3, (b"key", 9, strings))
+    for size in range(len(whole) - len(strings), len(whole)):
+        (tmp_path / "cut.gguf").write_bytes(whole[:size])
+        with pytest.raises(GGUFError, match="truncated"):
+            read_gguf(tmp_path / "cut.gguf")
+
+
 @settings(max_examples=300, deadline=None)
 @given(at=st.integers(0, 200), byte=st.integers(0, 255))
 def test_a_damaged_byte_is_never_more_than_an_error(

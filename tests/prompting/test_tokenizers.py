@@ -81,9 +81,10 @@ def test_hugging_face_ids_are_the_librarys(kind: str, text: str, parse: bool) ->
 
 @pytest.mark.parametrize("kind", list(SENTENCEPIECE))
 @settings(max_examples=60, deadline=None)
-@given(text=TEXT, ids=st.lists(st.integers(0, 99), max_size=20))
-def test_sentencepiece_ids_and_text_are_the_librarys(kind: str, text: str, ids: list[int]) -> None:
+@given(text=TEXT, ids=st.lists(st.integers(0, 99) | st.sampled_from([1, "\u2581", "\u2581the"]), max_size=20))
+def test_sentencepiece_ids_and_text_are_the_librarys(kind: str, text: str, ids: list[int | str]) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(_made[kind][0] / "tokenizer.model"))
+    ids = [processor.piece_to_id(i) if isinstance(i, str) else i for i in ids]
     assert made(kind).encode(text, parse_special=False) == processor.encode(text)
     assert made(kind).decode(ids) == processor.decode(ids)
 
@@ -174,13 +175,14 @@ def test_other_threads_run_while_a_long_text_is_encoded(kind: str) -> None:
         tokenizer.encode(text)
         done.set()
 
-    longest, last = 0.0, time.perf_counter()
+    started = last = time.perf_counter()
     threading.Thread(target=encode).start()
-    turns = 0
+    longest = 0.0
     while not done.wait(0.001):
         now = time.perf_counter()
-        longest, last, turns = max(longest, now - last), now, turns + 1
-    assert turns > 20  # a library that keeps the interpreter lock would give one or two
+        longest, last = max(longest, now - last), now
+    elapsed = time.perf_counter() - started
+    assert longest < max(elapsed / 2, 0.05)  # a library that keeps the interpreter lock would take it all at once
 
 
 # -- what surrounds a text, and roles ---------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ For vocabularies whose decoder is not a table of bytes (it looks ahead, drops re
 tokens is decoded at each step, and what it shows beyond what was given is new. Rules:
 
 * U+FFFD at the end, three at most, may be a character still incomplete and waits.
-* Where the decoder takes back what was given, it may be about to change its mind again (a character half there can
-  spoil those before it): that waits too. Once it cannot any more, the new tokens are decoded by themselves.
+* Where the decoder takes back what was given (a character half there can spoil those before it), the tokens since
+  then are decoded by themselves.
 * The window is kept short, also in a long run of invalid bytes, so that time is linear in the number of tokens.
 """
 
@@ -58,8 +58,6 @@ class WindowDecoder:
         text = self._text(self._window)
         held = _trailing(text)
         if not text.startswith(self._shown):
-            if held and len(self._window) - self._settled <= _HELD:
-                return ""
             del self._window[: self._settled]
             self._settled = 0
             self._shown = ""

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from portico.constraints import Checker
 from portico.engines import EngineInfo
 from portico.engines.replay import ReplayEngine, Script
 from portico.events import EngineRequest
@@ -68,6 +69,8 @@ def replaying(
     signing_key: str | None = "a secret",
     context_length: int = 1 << 20,
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints"}),
+    checker: Checker | None = None,
+    embedding_size: int | None = None,
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
@@ -84,14 +87,21 @@ def replaying(
         last = max(scripts, key=lambda name: prompt.rfind(f"[[{name}]]"))
         return scripts[last] if f"[[{last}]]" in prompt else next(iter(scripts.values()))
 
-    info = EngineInfo("tiny", context_length, tokenizer.vocab_size, capabilities)
+    info = EngineInfo(
+        "tiny", context_length, tokenizer.vocab_size, capabilities, frozenset(), embedding_size=embedding_size
+    )
     engine = ReplayEngine(choose=choose, tokens_per_step=3, interval=interval, info=info)
     prompter = Prompter(
         tokenizer,
         ChatTemplate(template, tokenizer.special_tokens),
         modalities=("image",) if "vision" in capabilities else (),
     )
-    facts = {"prompter": prompter, "context_length": context_length, "capabilities": capabilities}
+    facts = {
+        "prompter": prompter,
+        "context_length": context_length,
+        "capabilities": capabilities,
+        "embedding_size": embedding_size,
+    }
     up = threading.Event()
     stop: list[Any] = []
 
@@ -100,7 +110,7 @@ def replaying(
         line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
         await line.start()
         served = Served(
-            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line)],
+            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line, checker)],
             metrics,
             request_timeout,
             signing_key=signing_key,

@@ -53,10 +53,8 @@ def call_policy(
             raise BadRequestError("tool_choice asks for a call, but there are no tools.", param="tool_choice")
         return None
     if names is not None:
-        if missing := set(names) - {function["name"] for _, function in declared}:
-            raise BadRequestError(
-                f"tool_choice names {min(missing)[:64]!r}, which is not in tools.", param="tool_choice"
-            )
+        if set(names) - {function["name"] for _, function in declared}:
+            raise BadRequestError("tool_choice names a function that is not in tools.", param="tool_choice")
         declared = [(index, function) for index, function in declared if function["name"] in names]
     single = parallel_tool_calls is False
     if choice == "required":

@@ -193,7 +193,7 @@ class _Reader:
                 )
             else:
                 raise BadRequestError(
-                    f"{where}.type {kind[:64]!r} is not a content part this server knows.", param=f"{where}.type"
+                    f"{where}.type is not that of a content part this server knows.", param=f"{where}.type"
                 )
         return parts, thoughts
 

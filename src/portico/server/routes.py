@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,6 +27,9 @@ from portico.server.openapi import openapi_document
 from portico.server.served import Served
 
 __all__ = ["routes"]
+
+
+DECODED_INLINE = 2_000  # tokens; more would hold up the event loop
 
 
 def routes(served: Served) -> dict[str, Methods]:
@@ -168,7 +172,12 @@ class Handlers:
     async def detokenize(self, exchange: Exchange) -> None:
         """POST /detokenize: the text of token ids."""
         request = parse_body(tokens.DetokenizeRequest, await exchange.body())
-        await exchange.respond_json(tokens.detokenized(request, self._served.any(request.model).model))
+        model = self._served.any(request.model).model
+        work = partial(tokens.detokenized, request, model)
+        if len(request.tokens) <= DECODED_INLINE:
+            await exchange.respond_json(work())
+        else:
+            await exchange.respond_json(await asyncio.get_running_loop().run_in_executor(None, work))
 
     async def render_chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions/render: what the engine would get for this request."""

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     # Where it listens, and for whom
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Front-door processes that share the port and the engine.")
     grpc_port: int | None = Field(None, ge=0, le=65535, description="Port for gRPC beside HTTP; 0 picks a free one.")
     grpc_tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of the gRPC server.")
     grpc_tls_key: Path | None = Field(None, description="Private key (PEM) of the gRPC server.")

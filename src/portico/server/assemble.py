@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,11 +27,14 @@ from portico.server.line import Line
 from portico.server.metrics import Metrics
 from portico.server.served import Served, ServedModel
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "engines", "is_elsewhere"]
 
 
-async def assemble(settings: Settings) -> Served:
-    """Load and start everything that the settings name. What had been started is closed again when a part fails."""
+async def assemble(settings: Settings, shared: Sequence[Engine] = ()) -> Served:
+    """Load and start everything that the settings name. What had been started is closed again when a part fails.
+
+    ``shared`` are engines to use in place of those that ``engines`` would make.
+    """
     for plugin in settings.parser_plugin:
         try:
             load_plugin(plugin)
@@ -39,9 +43,9 @@ async def assemble(settings: Settings) -> Served:
     started: list[ServedModel] = []
     metrics = Metrics()
     try:
-        started.append(await _generating(settings, metrics))
+        started.append(await _main(settings, metrics, shared))
         if settings.embedding_model is not None:
-            started.append(await _embedding(settings, metrics))
+            started.append(await _embedding(settings, metrics, shared))
     except BaseException:
         for served in started:
             await served.line.close()
@@ -50,32 +54,49 @@ async def assemble(settings: Settings) -> Served:
     return Served(started, metrics, settings.request_timeout, signing_key=key)
 
 
-async def _generating(settings: Settings, metrics: Metrics) -> ServedModel:
-    if settings.engine.startswith(("grpc://", "grpcs://")):
+def engines(settings: Settings) -> list[Engine]:
+    """The engines that the settings name, not started: the main model's, then the embedding model's if there is one."""
+    resolved = models.resolve(settings.model)
+    made = [_engine(settings, resolved)]
+    if settings.embedding_model is not None:
+        made.append(_embedding_engine(settings, models.resolve(settings.embedding_model)))
+    return made
+
+
+def is_elsewhere(settings: Settings) -> bool:
+    """Whether the main model is in other processes, reached over gRPC."""
+    return settings.engine.startswith(("grpc://", "grpcs://"))
+
+
+async def _main(settings: Settings, metrics: Metrics, shared: Sequence[Engine]) -> ServedModel:
+    if is_elsewhere(settings):
         return await _elsewhere(settings, metrics)
     resolved = models.resolve(settings.model)
     tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
+    template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
+    engine = shared[0] if shared else _engine(settings, resolved)
+    return await _serve(settings, metrics, resolved, tokenizer, engine, template)
+
+
+def _engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
     if resolved.kind == "embedding":
-        return await _serve(settings, metrics, resolved, tokenizer, _embedding_engine(settings, resolved), None)
-    template = _template(settings, tokenizer)
-    engine: Engine
+        return _embedding_engine(settings, resolved)
     if settings.engine == "llamacpp":
         from portico.engines.llamacpp import LlamaCppEngine
 
-        engine = LlamaCppEngine(
+        return LlamaCppEngine(
             resolved.path,
             model_id=resolved.name,
             context_length=settings.context_length,
             max_sequences=settings.max_sequences,
             threads=settings.threads,
         )
-    elif settings.engine.startswith("replay:"):
-        engine = _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
-    else:
-        raise BadRequestError(
-            f"Unknown engine '{settings.engine}': use llamacpp, grpc://HOST:PORT or replay:FILE.", param="engine"
-        )
-    return await _serve(settings, metrics, resolved, tokenizer, engine, template)
+    if settings.engine.startswith("replay:"):
+        tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
+        return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
+    raise BadRequestError(
+        f"Unknown engine '{settings.engine}': use llamacpp, grpc://HOST:PORT or replay:FILE.", param="engine"
+    )
 
 
 async def _elsewhere(settings: Settings, metrics: Metrics) -> ServedModel:
@@ -103,12 +124,11 @@ async def _elsewhere(settings: Settings, metrics: Metrics) -> ServedModel:
         raise
 
 
-async def _embedding(settings: Settings, metrics: Metrics) -> ServedModel:
+async def _embedding(settings: Settings, metrics: Metrics, shared: Sequence[Engine]) -> ServedModel:
     assert settings.embedding_model is not None
     resolved = models.resolve(settings.embedding_model)
-    return await _serve(
-        settings, metrics, resolved, load_tokenizer(resolved.path), _embedding_engine(settings, resolved), None
-    )
+    engine = shared[-1] if len(shared) > 1 else _embedding_engine(settings, resolved)
+    return await _serve(settings, metrics, resolved, load_tokenizer(resolved.path), engine, None)
 
 
 def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:

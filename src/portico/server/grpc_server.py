@@ -39,7 +39,6 @@ log = logging.getLogger("portico")
 HEALTH_SECONDS: Final = 1.0  # between looks at whether the engines are alive
 
 _OPTIONS: Final = [
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server on it
     ("grpc.max_send_message_length", -1),
     # Clients may ping every few seconds, also between calls: it is how they notice a dead connection.
     ("grpc.keepalive_permit_without_calls", 1),
@@ -64,16 +63,32 @@ class Tls:
 
 
 class GrpcServer:
-    """Serves ``served`` on ``host`` and ``port`` (0 picks a free one; ``port`` then says which)."""
+    """Serves ``served`` on ``host`` and ``port`` (0 picks a free one; ``port`` then says which).
+
+    ``share_port`` lets other processes' servers have the same port; without it a taken port is an error.
+    """
 
     def __init__(
-        self, served: Served, keys: Keys, *, host: str, port: int, max_message: int, tls: Tls | None = None
+        self,
+        served: Served,
+        keys: Keys,
+        *,
+        host: str,
+        port: int,
+        max_message: int,
+        tls: Tls | None = None,
+        share_port: bool = False,
     ) -> None:
         self._served = served
         self._calls = _Calls(served)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[_Door(keys)], options=[*_OPTIONS, ("grpc.max_receive_message_length", max_message)]
+            interceptors=[_Door(keys)],
+            options=[
+                *_OPTIONS,
+                ("grpc.max_receive_message_length", max_message),
+                ("grpc.so_reuseport", int(share_port)),
+            ],
         )
         services: list[VllmEngineService | InferenceService] = [VllmEngineService(served), InferenceService(served)]
         for service in services:

@@ -12,8 +12,9 @@ import ipaddress
 import logging
 import socket
 import sys
+from collections.abc import Coroutine, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from rich.console import Console
@@ -22,6 +23,7 @@ from rich.markup import escape
 
 from portico import __version__
 from portico.config import Settings
+from portico.engines import Engine
 from portico.errors import BadRequestError, OverloadedError
 from portico.server.app import build_app
 from portico.server.assemble import assemble
@@ -34,7 +36,7 @@ from portico.server.served import Served
 if TYPE_CHECKING:
     from portico.server.grpc_server import GrpcServer
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_on"]
 
 log = logging.getLogger("portico")
 
@@ -44,10 +46,25 @@ def serve(settings: Settings) -> None:
     _refuse_to_be_open(settings)
     _start_logging(settings.log_level)
     listener = _bind(settings.host, settings.port)
+    if settings.workers > 1:
+        from portico.server.workers import supervise
+
+        _run(supervise(settings, listener), listener)
+    else:
+        _run(_serve(settings, listener), listener)
+
+
+def serve_on(settings: Settings, listener: socket.socket, shared: Sequence[Engine], *, announce: bool) -> None:
+    """Run a server on a socket that is already bound, over engines that another process has."""
+    _start_logging(settings.log_level)
+    _run(_serve(settings, listener, shared, announce=announce), listener)
+
+
+def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
     loop = _new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(_serve(settings, listener))
+        loop.run_until_complete(work)
     finally:
         listener.close()
         loop.close()
@@ -67,8 +84,10 @@ def _start_logging(level: str) -> None:
     log.setLevel(level.upper())
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    served = await assemble(settings)
+async def _serve(
+    settings: Settings, listener: socket.socket, shared: Sequence[Engine] = (), *, announce: bool = True
+) -> None:
+    served = await assemble(settings, shared)
     try:
         keys = Keys(key.get_secret_value() for key in settings.api_key)
         gate = Gate(settings.max_in_flight, settings.max_per_key)
@@ -89,7 +108,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         grpc_server = _grpc_server(settings, served, keys)
         if grpc_server is not None:
             await grpc_server.start()
-        _announce(settings, served, listener, grpc_server)
+        if announce:
+            _announce(settings, served, listener, grpc_server)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
         await _Server(config, served, settings.drain_timeout).serve([listener])

@@ -1,0 +1,44 @@
+"""One worker: ``python -m portico.server.worker announce|quiet LISTENER_FD [ENGINE_FD…]``, settings on standard input.
+
+An ordinary server on an inherited socket, whose engine is its parent's. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+from portico.engines.shared import SharedEngine
+from portico.errors import PorticoError
+from portico.server.lifecycle import serve_on
+from portico.server.workers import unpack
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Serve until SIGTERM, or until the parent is gone."""
+    announce, listener, *connections = sys.argv[1:]
+    settings = unpack(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    shared = [SharedEngine(socket.socket(fileno=int(number))) for number in connections]
+    try:
+        serve_on(settings, socket.socket(fileno=int(listener)), shared, announce=announce == "announce")
+    except PorticoError as error:
+        sys.stderr.write(f"portico: {error.message}\n")
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Standard input is open as long as the parent lives; without it there is no engine, so nothing to drain for."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -72,7 +72,7 @@ async def _main(settings: Settings, metrics: Metrics, shared: Sequence[Engine]) 
     if is_elsewhere(settings):
         return await _elsewhere(settings, metrics)
     resolved = models.resolve(settings.model)
-    tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
+    tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
     template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
     engine = shared[0] if shared else _engine(settings, resolved)
     return await _serve(settings, metrics, resolved, tokenizer, engine, template)
@@ -92,7 +92,7 @@ def _engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             threads=settings.threads,
         )
     if settings.engine.startswith("replay:"):
-        tokenizer = load_tokenizer(settings.tokenizer or resolved.path)
+        tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
         return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
     raise BadRequestError(
         f"Unknown engine '{settings.engine}': use llamacpp, grpc://HOST:PORT or replay:FILE.", param="engine"
@@ -128,7 +128,9 @@ async def _embedding(settings: Settings, metrics: Metrics, shared: Sequence[Engi
     assert settings.embedding_model is not None
     resolved = models.resolve(settings.embedding_model)
     engine = shared[-1] if len(shared) > 1 else _embedding_engine(settings, resolved)
-    return await _serve(settings, metrics, resolved, load_tokenizer(resolved.path), engine, None)
+    return await _serve(
+        settings, metrics, resolved, load_tokenizer(resolved.tokenizer_path or resolved.path), engine, None
+    )
 
 
 def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:

@@ -4,9 +4,9 @@
 
 Rendering runs over every conversation of ../shared/corpus (or $PORTICO_SHARED) that the reference renders, or over a
 few of its own where the corpus is absent. Plain Jinja is a sandboxed environment set up as transformers does it, in the
-same run. Times are CPU time of the best of ``--rounds`` runs of a rendering; compile times are of one run each, cold.
-The event loop's pause is wall time, the longest between two turns of the loop while one long prompt is prepared; the row
-"nothing" is what the machine does to a loop that only waits as long.
+same run. Times are CPU time of the best of ``--rounds`` runs of a rendering; compile times are of one cold run each.
+The event loop's pause is wall time, the longest between two turns of the loop while one long prompt is prepared; the
+row "nothing" is what the machine does to a loop that only waits as long.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/decoding.py [PATH…] [--json]
 
-Each PATH is a tokenizer (directory or file) that the ``tokenizers`` library reads; without one, those of the shared
-test corpus are taken. The stream is text in several scripts, encoded by the tokenizer itself. Both decoders take it a
-token at a time, many streams in turn, as a server does; ours also 16 tokens at a time. Rounds alternate, medians are
-shown.
+Each PATH is a model directory, a ``tokenizer.json`` or a GGUF file of a kind that the ``tokenizers`` library can stand
+for (BPE, WordPiece); without one, those of the shared test corpus are taken. The stream is text in several scripts,
+encoded by the tokenizer itself. Both decoders take it a token at a time, many streams in turn, as a server does; ours
+also 16 tokens at a time. Rounds alternate, medians are shown.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tokenizers.decoders import DecodeStream
 
 from portico.decoding import Detokenizer
 from portico.prompting.tokenizers import load_tokenizer
+from portico.prompting.tokenizers.huggingface import HuggingFaceTokenizer
 
 TEXT = (
     "The front door of a language model takes what clients say and hands an engine what it was trained on. "
@@ -50,6 +51,15 @@ def shared_tokenizers(into: Path) -> list[Path]:
     return sorted(path.parent for path in into.glob("*/tokenizer.json"))
 
 
+def library_tokenizer(path: Path) -> Reference:
+    """The ``tokenizers`` object for ``path``; for a GGUF file the one that is rebuilt from it."""
+    if path.suffix == ".gguf":
+        tokenizer = load_tokenizer(path)
+        assert isinstance(tokenizer, HuggingFaceTokenizer), "SentencePiece vocabularies have no such object"
+        return tokenizer._backend
+    return Reference.from_file(str(path / "tokenizer.json" if path.is_dir() else path))
+
+
 def cpu_per_token(decode: Callable[[], None], tokens: int) -> float:
     started = time.process_time()
     decode()
@@ -59,7 +69,7 @@ def cpu_per_token(decode: Callable[[], None], tokens: int) -> float:
 def measure(path: Path) -> dict[str, float | str]:
     """Medians in microseconds of CPU time per token."""
     tokenizer = load_tokenizer(path)
-    reference = Reference.from_file(str(path / "tokenizer.json" if path.is_dir() else path))
+    reference = library_tokenizer(path)
     ids = tokenizer.encode(TEXT * COPIES)
     steps = [ids[i : i + STEP] for i in range(0, len(ids), STEP)]
     singles = [[token] for token in ids]

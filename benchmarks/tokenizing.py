@@ -2,9 +2,10 @@
 
     python benchmarks/tokenizing.py [PATH…] [--tokens 4096] [--json]
 
-Each PATH is a tokenizer (directory or file) that the ``tokenizers`` library reads; without one, those of the shared
-test corpus are taken. Prompts are pieces of the standard library's sources, each used once, because both sides remember
-words they have met. Before the first, both have encoded other pieces. Rounds alternate, medians are shown.
+Each PATH is a model directory, a ``tokenizer.json`` or a GGUF file of a kind that the ``tokenizers`` library can stand
+for (BPE, WordPiece); without one, those of the shared test corpus are taken. Prompts are pieces of the standard
+library's sources, each used once, because both sides remember words they have met. Before the first, both have encoded
+other pieces. Rounds alternate, medians are shown.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tokenizers import Tokenizer as Reference
 
-from decoding import shared_tokenizers
+from decoding import library_tokenizer, shared_tokenizers
 from portico.prompting.tokenizers import load_tokenizer
 
 WARM_UP, ROUNDS = 10, 40
@@ -45,7 +45,7 @@ def measure(path: Path, tokens: int) -> dict[str, float | str | bool]:
     loaded = time.process_time()
     tokenizer.warm()
     warmed = time.process_time()
-    reference = Reference.from_file(str(path / "tokenizer.json" if path.is_dir() else path))
+    reference = library_tokenizer(path)
     reference.no_truncation()
     reference.no_padding()
     sample = next(prompts(40_000))

@@ -11,7 +11,7 @@ import rich_click as click
 
 from portico.errors import BadRequestError
 from portico.events import Event
-from portico.parsing import OutputParser, detect
+from portico.parsing import OutputParser, detect, load_plugin
 from portico.parsing.machine import fold
 
 __all__ = ["command"]
@@ -57,6 +57,7 @@ def _shown(event: Event) -> dict[str, Any]:
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
 @click.option("--tool-parser", metavar="NAME", help="A tool parser of [bold]portico formats[/bold].")
 @click.option("--reasoning-parser", metavar="NAME", help="A reasoning parser.")
+@click.option("--parser-plugin", type=click.Path(exists=True, dir_okay=False), help="A Python file with more families.")
 @click.option("--template", type=click.File(encoding="utf-8"), help="Find both in this chat template.")
 @click.option("--tools", type=click.File(encoding="utf-8"), help="The request's tools, JSON: they type the arguments.")
 @click.option("--prompt-tail", default="", metavar="TEXT", help="How the prompt ended: is a thought open already?")
@@ -67,6 +68,7 @@ def command(
     file: TextIO,
     tool_parser: str | None,
     reasoning_parser: str | None,
+    parser_plugin: str | None,
     template: TextIO | None,
     tools: TextIO | None,
     prompt_tail: str,
@@ -80,6 +82,11 @@ def command(
 
     Without --tools every name may be called and bare values are typed by what they look like.
     """
+    if parser_plugin is not None:
+        try:
+            load_plugin(parser_plugin)
+        except ValueError as error:
+            raise BadRequestError(str(error), param="parser_plugin") from None
     if template is not None:
         found = detect(template.read())
         tool_parser, reasoning_parser = tool_parser or found.tool_parser, reasoning_parser or found.reasoning_parser

@@ -57,9 +57,11 @@ def command(
     MESSAGES is a JSON file (- for standard input): a list of messages, or a whole chat request.
     On a terminal, special tokens are coloured; in a pipe, the prompt comes out as it is.
 
-    \b
-    portico render --model smollm2 messages.json
-    echo '[{"role":"user","content":"Hi"}]' | portico render --model ./Qwen3-0.6B - --set enable_thinking=false
+    Examples:
+
+      portico render --model smollm2 messages.json
+
+      echo '[{"role":"user","content":"Hi"}]' | portico render --model ./Qwen3-0.6B - --set enable_thinking=false
     """
     request = _json(messages, "MESSAGES")
     options = dict(request) if isinstance(request, dict) else {"messages": request}

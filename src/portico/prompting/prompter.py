@@ -2,7 +2,8 @@
 
 Short prompts are made where they are asked for, because a thread costs more than they do; longer ones in a small pool
 of threads. ``INLINE_CHARACTERS`` is the border, measured (benchmarks/prompting.py): what is below it blocks the loop
-for less than a millisecond or two.
+for a third of a millisecond, or about one with a tokenizer that has no fast path. Templates out of requests wait for
+their process in a thread of their own, so that a harmful one keeps nobody else waiting.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Result = TypeVar("Result")
 class Prompt:
     """What the engine gets and what parsing needs to know of it.
 
-    ``text`` is None where a renderer wrote tokens and no text exists. ``tail`` is the end of the prompt from the last
+    ``text`` is for people where a renderer wrote tokens itself. ``tail`` is the end of the prompt from the last
     assistant header on. ``media`` are the media that the placeholders in ``text`` stand for, in order.
     """
 

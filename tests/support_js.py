@@ -33,9 +33,8 @@ def js() -> Script:
     return _run
 
 
-def _run(
-    script: str, *arguments: str, lines: list[Any] | None = None, key: str = "none", model: str = "tiny"
-) -> list[Any]:
+def _run(script: str, *arguments: str, lines: list[Any] | None = None, **settings: Any) -> list[Any]:
+    """``settings`` (key, model, max_tokens) reach the script as ``PORTICO_TEST_*``."""
     done = subprocess.run(
         ["node", script, *arguments],
         cwd=PACKAGE,
@@ -43,7 +42,7 @@ def _run(
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PORTICO_TEST_KEY": key, "PORTICO_TEST_MODEL": model},
+        env={**os.environ, **{f"PORTICO_TEST_{name.upper()}": str(value) for name, value in settings.items()}},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

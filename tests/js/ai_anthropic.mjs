@@ -4,7 +4,7 @@ import { generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
-const model = createAnthropic({ baseURL: `${process.argv[2]}/v1`, apiKey: process.env.PORTICO_TEST_KEY })("tiny");
+const model = createAnthropic({ baseURL: `${process.argv[2]}/v1`, apiKey: process.env.PORTICO_TEST_KEY ?? "none" })("tiny");
 const get_weather = tool({
   description: "The weather of a city.",
   inputSchema: z.object({ city: z.string() }),

@@ -11,7 +11,8 @@ const tools = [
     input_schema: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
   },
 ];
-const ask = (text) => ({ model, max_tokens: 4000, messages: [{ role: "user", content: text }] });
+const most = Number(process.env.PORTICO_TEST_MAX_TOKENS ?? 4000);
+const ask = (text) => ({ model, max_tokens: most, messages: [{ role: "user", content: text }] });
 
 const scenarios = {
   async create() {

@@ -138,7 +138,7 @@ def fill(
             if inside is None or not _attributes(inside, part, holes, entities):
                 return False
         elif (yield from comes(tape, markers(*cores(part.parts)), take=False)) and not (
-            yield from fill(tape, part.parts, holes, after, entities)
+            yield from fill(tape, part.parts, holes, _follow(tuple(template[index + 1 :]), tuple(after)), entities)
         ):
             return False
     return True

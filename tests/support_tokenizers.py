@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import gzip
 import io
 import json
 import random
 import tarfile
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gguf
-import pytest
 import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from portico.prompting.tokenizers import Tokenizer as PorticoTokenizer
+from portico.prompting.tokenizers import load_tokenizer
 from portico.prompting.tokenizers.byte_table import BYTE_LEVEL_ALPHABET
 from support import shared_path
 
@@ -326,14 +329,21 @@ def gguf_from_sentencepiece(path: Path, model_file: Path, *, model: str = "llama
 # -- the shared corpus ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real tokenizers, unpacked: a directory each."""
+@cache
+def unpacked() -> Path:
+    """The real tokenizers: a directory each. Unpacked once for all tests of a run, removed at its end."""
     archive = shared_path("corpus/tokenizers.tar.xz")
-    into = tmp_path_factory.mktemp("tokenizers")
+    scratch = tempfile.TemporaryDirectory(prefix="portico-tokenizers-")
+    atexit.register(scratch.cleanup)
     with tarfile.open(archive) as tar:
-        tar.extractall(into, filter="data")
-    return into
+        tar.extractall(scratch.name, filter="data")
+    return Path(scratch.name)
+
+
+@cache
+def real(name: str) -> PorticoTokenizer:
+    """The real tokenizer ``name``, loaded once."""
+    return load_tokenizer(unpacked() / name)
 
 
 @cache

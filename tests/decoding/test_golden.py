@@ -12,21 +12,14 @@ from __future__ import annotations
 import csv
 import random
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portico.decoding import Detokenizer
-from portico.prompting.tokenizers import Tokenizer, load_tokenizer
+from portico.prompting.tokenizers import Tokenizer
 from support import shared_path
-from support_tokenizers import CORPUS_NAMES, corpus, cut, golden_rows  # noqa: F401  (a fixture)
-
-
-@cache
-def loaded(path: Path) -> Tokenizer:
-    return load_tokenizer(path)
+from support_tokenizers import CORPUS_NAMES, cut, golden_rows, real
 
 
 def agrees_apart_from_replacement(text: str, reference: str) -> bool:
@@ -45,8 +38,8 @@ def size(text: str) -> int:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 0], ids=["1", "2", "3", "random"])
 @pytest.mark.parametrize("name", CORPUS_NAMES)
-def test_golden_streams(corpus: Path, name: str, step: int) -> None:  # noqa: F811
-    tokenizer = loaded(corpus / name)
+def test_golden_streams(name: str, step: int) -> None:
+    tokenizer = real(name)
     chance = random.Random(f"{name}{step}")
     rows = golden_rows()[name]
     assert len(rows) > 30
@@ -66,11 +59,11 @@ def test_golden_streams(corpus: Path, name: str, step: int) -> None:  # noqa: F8
             assert out == full or agrees_apart_from_replacement(out, full), row["text_id"]
 
 
-def test_streams_without_a_safe_row_are_exact_too_but_for_byte_fallback(corpus: Path) -> None:  # noqa: F811
+def test_streams_without_a_safe_row_are_exact_too_but_for_byte_fallback() -> None:
     """WordPiece, unknown pieces, specials inside characters: only decoders that take text back are not matched."""
     unmatched: dict[str, int] = {}
     for name, rows in golden_rows().items():
-        tokenizer = loaded(corpus / name)
+        tokenizer = real(name)
         for row in rows:
             stream = Detokenizer(tokenizer)
             if row["safe"] is None and stream.feed(row["ids"]) + stream.close() != row["full"]:
@@ -79,9 +72,9 @@ def test_streams_without_a_safe_row_are_exact_too_but_for_byte_fallback(corpus: 
 
 
 @pytest.mark.parametrize("name", CORPUS_NAMES)
-def test_special_tokens_kept(corpus: Path, name: str) -> None:  # noqa: F811
+def test_special_tokens_kept(name: str) -> None:
     """With special tokens shown the text is the reference's, where special tokens are text at all."""
-    tokenizer = loaded(corpus / name)
+    tokenizer = real(name)
     for row in golden_rows()[name]:
         expected = row.get("full_keep_special")
         if expected is not None and row["safe"] is not None:
@@ -101,8 +94,8 @@ def control_table() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", CORPUS_NAMES)
-def test_the_naive_control_breaks_where_it_is_known_to(corpus: Path, name: str) -> None:  # noqa: F811
-    tokenizer = loaded(corpus / name)
+def test_the_naive_control_breaks_where_it_is_known_to(name: str) -> None:
+    tokenizer = real(name)
     rows = golden_rows()[name]
     broken_streams = broken_tokens = ours = clean_broken = 0
     for row in rows:
@@ -124,15 +117,15 @@ def test_the_naive_control_breaks_where_it_is_known_to(corpus: Path, name: str) 
         assert clean_broken > len([row for row in rows if row["kind"] == "encode"]) // 4
 
 
-def mismatched_streams(corpus: Path, decode: Any) -> int:  # noqa: F811
-    rows = [(loaded(corpus / name), row) for name in ("qwen3", "rwkv_world") for row in golden_rows()[name]]
+def mismatched_streams(decode: Any) -> int:
+    rows = [(real(name), row) for name in ("qwen3", "rwkv_world") for row in golden_rows()[name]]
     return sum(decode(tokenizer, row["ids"]) != row["full"] for tokenizer, row in rows)
 
 
-def test_the_golden_rows_tell_decoders_apart(corpus: Path) -> None:  # noqa: F811
+def test_the_golden_rows_tell_decoders_apart() -> None:
     def streaming(tokenizer: Tokenizer, ids: list[int]) -> str:
         stream = Detokenizer(tokenizer)
         return "".join([*(stream.feed([i]) for i in ids), stream.close()])
 
-    assert mismatched_streams(corpus, streaming) == 0
-    assert mismatched_streams(corpus, lambda tokenizer, ids: "".join(naive(tokenizer, ids))) > 30
+    assert mismatched_streams(streaming) == 0
+    assert mismatched_streams(lambda tokenizer, ids: "".join(naive(tokenizer, ids))) > 30

@@ -18,11 +18,11 @@ from support_models import smollm2_path  # noqa: F401  (a fixture)
 from support_tokenizers import (
     LINES,
     byte_level,
-    corpus,  # noqa: F401  (a fixture)
     gemma_like,
     gguf_from_sentencepiece,
     gguf_from_tokenizer_json,
     golden_rows,
+    real,
     rwkv,
     sp_bpe,
     sp_unigram,
@@ -265,10 +265,10 @@ def test_a_truncated_file_is_a_clear_error(base: Path) -> None:
         load_tokenizer(base / "half.gguf")
 
 
-def test_a_real_file_three_ways(smollm2_path: Path, corpus: Path) -> None:  # noqa: F811
+def test_a_real_file_three_ways(smollm2_path: Path) -> None:  # noqa: F811
     """SmolLM2's GGUF: as llama.cpp, as its Hugging Face form, and as the golden rows."""
     check(smollm2_path, TEXTS, ends=False)
-    rebuilt, original = load_tokenizer(smollm2_path), load_tokenizer(corpus / "smollm2")
+    rebuilt, original = load_tokenizer(smollm2_path), real("smollm2")
     for row in golden_rows()["smollm2"]:
         if row["kind"] == "encode" and row["text_id"] != "special_literal":  # its special tokens have other ids there
             text = row.get("text", row["full"])

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     engine_api_key: SecretStr | None = Field(None, description="Key that a grpc:// engine asks for.")
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
+    template_kwargs: dict[str, Any] = Field({}, description="Template variables for every chat, as a JSON object.")
+    trust_request_templates: bool = Field(False, description="Take chat templates from requests (run in a sandbox).")
     tool_parser: str | None = Field(None, description="Tool-call format; found from the template if absent.")
     reasoning_parser: str | None = Field(None, description="Reasoning format; found from the template if absent.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -48,15 +49,32 @@ def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
         raise click.UsageError(f"{name}: {problem['msg']}") from None
 
 
+class JsonObject(click.ParamType):
+    """A JSON object on the command line."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            self.fail("not a JSON object, such as '{\"enable_thinking\": false}'", param, ctx)
+        return found
+
+
 def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     flag = "--" + name.replace("_", "-")
     text = field.description or ""
-    if field.default not in (None, [], False):
+    if field.default not in (None, [], {}, False):
         text += f" [default: {field.default}]"
     text += f" [env: PORTICO_{name.upper()}]"
     kind = _plain_type(field.annotation)
     if kind is bool:
         return click.option(flag, name, is_flag=True, default=None, help=text)
+    if kind is dict:
+        return click.option(flag, name, type=JsonObject(), default=None, help=text)
     if kind is list:
         return click.option(flag, name, multiple=True, help=text)
     if isinstance(kind, click.ParamType):

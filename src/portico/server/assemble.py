@@ -22,7 +22,7 @@ from portico.errors import BadRequestError, EngineError
 from portico.generation import Limits, Model
 from portico.parsing import detect, load_plugin
 from portico.parsing.registry import program
-from portico.prompting import ChatTemplate, Prompter, Tokenizer, load_tokenizer
+from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer
 from portico.server.line import Line
 from portico.server.metrics import Metrics
 from portico.server.served import Served, ServedModel
@@ -168,7 +168,7 @@ async def _serve(
         name=names[0],
         created=_created(resolved.path),
         tokenizer=tokenizer,
-        prompter=Prompter(tokenizer, template),
+        prompter=_prompter(settings, tokenizer, template, resolved.path) if generates else Prompter(tokenizer),
         context_length=info.context_length,
         vocab_size=info.vocab_size,
         capabilities=info.capabilities,
@@ -187,6 +187,17 @@ async def _serve(
     )
     checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
     return ServedModel(model, names, line, checker)
+
+
+def _prompter(settings: Settings, tokenizer: Tokenizer, template: ChatTemplate | None, path: Path) -> Prompter:
+    """Writes with the template, or, for a family that has none, with the renderer that is known for it."""
+    return Prompter(
+        tokenizer,
+        template or known_renderer(tokenizer, path),
+        defaults=settings.template_kwargs,
+        allowed_kwargs=settings.template_kwargs,
+        request_templates=settings.trust_request_templates,
+    )
 
 
 def _vocabulary(tokenizer: Tokenizer, info: EngineInfo) -> Vocabulary:

@@ -118,6 +118,7 @@ async def _serve(
     finally:
         for one in served.models:
             await one.line.close()
+            one.model.prompter.close()
 
 
 def _grpc_server(settings: Settings, served: Served, keys: Keys) -> GrpcServer | None:

@@ -49,7 +49,7 @@ def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
         raise click.UsageError(f"{name}: {problem['msg']}") from None
 
 
-class JsonObject(click.ParamType):
+class JsonObject(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """A JSON object on the command line."""
 
     name = "json"

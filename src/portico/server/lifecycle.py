@@ -136,7 +136,15 @@ def _grpc_server(settings: Settings, served: Served, keys: Keys) -> GrpcServer |
         tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
     elif settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
         raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
-    return GrpcServer(served, keys, host=settings.host, port=settings.grpc_port, max_message=settings.max_body, tls=tls)
+    return GrpcServer(
+        served,
+        keys,
+        host=settings.host,
+        port=settings.grpc_port,
+        max_message=settings.max_body,
+        tls=tls,
+        share_port=settings.workers > 1,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -14,7 +14,7 @@ import threading
 from portico.engines.shared import SharedEngine
 from portico.errors import PorticoError
 from portico.server.lifecycle import serve_on
-from portico.server.workers import unpack
+from portico.server.workers import REFUSED, unpack
 
 __all__ = ["main"]
 
@@ -22,19 +22,20 @@ __all__ = ["main"]
 def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     announce, listener, *connections = sys.argv[1:]
-    settings = unpack(sys.stdin.buffer.readline())
+    with open(0, "rb", closefd=False) as pipe:
+        settings = unpack(pipe.readline())
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     shared = [SharedEngine(socket.socket(fileno=int(number))) for number in connections]
     try:
         serve_on(settings, socket.socket(fileno=int(listener)), shared, announce=announce == "announce")
     except PorticoError as error:
         sys.stderr.write(f"portico: {error.message}\n")
-        sys.exit(1)
+        sys.exit(REFUSED)
 
 
 def _end_with_parent() -> None:
     """Standard input is open as long as the parent lives; without it there is no engine, so nothing to drain for."""
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -25,13 +25,14 @@ from pydantic import SecretStr
 
 from portico.config import Settings
 from portico.engines.shared import Hub
-from portico.errors import BadRequestError
+from portico.errors import BadRequestError, EngineError
 from portico.server.assemble import engines, is_elsewhere
 
-__all__ = ["pack", "supervise", "unpack"]
+__all__ = ["REFUSED", "pack", "supervise", "unpack"]
 
 log = logging.getLogger("portico")
 
+REFUSED: Final = 3  # the exit status of a worker that cannot start as it is told to
 FIRST_DELAY: Final = 0.2  # seconds before a worker that died is started again; doubled each time
 LONGEST_DELAY: Final = 10.0
 STEADY_AFTER: Final = 30.0  # seconds of life after which the delays start afresh
@@ -51,7 +52,7 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
     hubs: list[Hub] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    crew = _Crew(settings.model_copy(update=changes), listener, hubs)
+    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
     try:
@@ -62,6 +63,8 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
         await stop.wait()
         crew.stop()
         await asyncio.gather(*tasks)
+        if crew.refused:
+            raise EngineError("A worker cannot start; it has said why.")
     finally:
         for hub in hubs:
             await hub.close()
@@ -73,7 +76,11 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
 class _Crew:
     """The worker processes."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, hubs: Sequence[Hub]) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, hubs: Sequence[Hub], give_up: asyncio.Event
+    ) -> None:
+        self.refused = False  # a worker would not start, and so would no other
+        self._give_up = give_up
         self._settings = pack(settings)
         self._listener = listener
         self._hubs = hubs
@@ -97,6 +104,10 @@ class _Crew:
             process = await self._start(index)
             status = await process.wait()
             if self._stopping:
+                return
+            if status == REFUSED:
+                self.refused = True
+                self._give_up.set()
                 return
             log.error("worker %d ended with status %d; another is started", index, status)
             delay = FIRST_DELAY if loop.time() - born > STEADY_AFTER else min(2 * delay, LONGEST_DELAY)

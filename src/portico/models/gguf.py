@@ -59,8 +59,8 @@ class GGUFError(PorticoError):
 class GGUF:
     """The head of one GGUF file.
 
-    ``metadata`` maps each key to a ``str``, ``int``, ``float`` or ``bool``; arrays are a numpy array (numbers), a list of
-    ``str`` (strings) or a list (nested arrays). In a model split over several files only the first one carries it all.
+    ``metadata`` maps each key to a ``str``, ``int``, ``float`` or ``bool``; arrays are a numpy array (numbers), a list
+    of ``str`` (strings) or a list (nested arrays). In a model split over several files only the first one carries it all.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class GGUF:
 
     @property
     def architecture(self) -> str | None:
-        """``general.architecture``: the prefix of the model's own keys, such as ``llama`` in ``llama.context_length``."""
+        """``general.architecture``: the prefix of the model's own keys (``llama`` in ``llama.context_length``)."""
         value = self.metadata.get("general.architecture")
         return value if isinstance(value, str) else None
 

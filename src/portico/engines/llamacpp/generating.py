@@ -148,9 +148,8 @@ class Generator:
         sequence = job.sequence
         if sequence.every_position:
             self._score_prompt(job, start, count, row)
-            row += count - 1
         if sequence.remaining:
-            return None
+            return None  # part of a prompt; the row of its last token comes alone, in a decode step
         try:
             output = job.sampler.next(self._context, row)
         except GrammarError as error:

@@ -231,7 +231,7 @@ def _unknown(vocabulary: _Vocabulary) -> str | None:
 
 def _is_text(token: str) -> bool:
     """Whether ``token`` was UTF-8 in the file; what was not cannot be handed to the libraries."""
-    return not any("\ud800" <= character <= "\udfff" for character in token) if not token.isascii() else True
+    return token.isascii() or not any("\ud800" <= character <= "\udfff" for character in token)
 
 
 # -- through SentencePiece --------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Every choice that was not made by the operator is made here from what the model 
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ async def assemble(settings: Settings, shared: Sequence[Engine] = ()) -> Served:
 
 def engines(settings: Settings) -> list[Engine]:
     """The engines that the settings name, not started: the main model's, then the embedding model's if there is one."""
-    resolved = models.resolve(settings.model)
+    resolved = _resolved(settings)
     made = [_engine(settings, resolved)]
     if settings.embedding_model is not None:
         made.append(_embedding_engine(settings, models.resolve(settings.embedding_model)))
@@ -71,11 +72,21 @@ def is_elsewhere(settings: Settings) -> bool:
 async def _main(settings: Settings, metrics: Metrics, shared: Sequence[Engine]) -> ServedModel:
     if is_elsewhere(settings):
         return await _elsewhere(settings, metrics)
-    resolved = models.resolve(settings.model)
+    resolved = _resolved(settings)
     tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
     template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
     engine = shared[0] if shared else _engine(settings, resolved)
     return await _serve(settings, metrics, resolved, tokenizer, engine, template)
+
+
+def _resolved(settings: Settings) -> models.ResolvedModel:
+    """The main model; vLLM's is a directory in Hugging Face's layout, which it reads itself."""
+    if settings.engine != "vllm":
+        return models.resolve(settings.model)
+    path = Path(settings.model).expanduser()
+    if not path.is_dir():
+        raise BadRequestError("--engine vllm takes a model directory in Hugging Face's layout.", param="model")
+    return models.ResolvedModel(path.name, path, "chat", None)
 
 
 def _engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
@@ -91,11 +102,15 @@ def _engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             max_sequences=settings.max_sequences,
             threads=settings.threads,
         )
+    if settings.engine == "vllm":
+        from portico.engines.vllm import VllmEngine
+
+        return VllmEngine(str(resolved.path), shlex.split(settings.engine_args), name=resolved.name)
     if settings.engine.startswith("replay:"):
         tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
         return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
     raise BadRequestError(
-        f"Unknown engine '{settings.engine}': use llamacpp, grpc://HOST:PORT or replay:FILE.", param="engine"
+        f"Unknown engine '{settings.engine}': use llamacpp, vllm, grpc://HOST:PORT or replay:FILE.", param="engine"
     )
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (answers are written as they come)
 """What is peculiar to each family: layouts, lenience, malformed output. Each answer is also read character by character.
 
 Tools: ``go(to: string, times: integer)`` and ``stop()``. A row is the parsers, the text, and what must come out.

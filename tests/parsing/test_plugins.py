@@ -10,7 +10,8 @@ import pytest
 from portico.parsing import OutputParser, detect, families, load_plugin, parse, registry, render_calls, tool_names
 
 PAGE = """
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 ACME = Family(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portico import grammar as g
-from portico.parsing.calls import Calls, Either, Words
+from portico.parsing.calls import Calls, Either
 from portico.parsing.messages import Messages
-from portico.parsing.wire import BLANK
+from portico.parsing.wire import BLANK, Words
 
 __all__ = ["Clues", "Family", "Reasoning"]
 

@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 
 from portico import grammar as g
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Calls, arguments_follow
+from portico.parsing.bodies import arguments_follow
+from portico.parsing.calls import Calls
 from portico.parsing.machine import Machine
 from portico.parsing.tape import Markers, comes, markers, until
 

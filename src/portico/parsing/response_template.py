@@ -11,10 +11,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from portico.parsing.arguments import Codec, Json, Keyword, Tagged
-from portico.parsing.calls import Calls, Headed, JsonObject
+from portico.parsing.arguments import Codec, Json
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Family, Reasoning
+from portico.parsing.keywords import Keyword
 from portico.parsing.literals import Dialect
+from portico.parsing.tagged import Tagged
 
 __all__ = ["from_response_template"]
 

@@ -18,18 +18,9 @@ from portico.parsing.literals import Done
 from portico.parsing.tape import Tape, comes, markers, space
 
 __all__ = [
-    "Attributes",
-    "Hole",
-    "Literal",
-    "Optional",
-    "Part",
-    "cores",
-    "fill",
-    "fill_in",
-    "parts",
-    "plain",
-    "split_at",
-]
+    "Attributes", "Hole", "Literal", "Optional", "Part", "Words", "cores", "fill", "fill_in", "first", "literals",
+    "parts", "plain", "split_at",
+]  # fmt: skip
 
 BLANK = " \t\r\n"
 _LONGEST_NAME = 256
@@ -96,6 +87,19 @@ def parts(template: str) -> tuple[Part, ...]:
 def _literals(text: str) -> list[Literal]:
     """A literal per line and per tag: white space between them is as free as that around them."""
     return [Literal(piece) for piece in re.findall(r"\s*\S(?:[^\n>]|>(?!<))*>?\n*|\s+", text)]
+
+
+Words: TypeAlias = "str | tuple[str, ...]"  # a marker, or its alternatives, the written one first
+
+
+def literals(words: Words) -> tuple[str, ...]:
+    """The markers among these words, without white space around them."""
+    return tuple(w.strip(BLANK) for w in ((words,) if isinstance(words, str) else words) if w.strip(BLANK))
+
+
+def first(words: Words) -> str:
+    """The marker that is written."""
+    return plain(words if isinstance(words, str) else words[0])
 
 
 def cores(template: Sequence[Part]) -> tuple[str, ...]:

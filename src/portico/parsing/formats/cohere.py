@@ -7,7 +7,8 @@
 The model numbers its calls. The prompt of Command 4 opens the thought.
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 

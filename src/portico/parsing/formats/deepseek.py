@@ -8,7 +8,8 @@ V3 writes ``function`` before the name and a fence around the JSON. The bars are
 """
 
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Body, Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Body, Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 END = ("<｜end▁of▁sentence｜>",)

@@ -9,9 +9,10 @@
 V4 names the section ``tool_calls``; V4.1 puts a space behind the mark. ``string`` tells text from JSON.
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 THINK = Reasoning("<think>", "</think>")
 END = ("<｜end▁of▁sentence｜>",)

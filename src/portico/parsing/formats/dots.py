@@ -1,8 +1,9 @@
 """dots.llm: invokes with one tag per parameter in a section, or a JSON object in their place."""
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Either, Headed, JsonObject
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 OPEN, CLOSE = "<dots_function_call>\n", "</dots_function_call>"
 

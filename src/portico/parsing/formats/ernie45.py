@@ -14,7 +14,8 @@
 </tool_call>
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 ERNIE45 = Family(

@@ -8,7 +8,8 @@ Let me see.>>>get_weather
 """
 
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 

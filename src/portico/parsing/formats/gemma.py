@@ -4,9 +4,10 @@
 <start_function_call>call:get_weather{city:<escape>Oslo<escape>,days:3}<end_function_call>
 """
 
-from portico.parsing.arguments import Keyword
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.keywords import Keyword
 from portico.parsing.literals import Dialect
 
 

@@ -8,7 +8,8 @@
 Strings may hold raw control characters; these are escaped on their way out.
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 
 GIGACHAT3 = Family(

@@ -6,9 +6,10 @@
 </tool_call>
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 LINES = Calls(
     Headed("{name}\n", Tagged("<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n")),

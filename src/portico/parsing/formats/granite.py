@@ -4,7 +4,8 @@ Here is my thought process:…Here is my response:…<|tool_call|>[{"name": "get
 <function_call> {"name": "get_weather", "arguments": {…}}
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 GRANITE = Family(

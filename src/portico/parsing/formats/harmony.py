@@ -10,7 +10,8 @@ The analysis channel is reasoning; commentary to nobody is a preamble that users
 import re
 
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 

@@ -7,7 +7,8 @@
 The tags are single tokens in Qwen's tokenizers and plain text elsewhere. Qwen3 may call from inside an open thought.
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 THINK = Reasoning("<think>\n", "\n</think>\n\n")

@@ -12,9 +12,10 @@
 S is a suffix of the checkpoint, or nothing. A call that A13B writes while it thinks is not to be made.
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed, JsonObject
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 HUNYUAN_A13B = Family(
     "hunyuan_a13b",

@@ -6,7 +6,8 @@
 Blocks come in any order and number. An invocation in free text, or an error, is text.
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
 

@@ -4,7 +4,8 @@
 {"name": "get_weather", "parameters": {"city": "Oslo"}}<|action_end|>
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 
 INTERNLM = Family(

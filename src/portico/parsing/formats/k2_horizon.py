@@ -10,9 +10,10 @@
 The think tag depends on the effort.
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Body, Calls, Either, Headed, JsonObject
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Body, Calls, Either
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 TYPED = Tagged(
     "<ifm|arg_key>{key}</ifm|arg_key>\n«<ifm|arg_type>{type}</ifm|arg_type>\n»<ifm|arg_value>{value}</ifm|arg_value>\n"

@@ -7,9 +7,11 @@
 Oslo<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
 """
 
-from portico.parsing.arguments import Json, Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.arguments import Json
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 
 def _name(ident: str) -> str:

@@ -3,7 +3,8 @@
 <tool_calls>[{"name": "get_weather", "arguments": {"city": "Oslo"}}, {"name": "ping", "arguments": {}}]</tool_calls>
 """
 
-from portico.parsing.calls import Calls, JsonObject, SingleKey
+from portico.parsing.bodies import JsonObject, SingleKey
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.literals import PYTHON
 

@@ -5,7 +5,8 @@
 ``<|python_tag|>`` may stand in front. A JSON answer that is no call stays an answer.
 """
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 
 JSON = Calls(

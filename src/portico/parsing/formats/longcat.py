@@ -1,6 +1,7 @@
 """LongCat-Flash: Hermes with its own tags."""
 
-from portico.parsing.calls import Calls, JsonObject
+from portico.parsing.bodies import JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 LONGCAT = Family(

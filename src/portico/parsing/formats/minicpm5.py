@@ -5,9 +5,10 @@
 Detokenizers have glued or garbled the space in front of ``name``; the tags are read without it.
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
+from portico.parsing.tagged import Tagged
 
 MINICPM5 = Family(
     "minicpm5",

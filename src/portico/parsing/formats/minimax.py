@@ -9,10 +9,11 @@
 A call that M1 writes while it thinks is not to be made.
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed, JsonObject
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Calls
 from portico.parsing.elements import Elements
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 MARK = "]<]minimax[>["
 

@@ -4,7 +4,8 @@ import secrets
 import string
 
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Calls, Either, Headed, JsonObject
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Clues, Family, Reasoning
 
 _ALPHABET = string.ascii_letters + string.digits

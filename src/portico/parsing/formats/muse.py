@@ -11,10 +11,11 @@
 
 import re
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family
 from portico.parsing.messages import Messages, Route
+from portico.parsing.tagged import Tagged
 
 _RECIPIENT = re.compile(r"to=([^\s<]+)")
 

@@ -1,7 +1,8 @@
 """PLaMo 3: every part of a call between markers of its own, which are ordinary text."""
 
 from portico.parsing.arguments import Json
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 
 

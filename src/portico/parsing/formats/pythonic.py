@@ -3,9 +3,10 @@
 [get_weather(city='Oslo', days=3), ping()]
 """
 
-from portico.parsing.arguments import Keyword
-from portico.parsing.calls import Calls, Either, Headed, JsonObject
+from portico.parsing.bodies import Headed, JsonObject
+from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.keywords import Keyword
 from portico.parsing.literals import PYTHON
 
 CALL = Headed("{name}", Keyword(PYTHON))

@@ -11,9 +11,10 @@
 The outer tag may be missing; a block may hold several functions. MiMo writes values inline, Seed-OSS both ways.
 """
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 LINES = "<parameter={key}>\n{value}\n</parameter>\n"
 INLINE = "<parameter={key}>{value}</parameter>\n"

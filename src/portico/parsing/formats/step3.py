@@ -1,8 +1,9 @@
 """Step-3: invokes in a section of tokens, one tag per parameter. The bars are U+FF5C."""
 
-from portico.parsing.arguments import Tagged
-from portico.parsing.calls import Calls, Headed
+from portico.parsing.bodies import Headed
+from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
+from portico.parsing.tagged import Tagged
 
 STEP3 = Family(
     "step3",

@@ -1,0 +1,183 @@
+"""Arguments as keywords in brackets: Python's calls, and the braces of the Gemma family.
+
+get_weather(city="Oslo", days=3)
+call:get_weather{city:<|"|>Oslo<|"|>,days:3}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from portico import grammar as g
+from portico.parsing.arguments import DEPTH_OF_GRAMMAR
+from portico.parsing.literals import Dialect, Done, literal
+from portico.parsing.machine import Machine
+from portico.parsing.schema import Schema, quoted
+from portico.parsing.tape import Markers, Tape, comes, markers, space, until
+from portico.parsing.wire import fill, parts
+
+__all__ = ["Keyword"]
+
+_LOOK = 640
+_PLAIN = re.compile(r"[^\W\d][\w.\-$]{0,127}")
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """``name(key=value, …)`` or ``name{key:value,…}``: what stands between the brackets.
+
+    ``brackets``: pairs that may enclose the arguments, the written one first; ``sign`` stands between key and value.
+    """
+
+    dialect: Dialect
+    brackets: tuple[str, ...] = ("()",)
+    sign: str = "="
+    quote: str = '"'
+    separator: str = ", "
+    typed: bool = False  # bare values and delimited text are typed by the schema
+
+    @cached_property
+    def openers(self) -> tuple[str, ...]:
+        return tuple(pair[0] for pair in self.brackets)
+
+    def begins(self, tape: Tape, enders: Markers) -> Done:
+        while True:
+            text = tape.text[tape.at : tape.at + _LOOK]
+            if self._begin.match(text):
+                return True
+            if tape.ended or len(text) == _LOOK or not self._may_begin.match(text):
+                return False
+            yield
+
+    @cached_property
+    def _begin(self) -> re.Pattern[str]:
+        """An opening bracket, and its closer or a key with its sign."""
+        key = r"""[\w.\-$]{1,128}|"[^"\n]{1,128}"|<[^>]{1,16}>[^<]{1,128}<[^>]{1,16}>"""
+        member = rf"(?:{key})\s{{0,64}}{self.sign}"
+        opened = "|".join(rf"\{pair[0]}\s{{0,64}}(?:\{pair[1]}|{member})" for pair in self.brackets)
+        return re.compile(rf"\s{{0,64}}(?:{opened})")
+
+    @cached_property
+    def _may_begin(self) -> re.Pattern[str]:
+        """What may still become that."""
+        key = r"""[\w.\-$]{0,128}|"[^"\n]{0,128}"?|<[^>]{0,16}(?:>[^<]{0,128}(?:<[^>]{0,16}>?)?)?"""
+        opened = "|".join(rf"\{opener}\s{{0,64}}(?:{key})\s{{0,64}}" for opener in self.openers)
+        return re.compile(rf"\s{{0,64}}(?:{opened})?\Z")
+
+    def read(self, m: Machine, schema: Schema | None, enders: Markers) -> Done:
+        tape = m.tape
+        opener = yield from comes(tape, markers(*self.openers))
+        if not opener:
+            return False
+        closer = markers(next(pair[1] for pair in self.brackets if pair[0] == opener))
+        separator = "{"
+        while True:
+            if (yield from comes(tape, closer)):
+                m.arguments("{}" if separator == "{" else "}")
+                return True
+            key = yield from self._key(tape)
+            if key is None:
+                return False
+            m.arguments(f"{separator}{quoted(key)}: ")
+            separator = ", "
+            yield from space(tape)
+            member = schema.member(key) if schema is not None and self.typed else None
+            if not (yield from literal(tape, m.arguments, self.dialect, member)):
+                return False
+            if not (yield from comes(tape, markers(","))) and not (yield from comes(tape, closer, take=False)):
+                return False
+
+    def _key(self, tape: Tape) -> Generator[None, None, str | None]:
+        quote = (yield from comes(tape, markers(*self.dialect.quotes))) if self.typed else ""
+        if quote:
+            pieces: list[str] = []
+            if not (yield from until(tape, markers(quote), pieces.append)):
+                return None
+            return "".join(pieces) if (yield from comes(tape, markers(self.sign))) else None
+        holes: dict[str, str] = {}
+        done = yield from fill(tape, parts(f"{{key}}{self.sign}"), holes)
+        return holes["key"] if done and holes["key"] else None
+
+    def write(self, arguments: str, schema: Schema | None) -> str:
+        members = json.loads(arguments)
+        inside = self.separator.join(
+            f"{self._bare(key)}{self.sign}{self._value(value)}" for key, value in members.items()
+        )
+        return f"{self.brackets[0][0]}{inside}{self.brackets[0][1]}"
+
+    def _bare(self, key: str) -> str:
+        return f"{self.quote}{key}{self.quote}" if self.typed and not _PLAIN.fullmatch(key) else key
+
+    def _value(self, value: Any) -> str:
+        python = self.dialect.escapes
+        if isinstance(value, str):
+            if python:
+                return repr(value) if self.quote == "'" else quoted(value)
+            return f"{self.quote}{value}{self.quote}"
+        if isinstance(value, dict):
+            sign = ": " if python else ":"
+            keys = (quoted(key) if python else self._bare(key) for key in value)
+            inside = self.separator.join(
+                f"{k}{sign}{self._value(v)}" for k, v in zip(keys, value.values(), strict=True)
+            )
+            return "{" + inside + "}"
+        if isinstance(value, list):
+            return "[" + self.separator.join(map(self._value, value)) + "]"
+        return repr(value) if python else json.dumps(value)
+
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        opened, closed = self.brackets[0][0], self.brackets[0][1]
+        return g.Exactly(opened), self._members(schema, arguments, self.sign, DEPTH_OF_GRAMMAR), g.Exactly(closed)
+
+    def _members(self, schema: Schema, arguments: g.Json, sign: str, depth: int, nested: bool = False) -> g.Grammar:
+        """Members in the order of the schema: the required ones, then any of the others."""
+        needed: list[g.Grammar] = []
+        others: list[g.Grammar] = []
+        for key, member, required in schema.members():
+            value = self._written(member, arguments, depth)
+            literal = self.dialect.escapes and (nested or self.quote == "'")
+            name = self._value(key) if literal else self._bare(key)
+            (needed if required else others).append(g.Chain((g.Exactly(name + sign), value)))
+        comma = g.Exactly(self.separator)
+        chain: list[g.Grammar] = []
+        for part in needed:
+            chain += [comma, part] if chain else [part]
+        later = tuple(g.Repeated(g.Chain((comma, part)), 0, 1) for part in others)
+        if chain or not others:
+            return g.Chain((*chain, *later))
+        firsts = [g.Chain((part, *later[index + 1 :])) for index, part in enumerate(others)]
+        return g.OneOf((g.Exactly(""), *firsts))
+
+    def _written(self, schema: Schema, arguments: g.Json, depth: int) -> g.Grammar:
+        choices = schema.node.get("enum") or ([schema.node["const"]] if "const" in schema.node else [])
+        if choices:
+            return g.OneOf(tuple(g.Exactly(self._value(choice)) for choice in choices))
+        kinds = schema.types or {"string", "number", "boolean", "null"}
+        alone = len(schema.types) == 1
+        python = self.dialect.escapes
+        options: list[g.Grammar] = []
+        for kind in sorted(kinds):
+            if kind == "string":
+                if not python:
+                    options.append(g.Chain((g.Exactly(self.quote), g.Until((self.quote,)))))
+                elif self.quote == "'":
+                    options.append(g.Pattern(r"'([^'\\\x00-\x1f]|\\['\\nrt])*'"))
+                else:
+                    options.append(schema.as_json(arguments) if alone else g.Json({"type": "string"}, arguments.param))
+            elif kind in ("integer", "number"):
+                options.append(schema.as_json(arguments) if alone else g.Json({"type": kind}, arguments.param))
+            elif kind in ("boolean", "null"):
+                words = (True, False) if kind == "boolean" else (None,)
+                options += [g.Exactly(self._value(word)) for word in words]
+            elif depth and kind == "array":
+                items = g.Repeated(self._written(schema.items, arguments, depth - 1), *schema.sizes, self.separator)
+                options.append(g.Chain((g.Exactly("["), items, g.Exactly("]"))))
+            elif depth and kind == "object":
+                inside = self._members(schema, arguments, ": " if python else ":", depth - 1, nested=True)
+                options.append(g.Chain((g.Exactly("{"), inside, g.Exactly("}"))))
+        return options[0] if len(options) == 1 else g.OneOf(tuple(options or [g.Exactly("null")]))

@@ -5,6 +5,7 @@ Every choice that was not made by the operator is made here from what the model 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shlex
 import tempfile
@@ -164,7 +165,9 @@ async def _serve(
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
     line = Line(engine, metrics, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
+    warming = asyncio.get_running_loop().run_in_executor(None, tokenizer.warm)  # beside the engine's own loading
     await line.start()
+    await warming
     info = engine.info
     generates = "generate" in info.capabilities
     names = settings.served_model_name if generates and settings.served_model_name else [resolved.name]

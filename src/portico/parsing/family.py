@@ -74,7 +74,7 @@ class Reasoning:
             behind = prompt_tail[found[-1] :]
             if any(_suffixed(closer).search(behind) for closer in self.closers):
                 continue
-            if opener.startswith("<|") or not _TURN.search(behind):
+            if not _TURN.search(behind):
                 return True
         return False
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from portico.engines.llamacpp import LlamaCppEngine
+from portico.engines.llamacpp import LlamaCppEngine, engine
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.events import EngineRequest, SamplingParams
 from portico.prompting import Tokenizer, load_tokenizer
@@ -332,11 +332,32 @@ async def test_choices_of_one_grammar_do_not_share_its_state(client: Client, ask
     assert texts <= {"yes!!!", "no???"}
 
 
-@pytest.mark.parametrize("lark", ["start: nothing", 'start: "open', "", "start: /(/", "x" * 10])
+MANY_WORDS = "start: " + " | ".join(f'"w{i}x"' for i in range(3000))  # compiles, but its first mask is refused
+
+
+@pytest.mark.parametrize(
+    "lark", ["start: nothing", 'start: "open', "", "start: /(/", "x" * 10, MANY_WORDS, "start: " + "(" * 9000]
+)
 async def test_a_bad_grammar_is_a_bad_request(client: Client, ask: Ask, lark: str) -> None:
     with pytest.raises(BadRequestError, match="grammar cannot be used") as caught:
         await client.submit(ask("Hi"), lark=lark)
     assert caught.value.param == "constraint"
+    assert (await client.run(ask("What is the capital of France?"))).ids == CAPITAL
+
+
+async def test_a_grammar_that_becomes_too_complex_ends_its_own_request(client: Client, ask: Ask) -> None:
+    lark = 'start: a{1,3000}\na: b{1,3000}\nb: c{1,3000}\nc: "x"'
+    answer = await client.run(ask("Hi"), lark=lark, max_tokens=300)
+    assert answer.finish == "error"
+    assert "too complex" in (answer.last.error or "")
+    assert (await client.run(ask("What is the capital of France?"))).ids == CAPITAL
+
+
+async def test_a_grammar_has_a_time_limit(client: Client, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "GRAMMAR_WAIT", 0.01)
+    lark = "start: " + " ".join(f'"word{i}"' for i in range(20000))
+    with pytest.raises(BadRequestError, match="seconds to compile"):
+        await client.submit(ask("Hi"), lark=lark)
     assert (await client.run(ask("What is the capital of France?"))).ids == CAPITAL
 
 

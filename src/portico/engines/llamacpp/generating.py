@@ -153,7 +153,9 @@ class Generator:
         try:
             output = job.sampler.next(self._context, row)
         except GrammarError as error:
-            output = EngineOutput(sequence.key, (), finish_reason="error", error=str(error))
+            output = EngineOutput(
+                sequence.key, (), finish_reason="error", error=f"The grammar became too complex: {error}"
+            )
         if not job.started:
             job.started = True
             output.cached_tokens, output.prompt_logprobs = sequence.cached, job.prompt_logprobs

@@ -1,8 +1,9 @@
 """Grammars that hold the sampler to a language: llguidance over the model's own vocabulary.
 
-Compiling happens off the decode loop and ends in a ready matcher or a ``GrammarError`` with the reason; llguidance's
-own fuel limits bound it and every mask, so no grammar can stop the engine. A grammar that several requests carry (n
-choices, one client's schema) is compiled once and copied.
+Compiling happens off the decode loop and ends in a ready matcher or a ``GrammarError`` with the reason. llguidance's
+own limits bound it and every mask, so no grammar can stop the engine; a first step is taken as part of compiling,
+because that is where most that is too complex shows. A grammar that several requests carry (n choices, one client's
+schema) is compiled once and copied.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from portico.engines.llamacpp.libllama import Model
 
@@ -24,7 +25,7 @@ _SPECIAL: Final = b"\xff"  # llguidance's mark for a control token, which no tex
 
 
 class GrammarError(Exception):
-    """The grammar cannot be compiled, or a state of it is too complex; the message is fit for the client."""
+    """The grammar cannot be compiled, or has become too complex; the message says why, for the client."""
 
 
 class Grammar:
@@ -47,6 +48,15 @@ class Grammar:
         self._matcher.consume_token(token)
         self._check()
 
+    def try_step(self, end_tokens: frozenset[int]) -> None:
+        """Take any token that the grammar allows, to see whether it can."""
+        self._check()
+        logits = np.zeros(self._vocab_size, dtype=np.float32)
+        self.mask(logits)
+        token = next((int(token) for token in np.flatnonzero(logits == 0) if token not in end_tokens), None)
+        if token is not None:
+            self.advance(token)
+
     @property
     def complete(self) -> bool:
         """True where the grammar may end."""
@@ -59,7 +69,7 @@ class Grammar:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise GrammarError(f"The grammar became too complex: {self._matcher.get_error()}")
+            raise GrammarError(self._matcher.get_error().removesuffix("<non-verbose/>").strip())
 
 
 class GrammarCompiler:
@@ -77,9 +87,8 @@ class GrammarCompiler:
             matcher = self._compiled.get(lark)
             tokenizer = self._tokenizer = self._tokenizer or self._make_tokenizer()
         if matcher is None:
-            matcher = LLMatcher(tokenizer, lark, log_level=0)
-            if matcher.is_error():
-                raise GrammarError(matcher.get_error())
+            matcher = LLMatcher(tokenizer, lark, log_level=0, limits=LLParserLimits(verbose_errors=False))
+            Grammar(matcher.deep_copy(), self._model.vocab_size).try_step(self._model.end_tokens)
         with self._lock:
             self._compiled[lark] = matcher
             self._compiled.move_to_end(lark)

@@ -1,6 +1,6 @@
 """What a message costs between a front door and an engine in another process: over gRPC, and over a shared engine.
 
-    python benchmarks/grpc.py [STREAMS] [TOKENS] [TOKENS_PER_SECOND]
+    python benchmarks/messages_between.py [STREAMS] [TOKENS] [TOKENS_PER_SECOND]
 
 A child process has a replay engine that gives every stream a token per step; this process drives it through
 ``GrpcEngine``, then through ``SharedEngine``. Printed is processor time per token on each side, system calls included.
@@ -69,7 +69,7 @@ async def _report(port: int) -> None:
 
 async def _measure(kind: str, streams: int, tokens: int, rate: float) -> tuple[float, float]:
     ours, theirs = socket.socketpair()
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: ASYNC220  (starting it is not measured)
         [sys.executable, __file__, "--serve", kind, str(tokens), str(rate), str(theirs.fileno())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

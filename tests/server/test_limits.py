@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from portico.constraints import Checker
 from portico.engines.replay import Script
 from portico.errors import MAX_MESSAGE, BadRequestError
 from portico.generation import Limits
@@ -87,7 +86,7 @@ def server() -> Iterator[Replaying]:
         client_timeout=1.0,
         max_logprobs=3,
         tool_parser="hermes",
-        checker=Checker(),
+        checked=True,
         limits=Limits(choices=2, stop_strings=2, bad_words=2, tools=2, prompts=2, schema_depth=5),
     ) as up:
         yield up

@@ -66,9 +66,9 @@ def _bad_request(error: ValidationError) -> BadRequestError:
             lines.append(f"Invalid '{path}': {message}." if path else f"Invalid request body: {message}.")
     if len(problems) > _SHOWN:
         lines.append(f"({len(problems) - _SHOWN} more problems.)")
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
-    if first["type"] == "value_error":
-        code = "invalid_value"
+    code = "invalid_type" if first["type"].endswith("_type") else "invalid_value"
+    if first["type"] == "missing":
+        code = "missing_required_parameter"
     return BadRequestError(" ".join(lines).replace("..", "."), param=field_path(first["loc"]) or None, code=code)
 
 

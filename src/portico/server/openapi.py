@@ -29,6 +29,20 @@ _ERROR = {
     },
 }
 
+_ANTHROPIC_ERROR = {
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
+        "request_id": {"type": "string"},
+    },
+}
+
 
 def openapi_document(
     paths: Mapping[str, Mapping[str, str]], bodies: Mapping[tuple[str, str], type[BaseModel]]
@@ -43,7 +57,7 @@ def openapi_document(
         "info": {"title": "Portico", "version": __version__},
         "paths": {},
         "components": {
-            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR},
+            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"key": []}],
@@ -57,11 +71,15 @@ def openapi_document(
 
 
 def _operation(path: str, summary: str, body: type[BaseModel] | None) -> dict[str, Any]:
-    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    name = "AnthropicError" if path.startswith("/v1/messages") else "Error"
+    error = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
+    answers = ["text/plain" if path == "/metrics" else "application/json"]
+    if body is not None and "stream" in body.model_fields:
+        answers.append("text/event-stream")
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {
-            "200": {"description": "The answer."},
+            "200": {"description": "The answer.", "content": {media_type: {} for media_type in answers}},
             "4XX": {"description": "The request cannot be served as it is.", **error},
             "5XX": {"description": "The server cannot serve it now.", **error},
         },

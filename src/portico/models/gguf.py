@@ -60,7 +60,7 @@ class GGUF:
     """The head of one GGUF file.
 
     ``metadata`` maps each key to a ``str``, ``int``, ``float`` or ``bool``; arrays are a numpy array (numbers), a list
-    of ``str`` (strings) or a list (nested arrays). In a model split over several files only the first one carries it all.
+    of ``str`` (strings) or a list (nested arrays). In a model split over several files only the first carries it all.
     """
 
     path: Path

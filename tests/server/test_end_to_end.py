@@ -84,7 +84,7 @@ def test_eight_streams_at_once(server: RunningServer, client: OpenAI) -> None:
         together = list(pool.map(ask, range(8)))
     assert all(together)
     # Batched kernels round differently, so greedy answers may part ways late; they start the same.
-    assert sum(a[:12] == b[:12] for a, b in zip(alone, together, strict=True)) >= 6
+    assert sum(a[:8] == b[:8] for a, b in zip(alone, together, strict=True)) >= 5
 
 
 def test_emoji_survive(client: OpenAI) -> None:

@@ -46,6 +46,8 @@ class PorticoError(Exception):
         encoded = message.encode("utf-8", "replace")
         if len(encoded) > MAX_MESSAGE:
             message = encoded[: MAX_MESSAGE - 3].decode("utf-8", "ignore") + "…"
+        elif not message.isascii():
+            message = encoded.decode("utf-8")  # without lone surrogates, which no encoder takes
         super().__init__(message)
         self.message = message
         self.param = param

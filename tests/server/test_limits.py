@@ -131,6 +131,27 @@ class TestWhatARequestMayAskFor:
         assert (response.status_code, response.json()["error"]["param"]) == (400, "prompt")
         assert post(server.url, {"prompt": ["a", "b"], "max_tokens": 1}, "/v1/completions").status_code == 200
 
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            *(("/v1/completions", {"prompt": empty}) for empty in ("", [], [""], [[]], ["a", ""], [[65], []])),
+            *(("/v1/embeddings", {"input": empty}) for empty in ("", [], [""], [[]], ["a", ""])),
+            (CHAT, {"messages": []}),
+            ("/v1/rerank", {"query": "", "documents": ["a"]}),
+            ("/v1/score", {"text_1": "a", "text_2": []}),
+        ],
+    )
+    def test_nothing_is_too_little(self, empty: Replaying, path: str, body: dict[str, Any]) -> None:
+        response = post(empty.url, body, path)
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]["param"] in body
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def empty() -> Iterator[Replaying]:
+        with replaying(ANSWERS, embedding_size=4, capabilities=frozenset({"generate", "embed"})) as up:
+            yield up
+
     def test_the_context(self) -> None:
         with replaying(ANSWERS, context_length=100) as up:
             response = post(up.url, ask("x" * 200))
@@ -261,9 +282,10 @@ class TestErrorsRepeatNothing:
 
     def test_of_any_length_of_message(self) -> None:
         for letter in ("a", "é", "\N{PARROT}", "\ud800"):
-            body = errors.body(BadRequestError(letter * 3000, param="x" * 100))
-            assert len(body) < 2048
-            assert_error(json.loads(body))
+            for length in (400, 1400, 3000):
+                body = errors.body(BadRequestError(letter * length, param="x" * 100))
+                assert len(body) < 2048
+                assert_error(json.loads(body))
         assert BadRequestError("a" * MAX_MESSAGE).message == "a" * MAX_MESSAGE
 
     def test_in_paths(self, server: Replaying) -> None:
@@ -569,6 +591,13 @@ class TestRawConnections:
         assert 0.8 < answer.seconds < 3
         if status:
             assert_error(answer.json, "request_timeout")
+
+    @pytest.mark.parametrize("rest", [b"G", b"\r\n", b"\r\n\r\n"])
+    def test_a_second_request_that_never_arrives(self, server: Replaying, rest: bytes) -> None:
+        answer = raw(server.url, request("GET", "/health"), rest, pause=0.2)
+        assert answer.statuses == ([200, 408] if rest == b"G" else [200])
+        assert answer.closed
+        assert answer.seconds < 3
 
     def test_slow_loris(self, server: Replaying) -> None:
         """One byte at a time, just often enough not to look idle."""

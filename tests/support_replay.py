@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +19,15 @@ from portico.engines.replay import ReplayEngine, Script
 from portico.events import EngineRequest
 from portico.prompting import ChatTemplate, Prompter
 from portico.server.app import build_app
-from portico.server.auth import Keys
+from portico.server.auth import OPEN_PATHS, Keys
 from portico.server.connection import connections
 from portico.server.gate import Gate
+from portico.server.inspector import PAGES, Inspector
 from portico.server.line import Line
 from portico.server.metrics import Metrics
 from portico.server.routes import routes
 from portico.server.served import Served, ServedModel
+from portico.trace import Recorder
 from support_generation import tiny_model, tiny_tokenizer
 
 TEMPLATE = """
@@ -71,6 +74,10 @@ def replaying(
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints"}),
     checked: bool = False,
     embedding_size: int | None = None,
+    inspect: bool = False,
+    trace_header: bool = False,
+    redact: bool = False,
+    keep: int = 200,
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
@@ -117,7 +124,12 @@ def replaying(
             signing_key=signing_key,
         )
         gate = Gate(max_in_flight, max_per_key)
-        app = build_app(routes(served), Keys(keys), gate, metrics, max_body=max_body)
+        inspectors = []
+        if inspect or trace_header:
+            recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
+            inspectors = [Inspector(recorder, served, everything=inspect, keyed=bool(keys))]
+        every = {**routes(served), **(inspectors[0].routes() if inspectors else {})}
+        app = build_app(every, Keys(keys, OPEN_PATHS | PAGES), gate, metrics, max_body=max_body, observers=inspectors)
         http = connections(max_head=max_header, client_timeout=client_timeout)
         config = uvicorn.Config(
             app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False

@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get to finish at shutdown.")
     keep_alive: float = Field(15.0, ge=0, description="Seconds between comments on silent streams; 0: none.")
 
+    # What is recorded
+    inspect: bool = Field(False, description="Record requests and show them on /inspect, with a playground on /play.")
+    inspect_keep: int = Field(200, ge=1, le=10_000, description="Requests that the inspector keeps.")
+    inspect_redact: bool = Field(False, description="Record sizes in place of texts, tokens and bodies.")
+    trace_header: bool = Field(False, description="Record requests that ask for it with 'X-Portico-Trace: 1'.")
+
     # What is told
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

@@ -105,6 +105,11 @@ class StopStrings:
         self._held = seen[border:]
         return seen[:border], None
 
+    @property
+    def held(self) -> str:
+        """The text held back: the beginning of a stop string."""
+        return self._held
+
     def close(self) -> str:
         """The text has ended: what was held back is text after all. A new text may follow."""
         held, self._held, self._state = self._held, "", 0

@@ -1,19 +1,23 @@
 """One request on its way through the line."""
 
-from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Usage
+from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Held, Usage
 from portico.generation.model import Limits, Model
 from portico.generation.promise import promised
 from portico.generation.tokens import TokenChoice, TokenGeneration
+from portico.generation.watch import Watch, watched
 
 __all__ = [
     "Choice",
     "Delta",
     "Generation",
     "GenerationSpec",
+    "Held",
     "Limits",
     "Model",
     "TokenChoice",
     "TokenGeneration",
     "Usage",
+    "Watch",
     "promised",
+    "watched",
 ]

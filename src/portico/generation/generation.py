@@ -14,11 +14,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ from portico.events import (
 from portico.parsing import OutputParser
 from portico.prompting import Tokenizer
 
-__all__ = ["Choice", "Delta", "Generation", "GenerationSpec", "Usage"]
+__all__ = ["Choice", "Decoder", "Delta", "Generation", "GenerationSpec", "Held", "Parser", "Usage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,38 @@ class Delta(Struct):
     error: str | None = None
 
 
+class Held(Struct, frozen=True):
+    """Something that has come and waits inside a part of a choice, with the reason in words."""
+
+    part: str  # decoding, parsing, stop strings
+    text: str
+    reason: str
+
+
+class Decoder(Protocol):
+    """Tokens to text, as ``Detokenizer`` does it."""
+
+    @property
+    def held(self) -> bytes: ...
+    def feed(self, ids: Sequence[int]) -> str: ...
+    def close(self) -> str: ...
+
+
+class Parser(Protocol):
+    """Text to events, as ``OutputParser`` does it."""
+
+    @property
+    def held(self) -> tuple[str, str] | None: ...
+    @property
+    def in_call(self) -> bool: ...
+    @property
+    def outcomes(self) -> Mapping[str, int]: ...
+    @property
+    def special_tokens(self) -> frozenset[str]: ...
+    def feed(self, text: str) -> list[Event]: ...
+    def close(self, finish_reason: str = "stop") -> list[Event]: ...
+
+
 @dataclass
 class Usage:
     """Token counts of a request so far."""
@@ -107,7 +139,7 @@ class Choice:
         self.matched_stop: str | None = None
         self._spec = spec
         self._tokenizer = tokenizer
-        self._parser = OutputParser(
+        self._parser: Parser = OutputParser(
             tool_parser=spec.tool_parser,
             reasoning_parser=spec.reasoning_parser,
             tools=spec.tools,
@@ -116,7 +148,7 @@ class Choice:
             prompt_tail=spec.prompt_tail,
         )
         self._visible = _spelled_out(tokenizer, self._parser.special_tokens)
-        self._detokenizer = Detokenizer(
+        self._detokenizer: Decoder = Detokenizer(
             tokenizer,
             skip_special_tokens=spec.skip_special_tokens,
             visible=self._visible,
@@ -132,6 +164,29 @@ class Choice:
     def outcomes(self) -> dict[str, int]:
         """How often parsing saw what (calls, false alarms, …), for metrics."""
         return dict(self._parser.outcomes)
+
+    @property
+    def held(self) -> list[Held]:
+        """What waits in each part, and why."""
+        found = []
+        held = self._detokenizer.held
+        if held:
+            found.append(Held("decoding", held.hex(" "), "the bytes of a character that is not complete"))
+        waiting = self._parser.held
+        if waiting is not None:
+            found.append(Held("parsing", *waiting))
+        if self._stops is not None and self._stops.held:
+            found.append(Held("stop strings", self._stops.held, "may be the beginning of a stop string"))
+        return found
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the arguments of a call are being read."""
+        return self._parser.in_call
+
+    def wrap(self, decoder: Callable[[Decoder], Decoder], parser: Callable[[Parser], Parser]) -> None:
+        """Put something around the decoder and the parser that lets through what they do."""
+        self._detokenizer, self._parser = decoder(self._detokenizer), parser(self._parser)
 
     def feed(self, output: EngineOutput) -> Delta | None:
         """Take one engine output of this choice; returns what it meant, or None while everything is held back."""

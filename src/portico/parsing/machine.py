@@ -237,6 +237,22 @@ class Machine:
         ready, self.ready = self.ready, []
         return ready
 
+    def held(self) -> tuple[str, str] | None:
+        """The text that has come and given no event yet, with the reason; None where no text waits."""
+        tape = self.tape
+        unread, blank = tape.text[tape.at :], "".join(self.voice.held)
+        if tape.kept is not None:
+            return blank + "".join(tape.kept) + unread, "may be the header of a call: it is not complete"
+        if unread:
+            awaited = tape.awaited.spellings if tape.awaited is not None else ()
+            possible = sorted(one for one in awaited if one.startswith(unread))
+            if possible:
+                return blank + unread, f"may be the beginning of {' or '.join(possible[:3])}"
+            return blank + unread, "what it means depends on what follows"
+        if blank:
+            return blank, "white space is dropped if a marker follows"
+        return None
+
     def finish(self) -> None:
         """The text has ended and the reader is through."""
         if self.tape.kept is not None:

@@ -74,6 +74,20 @@ class OutputParser:
         as they are), ``truncated`` (the answer ended inside a call or an opener)."""
         return self._machine.outcomes
 
+    @property
+    def held(self) -> tuple[str, str] | None:
+        """Text that waits because what follows decides what it is, and the reason in words; None where none waits.
+
+        A call that is being read may also have text inside it that is not out yet (``in_call``): a value whose type is
+        open comes out when it is complete.
+        """
+        return self._machine.held()
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the text stands inside a call's arguments."""
+        return self._machine.open_call
+
     def feed(self, text: str) -> list[Event]:
         """The next piece of text; the events that it decides."""
         machine = self._machine

@@ -114,13 +114,14 @@ def markers(*spellings: str) -> Markers:
 class Tape:
     """The text that has come and is not consumed yet, from ``at`` on."""
 
-    __slots__ = ("at", "ended", "kept", "mark", "text")
+    __slots__ = ("at", "awaited", "ended", "kept", "mark", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.at = 0
         self.mark = 0  # where the marker begins that ``until`` found last
         self.ended = False  # nothing more will come
+        self.awaited: Markers | None = None  # what the text that waits may yet become
         self.kept: list[str] | None = None  # what a suspicion has consumed so far
 
     def feed(self, text: str) -> None:
@@ -230,6 +231,7 @@ def until(tape: Tape, wanted: Markers, pass_on: Callable[[str], None]) -> Read:
                 tape.mark = start
                 tape.take(end)
                 return spelling
+            tape.awaited = wanted
         if tape.ended:
             return ""
         yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Prompt:
     tail: str = ""
     media: Sequence[MediaPart] = ()
     passed_over: Sequence[str] = field(default=())  # names in chat_template_kwargs that the model does not know
+    rendering: float = field(default=0.0, compare=False)  # seconds that the template took
+    tokenizing: float = field(default=0.0, compare=False)  # seconds that the tokenizer took
 
 
 class Prompter:
@@ -136,20 +139,32 @@ class Prompter:
             kwargs=chat_template_kwargs,
             modalities=self.modalities,
         )
+        began = time.perf_counter()
         try:
             rendered = renderer.render(request)
         except RecursionError:
             raise BadRequestError("The conversation or its tools are nested too deeply.", param="messages") from None
+        between = time.perf_counter()
         ids = rendered.token_ids
         if ids is None:
             add = add_special_tokens and not rendered.begins_with_bos
             ids = self.tokenizer.encode(rendered.text, add_special_tokens=add)
-        return Prompt(ids, rendered.text, rendered.tail, rendered.media, rendered.passed_over)
+        return Prompt(
+            ids,
+            rendered.text,
+            rendered.tail,
+            rendered.media,
+            rendered.passed_over,
+            rendering=between - began,
+            tokenizing=time.perf_counter() - between,
+        )
 
     def encode(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
         """The prompt of a plain completion."""
         if isinstance(prompt, str):
-            return Prompt(self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens), prompt)
+            began = time.perf_counter()
+            ids = self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
+            return Prompt(ids, prompt, tokenizing=time.perf_counter() - began)
         return Prompt(list(prompt), self.tokenizer.decode(prompt, skip_special_tokens=False))
 
     def _jinja(self, template: ChatTemplate | IsolatedTemplate) -> Renderer:

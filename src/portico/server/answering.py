@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from portico.errors import RequestTimeoutError
 from portico.generation import Generation
-from portico.protocols import sse
 from portico.server.exchange import ClientGoneError, Exchange
-from portico.server.line import Flight
+from portico.server.line import Flight, Sink
 from portico.server.served import Served, ServedModel
 from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
+from portico.trace import TracedBody, TracedStream
 
 __all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "computed", "warn"]
 
@@ -25,20 +25,13 @@ LONGEST_WARNING = 100  # characters
 
 
 async def answer_stream(
-    exchange: Exchange,
-    served: Served,
-    by: ServedModel,
-    generations: list[Generation],
-    encoder: StreamEncoder,
-    keep_alive: bytes = sse.KEEP_ALIVE,
+    exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: StreamEncoder
 ) -> None:
     """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
-    sink = StreamSink(encoder, keep_alive)
-    flight = Flight(generations, sink, served.request_timeout)
+    exchange.decided(*generations)
+    sink = StreamSink(encoder if exchange.trace is None else TracedStream(encoder, exchange.trace))
+    flight = await _admitted(exchange, served, by, sink)
     try:
-        await by.check(generations)
-        await by.line.admit(flight)
-        served.metrics.prepare.observe(time.perf_counter() - exchange.started)
         await sink.open(exchange)
         with served.metrics.streams.track_inprogress():
             await exchange.disconnected()
@@ -52,16 +45,26 @@ async def answer_body(
     exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: BodyEncoder
 ) -> None:
     """Admit, wait for the whole answer, send it."""
-    sink = BodySink(encoder)
-    flight = Flight(generations, sink, served.request_timeout)
+    exchange.decided(*generations)
+    sink = BodySink(encoder if exchange.trace is None else TracedBody(encoder, exchange.trace))
+    flight = await _admitted(exchange, served, by, sink)
     try:
-        await by.check(generations)
-        await by.line.admit(flight)
-        served.metrics.prepare.observe(time.perf_counter() - exchange.started)
         body = await sink.body(exchange)
     finally:
         by.line.abort(flight)
     await exchange.respond(200, body)
+
+
+async def _admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
+    """The flight of the exchange's generations, taken by the engine. Raises where it is refused."""
+    watch = None if exchange.trace is None else exchange.trace.watch
+    flight = Flight(exchange.generations, sink, served.request_timeout, watch)
+    await by.check(flight.generations)
+    exchange.checked()
+    await by.line.admit(flight)
+    exchange.admitted()
+    served.metrics.prepare.observe(time.perf_counter() - exchange.started)
+    return flight
 
 
 async def computed(exchange: Exchange, served: Served, work: Coroutine[Any, Any, Result]) -> Result:

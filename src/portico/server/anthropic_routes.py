@@ -59,10 +59,12 @@ class Handlers:
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/messages."""
         request = parse_body(MessagesRequest, await exchange.body())
+        exchange.validated(request)
         served = self._served.generating(request.model)
         model = served.model
         asked = self._read(exchange, request, model)
         prompt = await model.prompter.chat(**asked.prompt_arguments)
+        exchange.prompted(model, prompt)
         betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
         message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
         generation = messages.generation(request, asked, prompt, model, message_id, betas)
@@ -75,7 +77,7 @@ class Handlers:
                 message_id=message_id,
                 request_id=request_id(exchange.request_id),
             )
-            await answer_stream(exchange, self._served, served, [generation], stream, messages.PING)
+            await answer_stream(exchange, self._served, served, [generation], stream)
         else:
             body = messages.MessageBody(request, generation, model, self._signer, message_id=message_id)
             await answer_body(exchange, self._served, served, [generation], body)

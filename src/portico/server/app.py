@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal, Protocol, TypeAlias
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
@@ -21,11 +21,28 @@ from portico.server.exchange import ClientGoneError, Exchange, Handler, Receive,
 from portico.server.gate import Gate
 from portico.server.metrics import Metrics
 
-__all__ = ["Methods", "build_app"]
+__all__ = ["Methods", "Observer", "Outcome", "build_app"]
 
 log = logging.getLogger("portico")
 
 Methods = Mapping[str, Handler]  # HTTP method -> handler
+Outcome: TypeAlias = Literal["ok", "refused", "failed", "gone"]
+
+
+class Observer(Protocol):
+    """Sees every request that has passed the door."""
+
+    def begun(self, exchange: Exchange) -> None:
+        """Its key is good; it goes to its handler."""
+        ...
+
+    def refused(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        """It will be answered with ``error``."""
+        ...
+
+    def ended(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Its answer is complete, or its client is gone."""
+        ...
 
 
 class Endpoint:
@@ -56,7 +73,15 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 class Front:
     """The outermost layer of every request: its id, its key, its place, its errors, its line in the log."""
 
-    def __init__(self, routes: Mapping[str, Methods], keys: Keys, gate: Gate, metrics: Metrics, max_body: int) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Methods],
+        keys: Keys,
+        gate: Gate,
+        metrics: Metrics,
+        max_body: int,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self._router = Router(
             [Route(path, Endpoint(path, methods)) for path, methods in routes.items()],
             default=_no_route,
@@ -66,6 +91,7 @@ class Front:
         self._gate = gate
         self._metrics = metrics
         self._max_body = max_body
+        self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -77,9 +103,12 @@ class Front:
         scope["portico.exchange"] = exchange
         if _speaks_anthropic(exchange):
             exchange.response_headers.append((b"request-id", request_id(exchange.request_id).encode("ascii")))
-        outcome, cause = "ok", ""
+        outcome: Outcome = "ok"
+        cause = ""
         try:
             self._keys.check(exchange)
+            for observer in self._observers:
+                observer.begun(exchange)
             with self._place(exchange):
                 await self._router(scope, receive, send)
         except ClientGoneError:
@@ -87,14 +116,18 @@ class Front:
             self._metrics.disconnects.inc()
         except PorticoError as error:
             outcome, cause = "refused" if error.status < 500 else "failed", error.code or error.type
-            await self._refuse(exchange, error)
-        except Exception:
+            await self._refuse(exchange, error, error)
+        except Exception as raised:
             outcome, cause = "failed", "internal_error"
             log.exception("%s %s failed", exchange.method, exchange.path)
-            await self._refuse(exchange, PorticoError("The server failed on this request; the error has been logged."))
+            told = PorticoError("The server failed on this request; the error has been logged.")
+            await self._refuse(exchange, told, raised)
+        for observer in self._observers:
+            observer.ended(exchange, outcome)
         seconds = time.perf_counter() - exchange.started
         self._metrics.requests.labels(exchange.route, outcome, cause).inc()
         self._metrics.end_to_end.observe(seconds)
+        self._metrics.count_stages(exchange.stages)
         if log.isEnabledFor(logging.INFO):
             status, milliseconds = exchange.status or outcome, seconds * 1000
             log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
@@ -105,9 +138,11 @@ class Front:
             return nullcontext()
         return self._gate.passing((given_key(exchange.headers) or b"") if self._keys else b"")
 
-    async def _refuse(self, exchange: Exchange, error: PorticoError) -> None:
+    async def _refuse(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
         if exchange.status:  # too late for a status; the stream's own end tells the client
             return
+        for observer in self._observers:
+            observer.refused(exchange, error, raised)
         if error.retry_after is not None:
             exchange.response_headers.append((b"retry-after", b"%d" % error.retry_after))
         if error.status == 401:
@@ -132,9 +167,10 @@ def build_app(
     *,
     max_body: int,
     cors_origins: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
 ) -> ASGIApp:
     """The whole application over ``routes`` (path -> method -> handler)."""
-    app: Any = Front(routes, keys, gate, metrics, max_body)
+    app: Any = Front(routes, keys, gate, metrics, max_body, observers)
     if cors_origins:
         app = CORSMiddleware(
             app,

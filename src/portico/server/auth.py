@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from portico.errors import AuthenticationError
 from portico.server.exchange import Exchange
@@ -18,9 +18,10 @@ OPEN_PATHS = frozenset({"/health", "/ping"})
 
 
 class Keys:
-    """The keys that are accepted; none at all means that everybody is."""
+    """The keys that are accepted; none at all means that everybody is. ``open_paths`` need none."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[str], open_paths: Collection[str] = OPEN_PATHS) -> None:
+        self._open_paths = frozenset(open_paths)
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def __bool__(self) -> bool:
@@ -29,7 +30,7 @@ class Keys:
 
     def check(self, exchange: Exchange) -> None:
         """Raise ``AuthenticationError`` unless the request may proceed."""
-        if exchange.path not in OPEN_PATHS:
+        if exchange.path not in self._open_paths:
             self.verify(given_key(exchange.headers))
 
     def verify(self, given: bytes | None) -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
+from pydantic import BaseModel
 
 from portico.errors import RequestTooLargeError, UnsupportedMediaTypeError
+from portico.generation import Generation, Model
+from portico.prompting import Prompt
+from portico.trace import Trace
 
-__all__ = ["ClientGoneError", "Exchange", "Handler", "Receive", "Scope", "Send"]
+__all__ = ["ClientGoneError", "Exchange", "Handler", "Receive", "Scope", "Send", "Stage"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,8 +31,19 @@ class ClientGoneError(Exception):
     """The client closed the connection; there is nobody to answer."""
 
 
+class Stage(NamedTuple):
+    """One part of a request's way to its admission; times as ``time.perf_counter`` gives them."""
+
+    name: str
+    began: float
+    ended: float
+
+
 class Exchange:
-    """A request that is being answered."""
+    """A request that is being answered.
+
+    ``stages`` says what its way took so far, for metrics and spans. ``trace`` is its record, None where none is kept.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
         self.scope = scope
@@ -42,6 +57,10 @@ class Exchange:
         self.status = 0  # of the response, once it has started
         self.route = "none"  # the pattern of the path, once it is known
         self.started = time.perf_counter()
+        self.stages: list[Stage] = []
+        self.generations: Sequence[Generation] = ()
+        self.trace: Trace | None = None
+        self._passed = self.started
         self._max_body = max_body
 
     @property
@@ -88,10 +107,56 @@ class Exchange:
                 raise self._too_large()
             pieces.append(piece)
             if not message.get("more_body", False):
+                self._stage("read")
                 return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(f"The request body is over the limit of {self._max_body} bytes.")
+
+    # -- what its way was -------------------------------------------------------------------------------------------
+
+    def validated(self, request: BaseModel) -> None:
+        """The body has been read and is legal."""
+        began = self._stage("validate")
+        if self.trace is not None:
+            self.trace.validated(request.model_dump(mode="json", exclude_unset=True), began)
+
+    def prompted(self, model: Model, *prompts: Prompt) -> None:
+        """The prompts have been rendered and tokenized."""
+        began = self._passed
+        self._passed = time.perf_counter()
+        for prompt in prompts:
+            rendered = began + prompt.rendering
+            self.stages.append(Stage("template", began, rendered))
+            self.stages.append(Stage("tokenize", rendered, rendered + prompt.tokenizing))
+            if self.trace is not None:
+                self.trace.prompted(prompt, model, began)
+
+    def decided(self, *generations: Generation) -> None:
+        """Everything is decided: sampling, constraint, how the answer will be read."""
+        self.generations = generations
+        began = self._stage("constrain")
+        if self.trace is not None:
+            self.trace.decided(generations, began)
+
+    def checked(self) -> None:
+        """Its grammar, if it has one, is known to be good; now it goes to the engine."""
+        self._stage("check")
+        if self.trace is not None:
+            self.trace.submitting(self.generations)
+
+    def admitted(self) -> None:
+        """The engine has taken the request."""
+        self._stage("admit")
+        if self.trace is not None:
+            self.trace.admitted()
+
+    def _stage(self, name: str) -> float:
+        began, self._passed = self._passed, time.perf_counter()
+        self.stages.append(Stage(name, began, self._passed))
+        return began
+
+    # -- the response -----------------------------------------------------------------------------------------------
 
     async def disconnected(self) -> None:
         """Return when the client is gone, or the response is complete. The body must have been read."""

@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import socket
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,13 @@ from portico.engines import Engine
 from portico.errors import BadRequestError, OverloadedError
 from portico.server.app import build_app
 from portico.server.assemble import assemble
-from portico.server.auth import Keys
+from portico.server.auth import OPEN_PATHS, Keys
 from portico.server.connection import connections
 from portico.server.gate import Gate
+from portico.server.inspector import PAGES, Inspector
 from portico.server.routes import routes
 from portico.server.served import Served
+from portico.trace import Recorder
 
 if TYPE_CHECKING:
     from portico.server.grpc_server import GrpcServer
@@ -89,10 +92,18 @@ async def _serve(
 ) -> None:
     served = await assemble(settings, shared)
     try:
-        keys = Keys(key.get_secret_value() for key in settings.api_key)
-        gate = Gate(settings.max_in_flight, settings.max_per_key)
+        inspector = _inspector(settings, served)
+        keys = Keys(
+            (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | PAGES if inspector else OPEN_PATHS
+        )
         app = build_app(
-            routes(served), keys, gate, served.metrics, max_body=settings.max_body, cors_origins=settings.cors_origins
+            {**routes(served), **(inspector.routes() if inspector else {})},
+            keys,
+            Gate(settings.max_in_flight, settings.max_per_key),
+            served.metrics,
+            max_body=settings.max_body,
+            cors_origins=settings.cors_origins,
+            observers=[inspector] if inspector else [],
         )
         config = uvicorn.Config(
             app,
@@ -119,6 +130,14 @@ async def _serve(
         for one in served.models:
             await one.line.close()
             one.model.prompter.close()
+
+
+def _inspector(settings: Settings, served: Served) -> Inspector | None:
+    """Who records requests, where the settings want any recorded."""
+    if not settings.inspect and not settings.trace_header:
+        return None
+    recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
+    return Inspector(recorder, served, everything=settings.inspect, keyed=bool(settings.api_key))
 
 
 def _grpc_server(settings: Settings, served: Served, keys: Keys) -> GrpcServer | None:
@@ -177,6 +196,13 @@ class _Server(uvicorn.Server):
 
 def _refuse_to_be_open(settings: Settings) -> None:
     """A server that others can reach needs a key, unless the operator says that it does not."""
+    if (settings.inspect or settings.trace_header) and not settings.api_key and not _is_loopback(settings.host):
+        raise BadRequestError(
+            f"Recorded requests would be shown to everybody who can reach {settings.host}: set --api-key "
+            "(or PORTICO_API_KEY), bind 127.0.0.1, or leave --inspect and --trace-header out."
+        )
+    if (settings.inspect or settings.trace_header) and settings.workers > 1:
+        raise BadRequestError("Each worker would record its own requests: inspect with --workers 1.", param="workers")
     if settings.api_key or settings.insecure or _is_loopback(settings.host):
         return
     raise BadRequestError(
@@ -222,6 +248,8 @@ def _announce(settings: Settings, served: Served, listener: socket.socket, grpc_
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
+    if settings.inspect:
+        console.print(f"  inspector at [bold cyan]{base}/inspect[/bold cyan], playground at [cyan]{base}/play[/cyan]")
     if grpc_server is not None:
         console.print(f"  gRPC at [bold cyan]{f'[{host}]' if ':' in host else host}:{grpc_server.port}[/bold cyan]")
     for one in served.models:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
 from portico.events import EngineOutput
-from portico.generation import Choice, Delta, Generation
+from portico.generation import Choice, Delta, Generation, Watch, watched
 from portico.server.metrics import Metrics
 
-__all__ = ["Flight", "Line", "Sink"]
+__all__ = ["Flight", "Line", "Sink", "Watching"]
 
 log = logging.getLogger("portico")
+
+MEASURED = 16  # one flight in so many has its decoding and parsing measured
+
+Watching: TypeAlias = Callable[[Choice, int], Watch]  # a choice and its position in the flight -> who watches it
 
 
 class Sink(Protocol):
@@ -55,10 +59,17 @@ class Sink(Protocol):
 class Flight:
     """One client request in flight: its generations and its sink."""
 
-    def __init__(self, generations: Sequence[Generation], sink: Sink, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        generations: Sequence[Generation],
+        sink: Sink,
+        timeout: float | None = None,
+        watch: Watching | None = None,
+    ) -> None:
         self.generations = generations
         self.sink = sink
         self.timeout = timeout
+        self.watch = watch
         self.deadline: float | None = None  # in the loop's time, as all below
         self.over = False
         self.admitted = 0.0
@@ -68,7 +79,7 @@ class _Route(Struct):
     """Where the outputs of one engine request go."""
 
     flight: Flight
-    choice: Choice
+    feed: Callable[[EngineOutput], Delta | None]
     position: int
     last_output: float = 0.0
 
@@ -87,6 +98,7 @@ class Line:
         self._keep_alive = keep_alive
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
+        self._admitted = 0
 
     @property
     def in_flight(self) -> int:
@@ -98,6 +110,11 @@ class Line:
         """Engine requests that have begun to give output, and those that wait for their first."""
         begun = sum(1 for route in self._routes.values() if route.last_output)
         return begun, len(self._routes) - begun
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return self._draining
 
     @property
     def healthy(self) -> bool:
@@ -138,15 +155,25 @@ class Line:
         if flight.timeout is not None:
             flight.deadline = flight.admitted + flight.timeout
         self._flights.add(flight)
+        self._admitted += 1
         self._metrics.in_flight.inc()
         try:
             for position, generation in enumerate(flight.generations):
                 for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
-                    self._routes[request.request_id] = _Route(flight, choice, position)
+                    self._routes[request.request_id] = _Route(flight, self._feed(flight, choice, position), position)
                     await self.engine.submit(request)
         except BaseException:
             self.abort(flight)
             raise
+
+    def _feed(self, flight: Flight, choice: Choice, position: int) -> Callable[[EngineOutput], Delta | None]:
+        """What takes the choice's outputs: itself, with somebody looking on where that was asked for."""
+        watches: list[Watch] = []
+        if flight.watch is not None:
+            watches.append(flight.watch(choice, position))
+        if self._admitted % MEASURED == 1:
+            watches.append(self._metrics.measure)
+        return watched(choice, watches, time.perf_counter) if watches else choice.feed
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """Embed token sequences on the engine."""
@@ -210,7 +237,7 @@ class Line:
                 metrics.first_token.observe(now - flight.admitted)
             route.last_output = now
             try:
-                delta = route.choice.feed(output)
+                delta = route.feed(output)
                 if delta is None:
                     continue
                 if delta.finish is not None and delta.finish.reason in ("error", "abort"):

@@ -13,12 +13,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 
+from portico.events import EngineOutput
+from portico.generation import Delta
+
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_MINUTE = (5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _TINY = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -45,6 +49,33 @@ class LightHistogram:
         family = HistogramMetricFamily(self._name, self._text)
         family.add_metric([], buckets, self._sum)
         yield family
+
+
+class Measure:
+    """Watches choices to see what decoding and parsing cost; both are far below the time of a measurement, so a line
+    has one flight in several watched."""
+
+    def __init__(self) -> None:
+        self.decode = LightHistogram(
+            "portico_decode_seconds", "Decoding the tokens of one step of one choice, of one request in 16.", _MINUTE
+        )
+        self.parse = LightHistogram(
+            "portico_parse_seconds", "Parsing the text of one step of one choice, of one request in 16.", _MINUTE
+        )
+
+    def took(self, output: EngineOutput) -> None:
+        """An output by itself has no duration."""
+
+    def decoded(self, text: str, seconds: float) -> None:
+        """Count what decoding took."""
+        self.decode.observe(seconds)
+
+    def parsed(self, seconds: float) -> None:
+        """Count what parsing took."""
+        self.parse.observe(seconds)
+
+    def gave(self, delta: Delta | None) -> None:
+        """Nothing to count here."""
 
 
 class Metrics:
@@ -90,6 +121,18 @@ class Metrics:
         self.step = LightHistogram(
             "portico_step_seconds", "The front door's own work on one engine step: decode, parse, encode, write.", _TINY
         )
+        self.stages = {
+            "read": LightHistogram("portico_read_seconds", "Receiving one request's body.", _TINY),
+            "validate": LightHistogram("portico_validate_seconds", "Validating one request.", _TINY),
+            "template": LightHistogram("portico_template_seconds", "Rendering one prompt.", _TINY),
+            "tokenize": LightHistogram("portico_tokenize_seconds", "Tokenizing one prompt.", _TINY),
+            "constrain": LightHistogram("portico_constrain_seconds", "Deciding what an answer is held to.", _TINY),
+            "check": LightHistogram("portico_check_seconds", "Trying a grammar out before it is used.", _TINY),
+            "admit": LightHistogram("portico_admit_seconds", "Handing one request to the engine.", _TINY),
+        }
+        self.measure = Measure()
+        for histogram in (*self.stages.values(), self.measure.decode, self.measure.parse):
+            registry.register(histogram)
         registry.register(self.between_tokens)
         registry.register(self.step)
 
@@ -98,6 +141,12 @@ class Metrics:
         for outcome, count in outcomes.items():
             if count:
                 self.parsed.labels(outcome).inc(count)
+
+    def count_stages(self, stages: Iterable[tuple[str, float, float]]) -> None:
+        """Add what the stages of one request (name, begin, end) took."""
+        for name, began, ended in stages:
+            if name in self.stages:
+                self.stages[name].observe(ended - began)
 
     def render(self) -> bytes:
         """The text that ``/metrics`` answers with."""

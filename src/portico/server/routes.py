@@ -116,11 +116,13 @@ class Handlers:
     async def chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions."""
         request = parse_body(ChatRequest, await exchange.body())
+        exchange.validated(request)
         served = self._served.generating(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
         prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        exchange.prompted(model, prompt)
         warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
         generation = chat.generation(request, prompt, model, exchange.request_id)
         created = int(time.time())
@@ -134,11 +136,13 @@ class Handlers:
     async def completions(self, exchange: Exchange) -> None:
         """POST /v1/completions."""
         request = parse_body(CompletionRequest, await exchange.body())
+        exchange.validated(request)
         served = self._served.generating(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
         prompts = await self._completion_prompts(request, model)
+        exchange.prompted(model, *prompts)
         generations = completions.generations(request, prompts, model, exchange.request_id)
         created = int(time.time())
         if request.stream:
@@ -200,6 +204,7 @@ class Handlers:
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
         request = parse_body(embeddings.EmbeddingRequest, await exchange.body())
+        exchange.validated(request)
         exchange.call_it(request.request_id)
         served = self._served.embedding(request.model)
         model = served.model
@@ -209,6 +214,7 @@ class Handlers:
             await model.prompter.completion(one, add_special_tokens=special)
             for one in embeddings.inputs(request, model)
         ]
+        exchange.prompted(model, *prompts)
         token_ids = embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model)
         batch = await computed(exchange, self._served, served.line.embed(token_ids))
         await exchange.respond(200, embeddings.body(request, batch.vectors, batch.prompt_tokens, model))
@@ -216,6 +222,7 @@ class Handlers:
     async def score(self, exchange: Exchange) -> None:
         """POST /v1/score: how near texts are to each other, as cosines of their embeddings."""
         request = parse_body(scoring.ScoreRequest, await exchange.body())
+        exchange.validated(request)
         exchange.call_it(request.request_id)
         served = self._served.embedding(request.model)
         model = served.model
@@ -233,6 +240,7 @@ class Handlers:
     async def rerank(self, exchange: Exchange) -> None:
         """POST /v1/rerank: documents by their nearness to a query, as cosines of their embeddings."""
         request = parse_body(scoring.RerankRequest, await exchange.body())
+        exchange.validated(request)
         exchange.call_it(request.request_id)
         served = self._served.embedding(request.model)
         model = served.model

@@ -53,6 +53,11 @@ class Served:
         return all(served.line.healthy for served in self.models)
 
     @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return any(served.line.draining for served in self.models)
+
+    @property
     def cards(self) -> Iterator[tuple[str, Model]]:
         """Every served name with its model."""
         for served in self.models:

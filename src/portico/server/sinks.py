@@ -18,7 +18,7 @@ from portico.generation import Delta
 from portico.protocols import sse
 from portico.server.exchange import ClientGoneError, Exchange
 
-__all__ = ["BodySink", "StreamEncoder", "StreamSink"]
+__all__ = ["BodyEncoder", "BodySink", "EventSink", "StreamEncoder", "StreamSink"]
 
 MAX_UNSENT = 8 << 20  # bytes collected for a client that does not read before its flight ends
 
@@ -30,12 +30,13 @@ class StreamEncoder(Protocol):
     def feed(self, delta: Delta, position: int) -> bytes: ...
     def finish(self) -> bytes: ...
     def fail(self, error: PorticoError) -> bytes: ...
+    def keep_alive(self) -> bytes: ...
 
 
 class StreamSink:
     """Writes a stream's bytes to one connection, once per step."""
 
-    def __init__(self, encoder: StreamEncoder, keep_alive: bytes = sse.KEEP_ALIVE) -> None:
+    def __init__(self, encoder: StreamEncoder) -> None:
         self._encoder = encoder
         self._exchange: Exchange | None = None  # None until the response has started
         self._unsent: list[bytes] = []
@@ -43,7 +44,6 @@ class StreamSink:
         self._complete = False  # the last bytes are in ``_unsent`` or sent
         self._sent_end = False
         self._writing: asyncio.Task[None] | None = None
-        self._keep_alive = keep_alive
         self._silent = False
 
     @property
@@ -76,7 +76,7 @@ class StreamSink:
     def keep_alive(self) -> None:
         """Write a comment if nothing was written since the last call."""
         if self._silent and self._exchange is not None and not self._complete:
-            self._append(self._keep_alive)
+            self._append(self._encoder.keep_alive())
             self.flush()
         self._silent = True
 

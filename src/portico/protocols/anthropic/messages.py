@@ -270,6 +270,10 @@ class MessageStream:
         """The stream cannot go on: an error event, and nothing after it."""
         return errors.stream_event(error, self._request_id)
 
+    def keep_alive(self) -> bytes:
+        """What a silent stream says now and then; Anthropic's clients know pings, not comments."""
+        return PING
+
 
 def _event(kind: str, **fields: Any) -> bytes:
     return sse.event(orjson.dumps({"type": kind, **fields}), kind)

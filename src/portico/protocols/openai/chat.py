@@ -169,6 +169,10 @@ class ChatStream:
         """The stream cannot go on: an error event, and a clean end."""
         return errors.stream_event(error) + sse.DONE
 
+    def keep_alive(self) -> bytes:
+        """What a silent stream says now and then."""
+        return sse.KEEP_ALIVE
+
     def _delta_body(self, event: Any) -> bytes | None:
         if type(event) is Content:
             return b'{"content":' + orjson.dumps(event.text) + b"}"

@@ -210,6 +210,10 @@ class CompletionStream:
         """The stream cannot go on: an error event, and a clean end."""
         return errors.stream_event(error) + sse.DONE
 
+    def keep_alive(self) -> bytes:
+        """What a silent stream says now and then."""
+        return sse.KEEP_ALIVE
+
     def _usage(self) -> dict[str, Any]:
         return usage_body(total_usage(self._generations, self._request))
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from portico.config import Settings
+from portico.engines.restarts import Backoff
 from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
 from portico.server.assemble import engines, is_elsewhere
@@ -33,9 +34,6 @@ __all__ = ["REFUSED", "pack", "supervise", "unpack"]
 log = logging.getLogger("portico")
 
 REFUSED: Final = 3  # the exit status of a worker that cannot start as it is told to
-FIRST_DELAY: Final = 0.2  # seconds before a worker that died is started again; doubled each time
-LONGEST_DELAY: Final = 10.0
-STEADY_AFTER: Final = 30.0  # seconds of life after which the delays start afresh
 
 
 async def supervise(settings: Settings, listener: socket.socket) -> None:
@@ -98,7 +96,7 @@ class _Crew:
     async def keep(self, index: int) -> None:
         """Keep one worker alive until all are stopped."""
         loop = asyncio.get_running_loop()
-        delay = FIRST_DELAY
+        backoff = Backoff()
         while not self._stopping:
             born = loop.time()
             process = await self._start(index)
@@ -110,8 +108,7 @@ class _Crew:
                 self._give_up.set()
                 return
             log.error("worker %d ended with status %d; another is started", index, status)
-            delay = FIRST_DELAY if loop.time() - born > STEADY_AFTER else min(2 * delay, LONGEST_DELAY)
-            await asyncio.sleep(delay)
+            await asyncio.sleep(backoff.delay(loop.time() - born))
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         pairs = [socket.socketpair() for _ in self._hubs]

@@ -22,6 +22,7 @@ from portico.engines import EmbeddingBatch, EngineInfo
 from portico.engines.llamacpp import wire
 from portico.engines.llamacpp.admission import check_embedding_inputs, check_request
 from portico.engines.llamacpp.process import EngineProcess
+from portico.engines.restarts import keep_alive
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import EngineOutput, EngineRequest, FinishReason
 
@@ -29,9 +30,6 @@ __all__ = ["LlamaCppEngine"]
 
 RESTART_WAIT: Final = 30.0  # seconds that a request waits for an engine that is restarting
 GRAMMAR_WAIT: Final = 10.0  # seconds that a grammar may take to compile
-FIRST_DELAY: Final = 0.1  # seconds before a second restart; doubled each time
-LONGEST_DELAY: Final = 30.0
-STEADY_AFTER: Final = 60.0  # seconds of life after which the delays start afresh
 
 _GENERATING: Final = frozenset({"generate", "logprobs", "prompt_logprobs", "constraints", "priority"})
 _EMBEDDING: Final = frozenset({"embed"})
@@ -107,7 +105,7 @@ class LlamaCppEngine:
         if not self._path.is_file():
             raise EngineError(f"The model file {self._path.name} does not exist.")
         process = await self._launch()
-        self._supervisor = asyncio.create_task(self._supervise(process))
+        self._supervisor = asyncio.create_task(keep_alive(process, self._launch, self._lost))
 
     async def close(self) -> None:
         """End the process; what is in flight ends with finish reason ``abort``. Idempotent."""
@@ -159,28 +157,14 @@ class LlamaCppEngine:
             metadata={"engine": "llama.cpp", **ready.metadata},
         )
 
-    async def _supervise(self, process: EngineProcess) -> None:
-        """Bring the process back whenever it dies."""
-        loop = asyncio.get_running_loop()
-        delay = 0.0
-        while True:
-            born = loop.time()
-            self._trouble = await process.gone
-            self._serving.clear()
-            self._end_all("error", f"The engine stopped: {self._trouble}.")
-            if loop.time() - born > STEADY_AFTER:
-                delay = 0.0
-            while True:
-                await asyncio.sleep(delay)
-                delay = min(max(FIRST_DELAY, 2 * delay), LONGEST_DELAY)
-                try:
-                    process = await self._launch()
-                    break
-                except (EngineError, OSError) as error:
-                    self._trouble = str(error)
+    def _lost(self, trouble: str) -> None:
+        """The process is gone, or does not start."""
+        self._trouble = trouble
+        self._serving.clear()
+        self._end_all("error", f"The engine stopped: {trouble}.")
 
     def _end_all(self, reason: FinishReason, error: str | None) -> None:
-        """The process is gone: end what waits for an answer, and what is in flight."""
+        """End what waits for an answer, and what is in flight."""
         dead = EngineDeadError(f"The engine is not available: {self._trouble}.", retry_after=1)
         unanswered = {number for number, answer in self._answers.items() if not answer.done()}
         for number in unanswered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from typing import cast
 
@@ -13,22 +13,23 @@ import numpy as np
 
 from portico.engines import EmbeddingBatch, EngineInfo
 from portico.engines.shared import wire
-from portico.errors import BadRequestError, EngineDeadError, EngineError
+from portico.errors import BadRequestError, EngineDeadError, EngineError, PorticoError
 from portico.events import EngineOutput, EngineRequest, FinishReason
 
 __all__ = ["SharedEngine"]
 
 
 class SharedEngine(asyncio.Protocol):
-    """``connection`` leads to a hub; ``on_parting`` is called when the hub has gone."""
+    """``connection`` leads to a hub."""
 
-    def __init__(self, connection: socket.socket, on_parting: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._on_parting = on_parting
         self._info: EngineInfo | None = None
         self._known = asyncio.Event()
         self._healthy = False
         self._closed = False
+        self._parted = False  # the hub has gone
+        self._refusal: PorticoError | None = None  # why there is no engine
         self._flushes = False
         self._frames = wire.FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -54,11 +55,11 @@ class SharedEngine(asyncio.Protocol):
         return self._healthy
 
     async def start(self) -> None:
-        """Learn what the engine is. Raises ``EngineError`` when the hub is gone."""
+        """Learn what the engine is. Raises what it cannot start for, or ``EngineError`` when the hub is gone."""
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._connection)
         await self._known.wait()
         if self._info is None:
-            raise EngineError("The process that has the engine is gone.")
+            raise self._refusal or EngineError("The process that has the engine is gone.")
 
     async def close(self) -> None:
         """Part from the hub, which aborts what is in flight. Idempotent."""
@@ -91,13 +92,14 @@ class SharedEngine(asyncio.Protocol):
             self._send(wire.Abort(number))
 
     async def steps(self) -> AsyncIterator[list[EngineOutput]]:
-        """The engine's steps, with the outputs of this process's requests. One consumer."""
+        """The engine's steps, with the outputs of this process's requests. Ends when the hub has gone, or after
+        ``close()``. One consumer."""
         while True:
             while self._outputs:
                 steps, self._outputs = self._outputs, []
                 for outputs in steps:
                     yield outputs
-            if self._closed:
+            if self._closed or self._parted:
                 return
             self._stepped.clear()
             await self._stepped.wait()
@@ -146,10 +148,10 @@ class SharedEngine(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._healthy = False
+        self._parted = True
         self._known.set()
         if not self._closed:
             self._end_all("error", "The engine stopped.")
-            self._on_parting()
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
@@ -162,6 +164,8 @@ class SharedEngine(asyncio.Protocol):
                 self._info = msgspec.convert(message.info, EngineInfo)
                 self._flushes = message.flushes
                 self._known.set()
+            elif isinstance(message, wire.Failed) and message.number == wire.NOBODY:
+                self._refusal = wire.error_of(message)
             elif (answer := self._answers.get(message.number)) is not None and not answer.done():
                 if isinstance(message, wire.Done):
                     answer.set_result(message)

@@ -16,6 +16,7 @@ from portico.errors import PorticoError
 from portico.events import EngineOutput, EngineRequest
 
 __all__ = [
+    "NOBODY",
     "Abort",
     "Done",
     "Embed",
@@ -35,6 +36,7 @@ __all__ = [
     "to_hub",
 ]
 
+NOBODY: Final = 0  # no request's number: the failure is the engine's, which cannot start
 _LENGTH_BYTES: Final = 4  # little-endian, as FrameReader has it
 
 

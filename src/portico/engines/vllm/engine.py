@@ -1,51 +1,37 @@
-"""The ``Engine`` over ``EngineCoreClient``, the client that vLLM's own server has to its engine core.
+"""The ``Engine`` over a process that has vLLM, which is started again when it dies, as ``restarts`` has it.
 
-vLLM checks requests (``InputProcessor``), schedules and computes; tokenizing, decoding and parsing are ours. Tensor,
-pipeline and data parallelism, several nodes and Ray are vLLM's own options: ``arguments`` are those of ``vllm serve``.
-
-The core's processes end with this one. When the core dies its requests end with an error and the engine stays
-unhealthy: a supervisor restarts the server, as it does vLLM's.
+While none is loaded the engine is not healthy, and requests are refused at once rather than kept for minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from importlib import import_module
-from itertools import count
-from typing import Any
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from portico.engines import EmbeddingBatch, EngineInfo
-from portico.engines.vllm.messages import engine_output, sampling_arguments
-from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
+from portico.engines.restarts import keep_alive
+from portico.engines.shared import SharedEngine
+from portico.engines.vllm.process import Load, VllmProcess
+from portico.errors import EngineDeadError
 from portico.events import EngineOutput, EngineRequest
 
 __all__ = ["VllmEngine"]
 
-log = logging.getLogger("portico")
-
 
 class VllmEngine:
-    """``model`` is a directory in Hugging Face's layout, or a name on its hub. ``loras`` maps names to directories."""
+    """``model`` is a directory in Hugging Face's layout, or a name on its hub; ``arguments`` are options of
+    ``vllm serve``; ``loras`` maps names of adapters to their directories."""
 
-    def __init__(self, model: str, arguments: Sequence[str] = (), *, name: str, loras: dict[str, str] | None = None):
-        self._model = model
-        self._name = name
-        self._arguments = list(arguments)
-        self._loras = dict(loras or {})
+    def __init__(self, model: str, arguments: Sequence[str] = (), *, name: str, loras: Mapping[str, str] | None = None):
+        self._load = Load(model, name, list(arguments), dict(loras or {}))
+        self._engine: SharedEngine | None = None  # the process's; None while there is none that is loaded
+        self._process: VllmProcess | None = None
         self._info: EngineInfo | None = None
-        self._core: Any = None
-        self._inputs: Any = None
-        self._words: Any = None  # vLLM's module of sampling rules
-        self._tasks: tuple[Any, ...] = ()
-        self._running: dict[str, tuple[str, EngineRequest]] = {}  # the core's id -> ours, and the request
-        self._numbers_by_id: dict[str, str] = {}
-        self._numbers = count(1)
-        self._ends: frozenset[int] = frozenset()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._trouble = "it has not been started"
+        self._turned = asyncio.Event()  # an engine has come, or none will come any more
         self._closed = False
-        self._ended = asyncio.Event()
-        self._aborting: set[asyncio.Task[None]] = set()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -58,163 +44,81 @@ class VllmEngine:
 
     @property
     def healthy(self) -> bool:
-        """False once the core has died."""
-        return self._core is not None and not self._closed and not self._core.resources.engine_dead
+        """False while vLLM is dead or loading."""
+        return self._engine is not None and self._engine.healthy
 
     async def start(self) -> None:
         """Load the model, which takes vLLM a minute or more. Raises ``EngineError`` with what vLLM says."""
-        try:
-            AsyncEngineArgs = import_module("vllm.engine.arg_utils").AsyncEngineArgs
-            FlexibleArgumentParser = import_module("vllm.utils.argparse_utils").FlexibleArgumentParser
-            EngineCoreClient = import_module("vllm.v1.engine.core_client").EngineCoreClient
-            InputProcessor = import_module("vllm.v1.engine.input_processor").InputProcessor
-            Executor = import_module("vllm.v1.executor").Executor
-            self._words = import_module("vllm.sampling_params")
-        except ImportError as error:
-            raise EngineError(f"vLLM cannot be imported ({error}): pip install 'portico[vllm]'.") from None
-        parser = AsyncEngineArgs.add_cli_args(FlexibleArgumentParser(exit_on_error=False))
-        try:
-            options = parser.parse_args(["--model", self._model, *self._arguments])
-            config = AsyncEngineArgs.from_cli_args(options).create_engine_config()
-            # Starting blocks until the model is loaded, and must happen on the loop, whose sockets it makes.
-            self._core = EngineCoreClient.make_async_mp_client(config, Executor.get_class(config), log_stats=False)
-            self._inputs = InputProcessor(config)
-        except (Exception, SystemExit) as error:
-            raise EngineError(f"vLLM cannot serve this: {error}") from error
-        self._tasks = await self._core.get_supported_tasks_async()
-        model = config.model_config
-        generation = self._inputs.generation_config_fields or {}
-        ends = {self._inputs.renderer.get_eos_token_id()}
-        extra = generation.get("eos_token_id")
-        ends |= set(extra if isinstance(extra, list) else [extra])
-        self._ends = frozenset(end for end in ends if end is not None)
-        capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority"}
-        if config.lora_config is not None:
-            capabilities.add("lora")
-        self._info = EngineInfo(
-            model=self._name,
-            context_length=model.max_model_len,
-            vocab_size=model.get_vocab_size(),
-            capabilities=frozenset(capabilities),
-            eos_token_ids=self._ends,
-            max_logprobs=model.max_logprobs if model.max_logprobs >= 0 else model.get_vocab_size(),
-            metadata={"engine": "vllm", "dtype": str(model.dtype)},
-        )
+        process = await self._launch()
+        self._supervisor = asyncio.create_task(keep_alive(process, self._launch, self._lost))
 
     async def close(self) -> None:
-        """End the core's processes; requests in flight end with ``abort``. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._ended.set()
-            if self._core is not None:
-                await asyncio.get_running_loop().run_in_executor(None, self._core.shutdown)
+        """End vLLM; what is in flight ends with finish reason ``abort``. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._trouble = "it is closed"
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+        self._turned.set()
+        if self._process is not None:
+            await self._process.close()
+
+    async def _launch(self) -> VllmProcess:
+        """Start a process and wait until it has loaded the model. Raises ``EngineError``."""
+        ours, theirs = socket.socketpair()
+        process = self._process = VllmProcess()
+        engine = SharedEngine(ours)
+        try:
+            await process.start(self._load, theirs)
+            await engine.start()
+        except BaseException:
+            await engine.close()
+            await process.close()
+            raise
+        self._info, self._engine = engine.info, engine
+        self._turned.set()
+        return process
+
+    def _lost(self, trouble: str) -> None:
+        """The process is gone, or does not start. What was in flight has been ended by its connection."""
+        self._trouble = trouble
+        self._engine = None
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
+    def _loaded(self) -> SharedEngine:
+        if self._engine is None:
+            raise EngineDeadError(f"The engine is not available: {self._trouble}.", retry_after=5)
+        return self._engine
+
     async def submit(self, request: EngineRequest) -> None:
-        """Hand the request to the core, which vLLM checks first."""
-        if not self.healthy:
-            raise EngineDeadError("The engine is not available.", retry_after=5)
-        if request.request_id in self._numbers_by_id:
-            raise BadRequestError("A request with this id is already running.", param="request_id")
-        number = f"portico-{next(self._numbers)}"
-        arguments = sampling_arguments(request)
-        structured = arguments.pop("structured_outputs", None)
-        prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": list(request.token_ids)}
-        if request.cache_salt is not None:
-            prompt["cache_salt"] = request.cache_salt
-        try:
-            if structured is not None:
-                arguments["structured_outputs"] = self._words.StructuredOutputsParams(**structured)
-            core_request = self._inputs.process_inputs(
-                number,
-                prompt,
-                self._words.SamplingParams(**arguments),
-                self._tasks,
-                lora_request=self._lora(request.lora),
-                trace_headers=request.trace_headers,
-                priority=request.priority,
-                data_parallel_rank=request.data_parallel_rank,
-            )
-        except (ValueError, TypeError) as error:
-            raise BadRequestError(str(error), param=getattr(error, "parameter", None)) from None
-        core_request.reasoning_ended = True if structured is not None else None  # our grammar holds the thought too
-        core_request.external_req_id = number
-        self._running[number], self._numbers_by_id[request.request_id] = (request.request_id, request), number
-        try:
-            await self._core.add_request_async(core_request)
-        except Exception as error:
-            self._forget(number)
-            raise EngineDeadError("The engine is not available.", retry_after=5) from error
+        """Hand the request over; vLLM checks it. Raises what is wrong with it, or ``EngineDeadError``."""
+        await self._loaded().submit(request)
 
     def abort(self, request_id: str) -> None:
         """Stop a request; unknown ids are ignored. No output for it follows."""
-        number = self._numbers_by_id.get(request_id)
-        if number is not None:
-            self._forget(number)
-            task = asyncio.ensure_future(self._core.abort_requests_async([number]))
-            self._aborting.add(task)
-            task.add_done_callback(self._aborting.discard)
+        if self._engine is not None:
+            self._engine.abort(request_id)
 
     async def steps(self) -> AsyncIterator[list[EngineOutput]]:
-        """One list per step of the core. One consumer."""
-        ended = asyncio.ensure_future(self._ended.wait())
-        reason: Any = "abort"
+        """One list per step of vLLM's core, from one life of its process to the next; ends after ``close()``. One
+        consumer."""
         while not self._closed:
-            coming = asyncio.ensure_future(self._core.get_output_async())
-            await asyncio.wait((coming, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                coming.cancel()
-                break
-            try:
-                outputs = coming.result().outputs
-            except Exception as error:
-                log.error("vLLM's engine core has died: %s", error)
-                reason = "error"
-                break
-            step = [found for output in outputs if (found := self._ours(output)) is not None]
-            if step:
-                yield step
-        rest = [EngineOutput(request_id, (), finish_reason=reason) for request_id, _ in self._running.values()]
-        if rest:
-            if reason == "error":
-                for output in rest:
-                    output.error = "The engine stopped."
-            yield rest
-        await ended  # a dead core stays dead; the line ends when it is closed
+            await self._turned.wait()
+            self._turned.clear()
+            if self._engine is not None:
+                async for outputs in self._engine.steps():
+                    yield outputs
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
-        """Not offered: this engine generates."""
-        raise NotSupportedError("This model generates; it does not embed.", param="model")
+        """Not offered by vLLM here; raises ``NotSupportedError``."""
+        return await self._loaded().embed(token_id_lists)
 
     async def flush_cache(self) -> bool:
         """Forget cached prefixes; vLLM refuses while requests use them."""
-        return bool(await self._core.reset_prefix_cache_async())
-
-    def _ours(self, output: Any) -> EngineOutput | None:
-        entry = self._running.get(output.request_id)
-        if entry is None:
-            return None
-        request_id, request = entry
-        ends = (
-            request.sampling.stop_token_ids
-            if request.sampling.ignore_eos
-            else (self._ends | request.sampling.stop_token_ids)
-        )
-        found = engine_output(output, request_id, request, ends)
-        if found.finish_reason is not None:
-            self._forget(output.request_id)
-        return found
-
-    def _forget(self, number: str) -> None:
-        entry = self._running.pop(number, None)
-        if entry is not None:
-            del self._numbers_by_id[entry[0]]
-
-    def _lora(self, name: str | None) -> Any:
-        if name is None:
-            return None
-        if name not in self._loras:
-            raise BadRequestError(f"There is no adapter '{name[:100]}' here.", param="lora")
-        LoRARequest = import_module("vllm.lora.request").LoRARequest
-        return LoRARequest(name, list(self._loras).index(name) + 1, self._loras[name])
+        return await self._loaded().flush_cache()

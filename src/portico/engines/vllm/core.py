@@ -1,0 +1,216 @@
+"""The ``Engine`` over ``EngineCoreClient``, the client that vLLM's own server has to its engine core.
+
+vLLM checks requests (``InputProcessor``), schedules and computes; tokenizing, decoding and parsing are ours. Tensor,
+pipeline and data parallelism, several nodes and Ray are vLLM's own options: ``arguments`` are those of ``vllm serve``.
+
+It lives in the child (``child``), and is not brought back to life there: a core that dies takes its process with it.
+Loading blocks the event loop, on which nothing else is waiting yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from importlib import import_module
+from itertools import count
+from typing import Any
+
+from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines.vllm.messages import engine_output, sampling_arguments
+from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
+from portico.events import EngineOutput, EngineRequest
+
+__all__ = ["VllmCore"]
+
+log = logging.getLogger("portico")
+
+
+class VllmCore:
+    """``model`` is a directory in Hugging Face's layout, or a name on its hub. ``loras`` maps names to directories."""
+
+    def __init__(self, model: str, arguments: Sequence[str] = (), *, name: str, loras: Mapping[str, str] | None = None):
+        self._model = model
+        self._name = name
+        self._arguments = [*(["--enable-lora"] if loras else []), *arguments]
+        self._adapters = dict(loras or {})
+        self._loras: dict[str, Any] = {}  # the same as vLLM's requests for them
+        self._info: EngineInfo | None = None
+        self._core: Any = None
+        self._inputs: Any = None
+        self._words: Any = None  # vLLM's module of sampling rules
+        self._tasks: tuple[Any, ...] = ()
+        self._running: dict[str, tuple[str, EngineRequest]] = {}  # the core's id -> ours, and the request
+        self._numbers_by_id: dict[str, str] = {}
+        self._numbers = count(1)
+        self._ends: frozenset[int] = frozenset()
+        self._closed = False
+        self._aborting: set[asyncio.Task[None]] = set()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> EngineInfo:
+        """Known after ``start()``."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
+
+    @property
+    def healthy(self) -> bool:
+        """False once the core has died."""
+        return self._core is not None and not self._closed and not self._core.resources.engine_dead
+
+    async def start(self) -> None:
+        """Load the model, which takes vLLM a minute or more. Raises ``EngineError`` with what vLLM says."""
+        try:
+            AsyncEngineArgs = import_module("vllm.engine.arg_utils").AsyncEngineArgs
+            FlexibleArgumentParser = import_module("vllm.utils.argparse_utils").FlexibleArgumentParser
+            EngineCoreClient = import_module("vllm.v1.engine.core_client").EngineCoreClient
+            InputProcessor = import_module("vllm.v1.engine.input_processor").InputProcessor
+            Executor = import_module("vllm.v1.executor").Executor
+            self._words = import_module("vllm.sampling_params")
+        except ImportError as error:
+            raise EngineError(f"vLLM cannot be imported ({error}): pip install 'portico[vllm]'.") from None
+        parser = AsyncEngineArgs.add_cli_args(FlexibleArgumentParser(exit_on_error=False))
+        try:
+            options = parser.parse_args(["--model", self._model, *self._arguments])
+            config = AsyncEngineArgs.from_cli_args(options).create_engine_config()
+            self._core = EngineCoreClient.make_async_mp_client(config, Executor.get_class(config), log_stats=False)
+            self._inputs = InputProcessor(config)
+            self._tasks = await self._core.get_supported_tasks_async()
+        except (Exception, SystemExit) as error:
+            raise EngineError(f"vLLM cannot serve this: {error}") from error
+        await self._load_adapters()
+        self._describe(config)
+
+    async def _load_adapters(self) -> None:
+        """Load every adapter once, so that one which does not fit is told now and not to a client."""
+        for number, (name, path) in enumerate(self._adapters.items(), 1):
+            adapter = import_module("vllm.lora.request").LoRARequest(name, number, path)
+            try:
+                await self._core.add_lora_async(adapter)
+            except Exception as error:
+                raise EngineError(f"vLLM cannot load the adapter '{name}': {error}") from error
+            self._loras[name] = adapter
+
+    def _describe(self, config: Any) -> None:
+        model = config.model_config
+        generation = self._inputs.generation_config_fields or {}
+        ends = {self._inputs.renderer.get_eos_token_id()}
+        extra = generation.get("eos_token_id")
+        ends |= set(extra if isinstance(extra, list) else [extra])
+        self._ends = frozenset(end for end in ends if end is not None)
+        capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority"}
+        if self._loras:
+            capabilities.add("lora")
+        self._info = EngineInfo(
+            model=self._name,
+            context_length=model.max_model_len,
+            vocab_size=model.get_vocab_size(),
+            capabilities=frozenset(capabilities),
+            eos_token_ids=self._ends,
+            max_logprobs=model.max_logprobs if model.max_logprobs >= 0 else model.get_vocab_size(),
+            metadata={"engine": "vllm", "dtype": str(model.dtype)},
+        )
+
+    async def close(self) -> None:
+        """End the core's processes. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            if self._core is not None:
+                await asyncio.get_running_loop().run_in_executor(None, self._core.shutdown)
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: EngineRequest) -> None:
+        """Hand the request to the core, which vLLM checks first."""
+        if not self.healthy:
+            raise EngineDeadError("The engine is not available.", retry_after=5)
+        if request.request_id in self._numbers_by_id:
+            raise BadRequestError("A request with this id is already running.", param="request_id")
+        number = f"portico-{next(self._numbers)}"
+        arguments = sampling_arguments(request)
+        structured = arguments.pop("structured_outputs", None)
+        prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": list(request.token_ids)}
+        if request.cache_salt is not None:
+            prompt["cache_salt"] = request.cache_salt
+        try:
+            if structured is not None:
+                arguments["structured_outputs"] = self._words.StructuredOutputsParams(**structured)
+            core_request = self._inputs.process_inputs(
+                number,
+                prompt,
+                self._words.SamplingParams(**arguments),
+                self._tasks,
+                lora_request=self._lora(request.lora),
+                trace_headers=request.trace_headers,
+                priority=request.priority,
+                data_parallel_rank=request.data_parallel_rank,
+            )
+        except (ValueError, TypeError) as error:
+            raise BadRequestError(str(error), param=getattr(error, "parameter", None)) from None
+        core_request.reasoning_ended = True if structured is not None else None  # our grammar holds the thought too
+        core_request.external_req_id = number
+        self._running[number], self._numbers_by_id[request.request_id] = (request.request_id, request), number
+        try:
+            await self._core.add_request_async(core_request)
+        except Exception as error:
+            self._forget(number)
+            raise EngineDeadError("The engine is not available.", retry_after=5) from error
+
+    def abort(self, request_id: str) -> None:
+        """Stop a request; unknown ids are ignored. No output for it follows."""
+        number = self._numbers_by_id.get(request_id)
+        if number is not None:
+            self._forget(number)
+            task = asyncio.ensure_future(self._core.abort_requests_async([number]))
+            self._aborting.add(task)
+            task.add_done_callback(self._aborting.discard)
+
+    async def steps(self) -> AsyncIterator[list[EngineOutput]]:
+        """One list per step of the core; ends when it dies or is closed. One consumer."""
+        while self.healthy:
+            try:
+                outputs = (await self._core.get_output_async()).outputs
+            except Exception as error:  # of a kind that vLLM chooses; the core is dead either way
+                log.error("vLLM's engine core: %s", error)
+                return
+            step = [found for output in outputs if (found := self._ours(output)) is not None]
+            if step:
+                yield step
+
+    async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
+        """Not offered: this engine generates."""
+        raise NotSupportedError("This model generates; it does not embed.", param="model")
+
+    async def flush_cache(self) -> bool:
+        """Forget cached prefixes; vLLM refuses while requests use them."""
+        return bool(await self._core.reset_prefix_cache_async())
+
+    def _ours(self, output: Any) -> EngineOutput | None:
+        entry = self._running.get(output.request_id)
+        if entry is None:
+            return None
+        request_id, request = entry
+        ends = (
+            request.sampling.stop_token_ids
+            if request.sampling.ignore_eos
+            else (self._ends | request.sampling.stop_token_ids)
+        )
+        found = engine_output(output, request_id, request, ends)
+        if found.finish_reason is not None:
+            self._forget(output.request_id)
+        return found
+
+    def _forget(self, number: str) -> None:
+        entry = self._running.pop(number, None)
+        if entry is not None:
+            del self._numbers_by_id[entry[0]]
+
+    def _lora(self, name: str | None) -> Any:
+        if name is None:
+            return None
+        if name not in self._loras:
+            raise BadRequestError(f"There is no adapter '{name[:100]}' here.", param="model")
+        return self._loras[name]

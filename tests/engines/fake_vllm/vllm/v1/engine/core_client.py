@@ -1,0 +1,72 @@
+import asyncio
+import json
+import os
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+DEADLY = 666
+
+
+class EngineCoreClient:
+    @staticmethod
+    def make_async_mp_client(config: Any, executor: type, log_stats: bool) -> "EngineCoreClient":
+        return EngineCoreClient()
+
+    def __init__(self) -> None:
+        self.resources = SimpleNamespace(engine_dead=False)
+        self._running: dict[str, list[int]] = {}
+        self._changed = asyncio.Event()
+
+    def shutdown(self) -> None:
+        self._note("shutdown")
+
+    async def get_supported_tasks_async(self) -> tuple[str, ...]:
+        return ("generate",)
+
+    async def add_lora_async(self, adapter: Any) -> bool:
+        if adapter.lora_path.endswith("misfit"):
+            raise RuntimeError("its rank is too high")
+        return True
+
+    async def add_request_async(self, request: Any) -> None:
+        self._note("add", **asdict(request))
+        ids = request.prompt["prompt_token_ids"]
+        if ids[0] == DEADLY:
+            self.resources.engine_dead = True
+        self._running[request.request_id] = list(ids)
+        self._changed.set()
+
+    async def abort_requests_async(self, request_ids: list[str]) -> None:
+        self._note("abort", request_ids=request_ids)
+        for request_id in request_ids:
+            self._running.pop(request_id, None)
+
+    async def reset_prefix_cache_async(self) -> bool:
+        return not self._running
+
+    async def get_output_async(self) -> Any:
+        await asyncio.sleep(0.01)
+        while not self._running:
+            self._changed.clear()
+            await self._changed.wait()
+        if self.resources.engine_dead:
+            raise RuntimeError("the core is dead")
+        step = []
+        for request_id, ids in list(self._running.items()):
+            token = ids.pop(0)
+            if not ids:
+                del self._running[request_id]
+            step.append(
+                SimpleNamespace(
+                    request_id=request_id, new_token_ids=[token], finish_reason=None if ids else "length",
+                    new_logprobs=None, new_prompt_logprobs_tensors=None, prefill_stats=None,
+                )
+            )  # fmt: skip
+        return SimpleNamespace(outputs=step)
+
+    @staticmethod
+    def _note(what: str, **facts: Any) -> None:
+        if name := os.environ.get("FAKE_VLLM_LOG"):
+            with open(name, "a", encoding="utf-8") as log:
+                log.write(json.dumps({"what": what, **facts}) + "\n")

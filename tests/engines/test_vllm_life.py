@@ -1,0 +1,246 @@
+"""vLLM's process: what it is asked, how it dies, comes back, and never stays behind. vLLM itself is played by the
+package in ``fake_vllm``; ``test_vllm`` does the same with the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico.engines.vllm import VllmEngine, process
+from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
+from portico.events import EngineOutput, EngineRequest, SamplingParams
+
+DEADLY = 666
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_vllm"))
+    monkeypatch.setenv("FAKE_VLLM_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+def asking(request_id: str, ids: list[int], **fields: Any) -> EngineRequest:
+    return EngineRequest(request_id, ids, SamplingParams(max_tokens=5000), **fields)
+
+
+class Reader:
+    """Reads an engine's steps; outputs by request."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self.outputs: dict[str, list[EngineOutput]] = {}
+        self.task = asyncio.create_task(self._read(engine))
+
+    async def _read(self, engine: VllmEngine) -> None:
+        async for step in engine.steps():
+            for output in step:
+                self.outputs.setdefault(output.request_id, []).append(output)
+
+    async def last(self, request_id: str) -> EngineOutput:
+        await until(lambda: any(one.finish_reason for one in self.outputs.get(request_id, ())))
+        return self.outputs[request_id][-1]
+
+    def ids(self, request_id: str) -> list[int]:
+        return [token for output in self.outputs[request_id] for token in output.token_ids]
+
+
+@asynccontextmanager
+async def loaded(arguments: tuple[str, ...] = (), **options: Any) -> AsyncIterator[tuple[VllmEngine, Reader]]:
+    engine = VllmEngine("/model", arguments, name="m", **options)
+    await engine.start()
+    reader = Reader(engine)
+    try:
+        yield engine, reader
+    finally:
+        await engine.close()
+        await asyncio.wait_for(reader.task, 10)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        await asyncio.sleep(0.02)
+
+
+def pid_of(engine: VllmEngine) -> int:
+    assert engine._process is not None
+    assert engine._process.pid is not None
+    return engine._process.pid
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def noted(log: Path, what: str) -> list[dict[str, Any]]:
+    return [entry for line in log.read_text().splitlines() if (entry := json.loads(line))["what"] == what]
+
+
+# -- what vLLM is asked -----------------------------------------------------------------------------------------------
+
+
+async def test_answers_and_facts() -> None:
+    async with loaded() as (engine, reader):
+        info = engine.info
+        assert (info.model, info.context_length, info.vocab_size) == ("m", 4096, 1000)
+        assert info.eos_token_ids == {7, 8}
+        assert {"generate", "structural_tags", "priority"} <= info.capabilities
+        assert "lora" not in info.capabilities
+        await asyncio.gather(*(engine.submit(asking(f"r{n}", [n + 10, 5, 6])) for n in range(8)))
+        for n in range(8):
+            assert (await reader.last(f"r{n}")).finish_reason == "length"
+            assert reader.ids(f"r{n}") == [n + 10, 5, 6]
+        assert await engine.flush_cache()
+        with pytest.raises(NotSupportedError):
+            await engine.embed([[1]])
+
+
+async def test_every_field_of_a_request_arrives(log: Path) -> None:
+    adapters = {"pirate": "/adapters/pirate", "poet": "/adapters/poet"}
+    async with loaded(("--data-parallel-size", "2"), loras=adapters) as (engine, reader):
+        assert "lora" in engine.info.capabilities
+        request = asking(
+            "r", [1, 2], priority=-3, cache_salt="mine", lora="poet", data_parallel_rank=1, trace_headers={"t": "1"}
+        )
+        await engine.submit(request)
+        await engine.submit(asking("plain", [1, 2]))
+        await reader.last("plain")
+        first, second = noted(log, "add")
+        assert first["prompt"] == {"type": "token", "prompt_token_ids": [1, 2], "cache_salt": "mine"}
+        assert first["lora_request"] == {"lora_name": "poet", "lora_int_id": 2, "lora_path": "/adapters/poet"}
+        assert (first["priority"], first["data_parallel_rank"], first["trace_headers"]) == (-3, 1, {"t": "1"})
+        assert second["prompt"] == {"type": "token", "prompt_token_ids": [1, 2]}
+        assert (second["lora_request"], second["priority"], second["data_parallel_rank"]) == (None, 0, None)
+        for wrong in ({"lora": "nobody"}, {"data_parallel_rank": 2}, {"data_parallel_rank": -1}):
+            with pytest.raises(BadRequestError):
+                await engine.submit(asking("w", [1], **wrong))
+
+
+async def test_abort_reaches_the_core(log: Path) -> None:
+    async with loaded() as (engine, reader):
+        await engine.submit(asking("r", [1] * 1000))
+        await until(lambda: "r" in reader.outputs)
+        engine.abort("r")
+        engine.abort("nobody")
+        await until(lambda: bool(noted(log, "abort")))
+        count = len(reader.outputs["r"])
+        await asyncio.sleep(0.1)
+        assert len(reader.outputs["r"]) == count
+
+
+# -- life and death ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "adapters", "message"),
+    [("/unservable", {}, "no such architecture"), ("/m", {"x": "/misfit"}, "adapter 'x': its rank is too high")],
+)
+async def test_what_cannot_be_loaded_is_told(model: str, adapters: dict[str, str], message: str) -> None:
+    engine = VllmEngine(model, name="m", loras=adapters)
+    with pytest.raises(EngineError, match=message):
+        await engine.start()
+    assert not engine.healthy
+    assert not alive(pid_of(engine))
+    await engine.close()
+
+
+async def test_loading_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = VllmEngine("/model", name="m")
+    starting = asyncio.create_task(engine.start())
+    longest, before = 0.0, time.monotonic()
+    while not starting.done():
+        await asyncio.sleep(0.005)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    await starting
+    await engine.close()
+    assert longest < 0.5
+
+
+@pytest.mark.parametrize("death", ["the process", "the core in it"])
+async def test_it_comes_back_from_death(death: str) -> None:
+    async with loaded() as (engine, reader):
+        first = pid_of(engine)
+        await engine.submit(asking("r", [1] * 4000))
+        await until(lambda: "r" in reader.outputs)
+        if death == "the process":
+            os.kill(first, signal.SIGKILL)
+        else:
+            await engine.submit(asking("deadly", [DEADLY, 1]))
+        last = await reader.last("r")
+        assert (last.finish_reason, last.error) == ("error", "The engine stopped.")
+        await until(lambda: not engine.healthy)
+        with pytest.raises(EngineDeadError) as caught:
+            await engine.submit(asking("s", [1]))
+        assert caught.value.retry_after
+        await until(lambda: engine.healthy)
+        assert pid_of(engine) != first
+        await engine.submit(asking("r", [1, 2]))  # a name from the former life
+        await until(lambda: reader.ids("r")[-2:] == [1, 2])
+        assert not alive(first)
+
+
+async def test_a_core_that_does_not_come_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with loaded() as (engine, reader):
+        engine._load.model = "/unservable"
+        os.kill(pid_of(engine), signal.SIGKILL)
+        await until(lambda: "no such architecture" in engine._trouble)
+        with pytest.raises(EngineDeadError, match="no such architecture"):
+            await engine.submit(asking("r", [1]))
+        engine._load.model = "/model"
+        await until(lambda: engine.healthy)
+        await engine.submit(asking("r", [1, 2]))
+        assert (await reader.last("r")).finish_reason == "length"
+
+
+async def test_closing_ends_what_is_in_flight_and_the_process(log: Path) -> None:
+    async with loaded() as (engine, reader):
+        pid = pid_of(engine)
+        await engine.submit(asking("r", [1] * 4000))
+        await until(lambda: "r" in reader.outputs)
+    assert reader.outputs["r"][-1].finish_reason == "abort"
+    assert not alive(pid)
+    assert noted(log, "shutdown")
+    await engine.close()
+    with pytest.raises(EngineDeadError, match="closed"):
+        await engine.submit(asking("r", [1]))
+
+
+async def test_closing_while_it_loads() -> None:
+    async with loaded() as (engine, _):
+        os.kill(pid_of(engine), signal.SIGKILL)
+        await until(lambda: not engine.healthy)
+    assert not alive(pid_of(engine))
+
+
+async def test_a_stuck_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GOODBYE", 0.2)
+    monkeypatch.setattr(process, "SPARE", 0.2)
+    async with loaded() as (engine, _):
+        os.kill(pid_of(engine), signal.SIGSTOP)
+    assert not alive(pid_of(engine))
+
+
+async def test_it_ends_when_the_front_door_is_gone() -> None:
+    async with loaded() as (engine, _):
+        pid = pid_of(engine)
+        assert engine._process is not None
+        assert engine._process._process is not None
+        assert engine._process._process.stdin is not None
+        assert engine._supervisor is not None
+        engine._supervisor.cancel()
+        engine._process._process.stdin.close()  # what the death of the front door does
+        await until(lambda: not alive(pid))

@@ -1,0 +1,72 @@
+// Elements, and how figures are spelled. Recorded text is hostile until proven otherwise, so it only ever becomes text
+// nodes and plain attributes here: nothing in these pages parses markup.
+
+/** An element: `on…` properties are listeners, `data` becomes data attributes, null and false children are left out. */
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "data") Object.assign(element.dataset, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Seconds as people say them: 140 µs, 4.2 ms, 212 ms, 1.23 s. */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const size = Math.abs(seconds);
+  if (size === 0) return "0";
+  if (size < 0.0009995) return `${Math.round(seconds * 1e6)} µs`;
+  if (size < 0.09995) return `${(seconds * 1e3).toFixed(size < 0.009995 ? 2 : 1)} ms`;
+  if (size < 0.9995) return `${Math.round(seconds * 1e3)} ms`;
+  return `${seconds.toFixed(size < 9.995 ? 2 : 1)} s`;
+}
+
+/** Unix seconds as a time of day. */
+export function clock(unix) {
+  return new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+}
+
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
+/** Bytes of a text in UTF-8. */
+export function size(text) {
+  return new TextEncoder().encode(text).length;
+}
+
+/** White space made visible: what a token or a marker really holds. */
+export function visible(text) {
+  return text.replaceAll("\r", "␍").replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "·");
+}
+
+export function shortened(text, most) {
+  const letters = [...text.slice(0, most * 2 + 2)];
+  return letters.length > most ? letters.slice(0, most - 1).join("") + "…" : text;
+}
+
+/** Run `work` once per frame at most, however often it is asked for. */
+export function oncePerFrame(work) {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      work();
+    });
+  };
+}
+
+/** Keeps a scrolled list at its end while it grows, unless the reader has scrolled up. Returns what to call after growth. */
+export function following(list) {
+  let follows = true;
+  list.addEventListener("scroll", () => (follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40));
+  return () => {
+    if (follows) list.scrollTop = list.scrollHeight;
+  };
+}

@@ -1,0 +1,160 @@
+// The inspector: the list of requests on the left, live, and one request on the right.
+// The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
+
+import { NoKeyError, get, open, values } from "./api.js";
+import { clock, duration, h, oncePerFrame, shortened } from "./dom.js";
+import { STATES, TraceView } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const MOST = 500; // requests in the list; the server keeps fewer
+const heads = new Map(); // id -> head, as last told
+const rows = new Map(); // id -> element
+const list = $("requests");
+const filter = $("filter");
+let shown = null;
+
+const view = new TraceView({
+  onartifact: (id) => history.replaceState(null, "", `#${shown}/${id}`),
+});
+$("trace").append(view.element);
+
+// -- the list ---------------------------------------------------------------------------------------------------------------
+
+const draw = oncePerFrame(() => {
+  const all = [...heads.values()].sort((a, b) => b.began - a.began || (a.id < b.id ? 1 : -1));
+  for (const head of all.splice(MOST)) heads.delete(head.id);
+  const wanted = filter.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+  const fitting = all.filter((head) => wanted.every((word) => searchable(head).includes(word)));
+  for (const [id, row] of rows) {
+    if (heads.has(id)) continue;
+    row.remove();
+    rows.delete(id);
+  }
+  let after = null;
+  for (const head of fitting) {
+    const row = rows.get(head.id) ?? h("li", { role: "option", tabindex: "-1", data: { id: head.id } });
+    rows.set(head.id, row);
+    fill(row, head);
+    const place = after ? after.nextSibling : list.firstChild;
+    if (row !== place) list.insertBefore(row, place);
+    after = row;
+  }
+  while (after ? after.nextSibling : list.firstChild) (after ? after.nextSibling : list.firstChild).remove();
+  $("count").textContent = wanted.length ? `${fitting.length} of ${all.length}` : String(all.length);
+  $("empty").hidden = all.length > 0;
+  $("none").hidden = !all.length || fitting.length > 0;
+  list.hidden = !fitting.length;
+  const stop = [...list.children].find((row) => row === document.activeElement || row.dataset.id === shown) ?? list.firstChild;
+  for (const row of list.children) row.tabIndex = row === stop ? 0 : -1;
+  if (shown === null && all.length && !location.hash) choose(all[0].id);
+});
+
+function searchable(head) {
+  return [head.id, head.request_id, head.method, head.path, head.model, head.state, STATES[head.state], head.status, head.finish, head.error?.layer, head.error?.message].join(" ").toLowerCase();
+}
+
+function fill(row, head) {
+  row.setAttribute("aria-selected", String(head.id === shown));
+  if (row.head === head) return;
+  row.head = head;
+  const tokens = [head.prompt_tokens, head.completion_tokens].some((n) => n !== null && n !== undefined)
+    ? `${head.prompt_tokens ?? "–"} → ${head.completion_tokens ?? "…"}` : "";
+  row.className = head.state;
+  row.replaceChildren(
+    h("span", { class: "state", "aria-hidden": "true" }),
+    h("span", { class: "path" }, head.path),
+    h("span", { class: "status" }, head.error ? `${head.error.status ?? head.status ?? ""} ${head.error.layer}` : (STATES[head.state] ?? head.state)),
+    h("span", { class: "second" }, clock(head.began), " ", h("b", {}, shortened(head.model ?? "no model", 22))),
+    h("span", { class: "figures" },
+      tokens && h("span", { title: "tokens: prompt → completion" }, tokens),
+      head.first_token !== null && h("span", { title: "time to first token" }, `⇥ ${duration(head.first_token)}`),
+      head.seconds !== null && h("span", { title: "duration" }, duration(head.seconds))));
+}
+
+function choose(id, artifact = null) {
+  shown = id;
+  for (const row of list.children) row.setAttribute("aria-selected", String(row.dataset.id === id));
+  $("welcome").hidden = true;
+  document.title = `${id} · Portico inspector`;
+  view.open(id, artifact);
+}
+
+function go(id) {
+  history.pushState(null, "", `#${id}`);
+  choose(id);
+}
+
+function follow() {
+  const [, id, artifact] = /^#([\w-]+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
+  if (!id) return;
+  if (id === shown && artifact !== undefined && view.trace?.get(Number(artifact))) view.select(Number(artifact));
+  else if (id !== shown || artifact === undefined) choose(id, artifact === undefined ? null : Number(artifact));
+}
+
+list.addEventListener("click", (event) => {
+  const row = event.target.closest("li");
+  if (row) go(row.dataset.id);
+});
+
+list.addEventListener("keydown", (event) => {
+  const all = [...list.children];
+  const here = all.indexOf(document.activeElement);
+  const to = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: all.length - 1, PageDown: Math.min(all.length - 1, here + 10), PageUp: Math.max(0, here - 10) }[event.key];
+  if (event.key === "Enter" || event.key === " ") go(all[here].dataset.id);
+  else if (to === undefined) return;
+  else if (all[to]) {
+    for (const row of all) row.tabIndex = -1;
+    all[to].tabIndex = 0;
+    all[to].focus();
+  }
+  event.preventDefault();
+});
+
+filter.addEventListener("input", draw);
+filter.addEventListener("keydown", (event) => {
+  if (event.key !== "ArrowDown") return;
+  list.querySelector('[tabindex="0"]')?.focus();
+  event.preventDefault();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.matches("input, textarea, select")) return;
+  filter.focus();
+  event.preventDefault();
+});
+addEventListener("hashchange", follow);
+addEventListener("popstate", follow);
+
+// -- live -------------------------------------------------------------------------------------------------------------------
+
+function link(state) {
+  $("live").className = state;
+  $("live").textContent = { live: "live", lost: "reconnecting", nokey: "no key" }[state];
+}
+
+/** Changes are listened to first, then the list as it is, so that none falls between; when the stream breaks, again. */
+async function watch() {
+  for (let wait = 500; ; wait = Math.min(10_000, wait * 2)) {
+    try {
+      const changes = await open("/inspect/live");
+      const { traces } = await get("/inspect/traces");
+      heads.clear();
+      for (const head of traces) heads.set(head.id, head);
+      draw();
+      link("live");
+      for await (const { trace } of values(changes)) {
+        wait = 500;
+        if (!trace) continue;
+        heads.set(trace.id, trace);
+        draw();
+      }
+    } catch (error) {
+      if (error instanceof NoKeyError) return link("nokey");
+    }
+    link("lost");
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+}
+
+$("example").textContent = `curl ${location.origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"messages": [{"role": "user", "content": "Hello!"}], "stream": true}'`;
+follow();
+watch();

@@ -1,0 +1,312 @@
+// The playground: a form that is sent as either API's request; the answer as it is put together, the bytes as they come,
+// and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
+
+import { NoKeyError, blocks, call, dataOf, get } from "./api.js";
+import { Answer, FieldError, SAMPLE_SCHEMA, SAMPLE_TOOLS, curlOf, requestOf, toolsOf } from "./chat.js";
+import { count, duration, following, h, oncePerFrame, size } from "./dom.js";
+import { json, wire } from "./syntax.js";
+import { TraceView } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const FIELDS = ["api", "model", "system", "temperature", "max_tokens", "seed", "thinking", "tools", "tool_choice", "schema"];
+const SAVED = "portico.play";
+
+// which control a server's `param` speaks of
+const PARAMS = [
+  [/^messages/, "turn-0"], [/^system/, "system"], [/^model/, "model"], [/^temperature/, "temperature"], [/^max_/, "max_tokens"], [/^seed/, "seed"],
+  [/^tool_choice/, "tool_choice"], [/^tools/, "tools"], [/^(response_format|output_)/, "schema"], [/^(reasoning|thinking)/, "thinking"],
+];
+
+const view = new TraceView({ compact: true, onartifact: (id) => markEvents(id) });
+$("trace").append(view.element);
+
+// -- the form ---------------------------------------------------------------------------------------------------------------
+
+function turn(role = "user", text = "") {
+  const number = $("turns").children.length;
+  const area = h("textarea", { rows: 2, class: "turn-text", "aria-label": `Message ${number + 1}` });
+  area.value = text;
+  const select = h("select", { class: "turn-role", "aria-label": `Role of message ${number + 1}` }, ["user", "assistant"].map((one) => h("option", { value: one }, one)));
+  select.value = role;
+  const element = h("div", { class: "turn" }, select, h("button", { type: "button", class: "quiet small", "aria-label": `Remove message ${number + 1}`, onclick: () => remove(element) }, "remove"), area);
+  $("turns").append(element);
+  renumber();
+  return area;
+}
+
+function remove(element) {
+  element.remove();
+  if (!$("turns").children.length) turn();
+  renumber();
+  save();
+}
+
+function renumber() {
+  [...$("turns").children].forEach((element, i) => (element.querySelector("textarea").id = `turn-${i}`));
+}
+
+function form() {
+  const turns = [...$("turns").children].map((element) => ({ role: element.querySelector("select").value, text: element.querySelector("textarea").value }));
+  return { ...Object.fromEntries(FIELDS.map((field) => [field, $(field).value])), turns, stream: $("stream").checked };
+}
+
+function save() {
+  sessionStorage.setItem(SAVED, JSON.stringify(form()));
+}
+
+function restore() {
+  const saved = JSON.parse(sessionStorage.getItem(SAVED) ?? "null");
+  for (const { role, text } of saved?.turns ?? [{ role: "user", text: "What is a portico? One sentence." }]) turn(role, text);
+  if (saved) {
+    for (const field of FIELDS) $(field).value = saved[field] ?? "";
+    $("stream").checked = saved.stream;
+  }
+  offerChoices(saved?.tool_choice);
+}
+
+/** The tool choices that there are, for the tools that there are. */
+function offerChoices(wanted = $("tool_choice").value) {
+  let names = [];
+  try {
+    names = toolsOf(form()).map((tool) => tool.name);
+  } catch {
+    // the field says so when it is sent
+  }
+  const options = [["auto", "auto: the model decides"], ["none", "none"], ["required", "required: some tool"], ...names.map((name) => [`tool:${name}`, `only ${name}`])];
+  $("tool_choice").replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+  $("tool_choice").value = options.some(([value]) => value === wanted) ? wanted : "auto";
+}
+
+async function offerModels() {
+  const wanted = JSON.parse(sessionStorage.getItem(SAVED) ?? "null")?.model;
+  const { data } = await get("/v1/models");
+  const chatting = data.filter((model) => !model.capabilities || model.capabilities.includes("generate"));
+  $("model").replaceChildren(...(chatting.length ? chatting : data).map((model) => h("option", { value: model.id }, model.id)));
+  if (data.some((model) => model.id === wanted)) $("model").value = wanted;
+}
+
+// -- sending ----------------------------------------------------------------------------------------------------------------
+
+let sending = null; // the AbortController of the request under way
+let answer = new Answer();
+let events = []; // {from, to, element}: what came, with its place in the body, in characters
+let bytes = 0;
+
+async function send() {
+  clear();
+  let request;
+  const { api } = form();
+  try {
+    request = requestOf(form());
+  } catch (error) {
+    if (!(error instanceof FieldError)) throw error;
+    return refuse({ message: error.message }, error.field);
+  }
+  sending = new AbortController();
+  $("send").disabled = true;
+  $("stop").disabled = false;
+  $("outcome").textContent = "waiting";
+  const began = performance.now();
+  try {
+    const headers = { ...request.headers, "x-portico-trace": "1" };
+    const response = await call(request.path, { method: "POST", headers, body: JSON.stringify(request.body), signal: sending.signal });
+    trace(response.headers.get("x-portico-trace-id"));
+    warn(response.headers.get("x-portico-warning"));
+    const streamed = (response.headers.get("content-type") ?? "").startsWith("text/event-stream");
+    if (streamed) await readStream(api, response, began);
+    else await readBody(api, response);
+    if (answer.error) refuse(answer.error, fieldOf(answer.error), response.ok ? null : response.status);
+    else $("outcome").textContent = outcome(began);
+  } catch (error) {
+    if (sending.signal.aborted) $("outcome").textContent = "stopped";
+    else refuse({ message: error instanceof NoKeyError ? error.message : `The connection failed: ${error.message}` });
+  }
+  $("send").disabled = false;
+  $("stop").disabled = true;
+  if (answer.content || answer.calls.length) offerToContinue();
+}
+
+async function readStream(api, response, began) {
+  for await (const block of blocks(response)) {
+    if (events.length === 0) $("outcome").textContent = `first event after ${duration((performance.now() - began) / 1000)}`;
+    receive(block);
+    const data = dataOf(block);
+    if (data !== null && data !== "[DONE]") answer.feed(api, JSON.parse(data));
+    showAnswer();
+  }
+}
+
+async function readBody(api, response) {
+  const text = await response.text();
+  receive(text);
+  const body = JSON.parse(text);
+  if (response.ok) answer = Answer.whole(api, body);
+  else answer.error = body.error ?? { message: text };
+  showAnswer();
+}
+
+function outcome(began) {
+  const { finish, usage } = answer;
+  return [finish && `finish: ${finish}`, usage && `${usage.prompt} → ${count(usage.completion, "token")}`, duration((performance.now() - began) / 1000)].filter(Boolean).join(", ");
+}
+
+function fieldOf(error) {
+  const param = error.param ?? /^([a-z_]+)[\s.:[]/.exec(error.message ?? "")?.[1] ?? "";
+  return PARAMS.find(([pattern]) => pattern.test(param))?.[1];
+}
+
+// -- showing ----------------------------------------------------------------------------------------------------------------
+
+function clear() {
+  answer = new Answer();
+  events = [];
+  bytes = 0;
+  view.close();
+  $("raw").replaceChildren();
+  $("received").textContent = "";
+  $("answer").replaceChildren();
+  $("traced").hidden = true;
+  for (const element of document.querySelectorAll("[aria-invalid]")) element.removeAttribute("aria-invalid");
+}
+
+const followAnswer = following($("answer"));
+const followRaw = following($("raw"));
+
+const showAnswer = oncePerFrame(() => {
+  const { reasoning, content, calls, error } = answer;
+  if (error) return;
+  const body = $("answer");
+  const folded = body.querySelector("details")?.open === false;
+  body.replaceChildren(...[
+    reasoning && h("details", { class: "reasoning", open: !folded }, h("summary", {}, "Reasoning"), h("p", {}, reasoning)),
+    content && h("p", { class: "content" }, content),
+    ...calls.filter(Boolean).map((one) => h("div", { class: "call" }, h("h3", {}, h("span", {}, "calls "), one.name), h("small", {}, one.id), h("pre", { class: "code" }, json(pretty(one.arguments))))),
+    body.querySelector(".continue"),
+  ].filter(Boolean));
+  followAnswer();
+});
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text; // not complete yet
+  }
+}
+
+function receive(text) {
+  const from = events.at(-1)?.to ?? 0;
+  const event = { from, to: from + text.length };
+  const shown = dataOf(text) === null && !text.startsWith(":") ? pretty(text) : text;
+  event.element = h("li", {}, h("button", { type: "button", onclick: () => lookUp(event) }, wire(shown)));
+  events.push(event);
+  $("raw").append(event.element);
+  followRaw();
+  bytes += size(text);
+  $("received").textContent = `${count(events.length, "event")}, ${count(bytes, "byte")}`;
+}
+
+function refuse(error, field, status = null) {
+  const control = field && $(field);
+  if (control) control.setAttribute("aria-invalid", "true");
+  $("outcome").textContent = status ? `status ${status}` : "not sent";
+  $("answer").replaceChildren(h("div", { class: "refusal", role: "alert" },
+    h("strong", {}, status ? `Refused with ${status}` : "This cannot be"),
+    h("p", {}, error.message ?? ""),
+    h("p", { class: "where" }, [error.param && `field ${error.param}`, error.code && `code ${error.code}`, error.type].filter(Boolean).join(", ")),
+    control ? h("button", { type: "button", onclick: () => control.focus() }, "Go to the field") : null));
+}
+
+function warn(text) {
+  if (text) $("answer").before(h("p", { class: "warning", role: "status" }, text));
+}
+
+function offerToContinue() {
+  showAnswer();
+  requestAnimationFrame(() => {
+    $("answer").querySelector(".continue")?.remove();
+    if (!answer.content) return;
+    $("answer").append(h("button", {
+      type: "button", class: "continue", onclick: () => {
+        turn("assistant", answer.content);
+        turn("user").focus();
+        save();
+      },
+    }, "Continue from here"));
+  });
+}
+
+// -- the trace --------------------------------------------------------------------------------------------------------------
+
+function trace(id) {
+  $("traced").hidden = id !== null;
+  if (id !== null) view.open(id);
+  else $("traced").textContent = "No trace came with this answer: start the server with --inspect, or allow tracing by header.";
+}
+
+/** The chunks of the trace with the places of their text in the body. */
+function chunks() {
+  let from = 0;
+  const all = (view.trace?.artifacts ?? []).filter((artifact) => artifact.kind === "chunk" && typeof artifact.data.bytes === "string");
+  return all.map((artifact) => ({ id: artifact.id, from, to: (from += artifact.data.bytes.length) }));
+}
+
+const meet = (a, b) => a.from < b.to && b.from < a.to;
+
+function lookUp(event) {
+  const chunk = chunks().find((one) => meet(one, event));
+  if (chunk) view.select(chunk.id);
+}
+
+/** Mark the events that an artifact became. */
+function markEvents(id) {
+  const reached = view.trace.descendants(id).add(id);
+  const marked = chunks().filter((chunk) => reached.has(chunk.id));
+  let first = null;
+  for (const event of events) {
+    const hit = marked.some((chunk) => meet(chunk, event));
+    event.element.classList.toggle("marked", hit);
+    first ??= hit ? event.element : null;
+  }
+  first?.scrollIntoView({ block: "nearest" });
+}
+
+// -- hands --------------------------------------------------------------------------------------------------------------------
+
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!$("send").disabled) send();
+});
+$("form").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();
+});
+$("form").addEventListener("input", (event) => {
+  event.target.removeAttribute("aria-invalid");
+  if (event.target.id === "tools") offerChoices();
+  save();
+});
+$("stop").addEventListener("click", () => sending?.abort());
+$("add").addEventListener("click", () => {
+  const last = $("turns").lastElementChild?.querySelector("select").value;
+  turn(last === "user" ? "assistant" : "user").focus();
+  save();
+});
+for (const [button, field, sample] of [["sample-tools", "tools", SAMPLE_TOOLS], ["sample-schema", "schema", SAMPLE_SCHEMA]]) {
+  $(button).addEventListener("click", () => {
+    $(field).value = JSON.stringify(sample, null, 1);
+    offerChoices();
+    save();
+  });
+}
+$("curl").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(curlOf(location.origin, requestOf(form())));
+    $("curl").textContent = "Copied";
+    setTimeout(() => ($("curl").textContent = "Copy as curl"), 1500);
+  } catch (error) {
+    refuse({ message: error.message }, error.field);
+  }
+});
+
+restore();
+offerModels().catch((error) => refuse({ message: error.message }));

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import uvicorn
@@ -61,6 +61,7 @@ def replaying(
     template: str = TEMPLATE,
     keys: Sequence[str] = (),
     names: Sequence[str] = ("tiny",),
+    adapters: Sequence[str] = (),
     max_body: int = 32 << 20,
     max_in_flight: int = 64,
     max_per_key: int | None = None,
@@ -81,8 +82,8 @@ def replaying(
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
-    prompt, or the first. ``checked`` has grammars tried out, in a process of its own. Further arguments are facts of
-    the model, such as ``tool_parser``."""
+    prompt, or the first. ``adapters`` are further models of the same engine. ``checked`` has grammars tried out, in a
+    process of its own. Further arguments are facts of the model, such as ``tool_parser``."""
     tokenizer = tiny_tokenizer()
     listener = socket.create_server(("127.0.0.1", 0))
     found = Replaying(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -117,8 +118,10 @@ def replaying(
         metrics = Metrics()
         line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
         await line.start()
+        base = tiny_model(name=names[0], **facts, **model)
+        adapted = [replace(base, name=adapter, parent=base.name) for adapter in adapters]
         served = Served(
-            [ServedModel(tiny_model(name=names[0], **facts, **model), names, line, _checker() if checked else None)],
+            [ServedModel(base, names, line, _checker() if checked else None, adapted)],
             metrics,
             request_timeout,
             signing_key=signing_key,

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     engine: str = Field("llamacpp", description="llamacpp, vllm, grpc://HOST:PORT[,…], or replay:FILE.")
     engine_args: str = Field("", description="Options of 'vllm serve' for --engine vllm, as one text.")
     engine_api_key: SecretStr | None = Field(None, description="Key that a grpc:// engine asks for.")
+    lora: CommaList = Field([], description="LoRA adapter(s) for --engine vllm, as NAME=DIR; NAME is a model.")
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
     template_kwargs: dict[str, Any] = Field({}, description="Template variables for every chat, as a JSON object.")
@@ -91,7 +92,7 @@ class Settings(BaseSettings):
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
-    @field_validator("served_model_name", "cors_origins", "api_key", "parser_plugin", mode="before")
+    @field_validator("served_model_name", "lora", "cors_origins", "api_key", "parser_plugin", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

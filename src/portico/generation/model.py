@@ -27,6 +27,7 @@ class Model:
     """What the line knows of one served model; the same for every request to it."""
 
     name: str
+    parent: str | None = None  # of a LoRA adapter: the model that it adapts
     created: int  # Unix seconds; stable, so that caches of model lists stay valid
     tokenizer: Tokenizer
     prompter: Prompter
@@ -40,3 +41,8 @@ class Model:
     fingerprint: str = ""
     reasoning_content: bool = False  # reasoning has two names in OpenAI's API: 'reasoning', and this older one too
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def lora(self) -> str | None:
+        """What the engine calls the adapter, if this is one."""
+        return None if self.parent is None else self.name

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from portico.errors import RequestTimeoutError
+from portico.errors import BadRequestError, RequestTimeoutError
 from portico.generation import Generation
 from portico.server.exchange import ClientGoneError, Exchange
 from portico.server.line import Flight, Sink
 from portico.server.served import Served, ServedModel
 from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
-from portico.trace import TracedBody, TracedStream
 
 __all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "computed", "warn"]
 
@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 MOST_WARNINGS = 20
 LONGEST_WARNING = 100  # characters
+MOST_RANKS = 1 << 16
+LONGEST_NUMBER = 20  # digits and sign
 
 
 async def answer_stream(
@@ -29,7 +31,9 @@ async def answer_stream(
 ) -> None:
     """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
     exchange.decided(*generations)
-    sink = StreamSink(encoder if exchange.trace is None else TracedStream(encoder, exchange.trace))
+    for onlooker in exchange.onlookers:
+        encoder = onlooker.stream(encoder)
+    sink = StreamSink(encoder)
     flight = await _admitted(exchange, served, by, sink)
     try:
         await sink.open(exchange)
@@ -46,7 +50,9 @@ async def answer_body(
 ) -> None:
     """Admit, wait for the whole answer, send it."""
     exchange.decided(*generations)
-    sink = BodySink(encoder if exchange.trace is None else TracedBody(encoder, exchange.trace))
+    for onlooker in exchange.onlookers:
+        encoder = onlooker.body(encoder)
+    sink = BodySink(encoder)
     flight = await _admitted(exchange, served, by, sink)
     try:
         body = await sink.body(exchange)
@@ -57,14 +63,42 @@ async def answer_body(
 
 async def _admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
     """The flight of the exchange's generations, taken by the engine. Raises where it is refused."""
-    watch = None if exchange.trace is None else exchange.trace.watch
-    flight = Flight(exchange.generations, sink, served.request_timeout, watch)
+    _heed_headers(exchange)
+    watches = [onlooker.watch for onlooker in exchange.onlookers]
+    flight = Flight(exchange.generations, sink, served.request_timeout, watches)
     await by.check(flight.generations)
     exchange.checked()
     await by.line.admit(flight)
     exchange.admitted()
     served.metrics.prepare.observe(time.perf_counter() - exchange.started)
     return flight
+
+
+def _heed_headers(exchange: Exchange) -> None:
+    """What headers known from vLLM say of a request's place at the engine; they go before the body's fields."""
+    rank = _integer(exchange, b"x-data-parallel-rank", 0, MOST_RANKS - 1)
+    priority = _integer(exchange, b"x-vllm-priority", -(1 << 63), (1 << 63) - 1)
+    if rank is None and priority is None:
+        return
+    for generation in exchange.generations:
+        spec = generation.spec
+        generation.spec = replace(
+            spec, data_parallel_rank=rank, priority=spec.priority if priority is None else priority
+        )
+
+
+def _integer(exchange: Exchange, name: bytes, least: int, most: int) -> int | None:
+    text = exchange.header(name)
+    if text is None:
+        return None
+    try:
+        value = int(text) if len(text) <= LONGEST_NUMBER else most + 1
+    except ValueError:
+        value = most + 1
+    if not least <= value <= most:
+        shown = name.decode()
+        raise BadRequestError(f"The header '{shown}' must be a whole number, at least {least}.", param=shown)
+    return value
 
 
 async def computed(exchange: Exchange, served: Served, work: Coroutine[Any, Any, Result]) -> Result:

@@ -11,6 +11,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -71,13 +72,36 @@ def is_elsewhere(settings: Settings) -> bool:
 
 
 async def _main(settings: Settings, metrics: Metrics, shared: Sequence[Engine]) -> ServedModel:
+    adapters = _adapters(settings)
     if is_elsewhere(settings):
         return await _elsewhere(settings, metrics)
     resolved = _resolved(settings)
     tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
     template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
     engine = shared[0] if shared else _engine(settings, resolved)
-    return await _serve(settings, metrics, resolved, tokenizer, engine, template)
+    return await _serve(settings, metrics, resolved, tokenizer, engine, template, list(adapters))
+
+
+def _adapters(settings: Settings) -> dict[str, str]:
+    """The LoRA adapters' directories by name. Raises ``BadRequestError`` for what is not there or cannot be had."""
+    if settings.lora and settings.engine != "vllm":
+        raise BadRequestError(
+            "--lora needs --engine vllm: llama.cpp applies adapters to whole batches, not to single requests, and the "
+            "protocol of grpc:// engines has no field for them.",
+            param="lora",
+        )
+    adapters = {}
+    for given in settings.lora:
+        name, _, directory = given.partition("=")
+        path = Path(directory).expanduser()
+        if not name or not (path / "adapter_config.json").is_file():
+            raise BadRequestError(
+                f"--lora takes NAME=DIR with an adapter_config.json in DIR, not '{given}'.", param="lora"
+            )
+        if name in adapters:
+            raise BadRequestError(f"Two adapters are called '{name}'.", param="lora")
+        adapters[name] = str(path.absolute())
+    return adapters
 
 
 def _resolved(settings: Settings) -> models.ResolvedModel:
@@ -106,7 +130,8 @@ def _engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
     if settings.engine == "vllm":
         from portico.engines.vllm import VllmEngine
 
-        return VllmEngine(str(resolved.path), shlex.split(settings.engine_args), name=resolved.name)
+        arguments = shlex.split(settings.engine_args)
+        return VllmEngine(str(resolved.path), arguments, name=resolved.name, loras=_adapters(settings))
     if settings.engine.startswith("replay:"):
         tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
         return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
@@ -162,6 +187,7 @@ async def _serve(
     tokenizer: Tokenizer,
     engine: Engine,
     template: ChatTemplate | None,
+    adapters: Sequence[str] = (),
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
     line = Line(engine, metrics, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
@@ -171,6 +197,9 @@ async def _serve(
     info = engine.info
     generates = "generate" in info.capabilities
     names = settings.served_model_name if generates and settings.served_model_name else [resolved.name]
+    if taken := set(names) & set(adapters):
+        await line.close()
+        raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
     tool_parser, reasoning_parser = settings.tool_parser, settings.reasoning_parser
     if template is not None:
         found = detect(template.sources, tokenizer.special_tokens.values())
@@ -204,7 +233,8 @@ async def _serve(
         ),
     )
     checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
-    return ServedModel(model, names, line, checker)
+    adapted = [replace(model, name=name, parent=model.name) for name in adapters]
+    return ServedModel(model, names, line, checker, adapted)
 
 
 def _prompter(settings: Settings, tokenizer: Tokenizer, template: ChatTemplate | None, path: Path) -> Prompter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portico.constraints import Checker
 from portico.errors import ModelNotFoundError, NotSupportedError
@@ -17,12 +17,13 @@ __all__ = ["Served", "ServedModel"]
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model, the names it answers to, and its line."""
+    """One model, the names it answers to, its line, and the adapters that its engine has for it."""
 
     model: Model
     names: Sequence[str]
     line: Line
     checker: Checker | None = None  # None: the engine needs no trial of its grammars
+    adapters: Sequence[Model] = ()
 
     async def check(self, generations: Sequence[Generation]) -> None:
         """Try the generations' constraints out, away from the event loop. Raises ``BadRequestError``."""
@@ -46,6 +47,9 @@ class Served:
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self._by_name = {name: served for served in models for name in served.names}
+        for served in models:
+            for adapter in served.adapters:
+                self._by_name[adapter.name] = replace(served, model=adapter, names=[adapter.name], adapters=())
 
     @property
     def healthy(self) -> bool:
@@ -59,10 +63,12 @@ class Served:
 
     @property
     def cards(self) -> Iterator[tuple[str, Model]]:
-        """Every served name with its model."""
+        """Every served name with its model: every model under each of its names, then its adapters."""
         for served in self.models:
             for name in served.names:
                 yield name, served.model
+            for adapter in served.adapters:
+                yield adapter.name, adapter
 
     def model(self, name: str) -> ServedModel:
         """The model of that name. Raises ``ModelNotFoundError``."""

@@ -101,6 +101,7 @@ def generation(
         stop=stops,
         constraint=constraint,
     )
+        lora=model.lora,
     return Generation(spec, model.tokenizer)
 
 

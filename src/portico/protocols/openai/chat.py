@@ -79,6 +79,7 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         cache_salt=request.cache_salt,
     )
     return Generation(spec, model.tokenizer)
+        lora=model.lora,
 
 
 def _echoed(request: ChatRequest) -> str:

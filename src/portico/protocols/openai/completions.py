@@ -86,6 +86,7 @@ def generations(
             constraint=constraint,
             priority=request.priority or 0,
             cache_salt=request.cache_salt,
+            lora=model.lora,
         )
         result.append(Generation(spec, model.tokenizer))
     return result

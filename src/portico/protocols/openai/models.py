@@ -11,13 +11,15 @@ __all__ = ["card", "model_list"]
 
 
 def card(model: Model, name: str) -> dict[str, Any]:
-    """One model under one of its names. ``created`` is stable, so that clients may cache the list."""
+    """One model under one of its names. ``created`` is stable, so that clients may cache the list. An adapter names the
+    model that it adapts as its ``parent``."""
     return {
         "id": name,
         "object": "model",
         "created": model.created,
         "owned_by": "portico",
         "root": model.name,
+        **({} if model.parent is None else {"parent": model.parent}),
         "max_model_len": model.context_length,
         "capabilities": sorted(model.capabilities),
     }

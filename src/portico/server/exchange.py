@@ -9,18 +9,21 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel
 
 from portico.errors import RequestTooLargeError, UnsupportedMediaTypeError
-from portico.generation import Generation, Model
+from portico.generation import Choice, Generation, Model, Watch
 from portico.prompting import Prompt
 from portico.trace import Trace
 
-__all__ = ["ClientGoneError", "Exchange", "Handler", "Receive", "Scope", "Send", "Stage"]
+if TYPE_CHECKING:
+    from portico.server.sinks import BodyEncoder, StreamEncoder
+
+__all__ = ["ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Scope", "Send", "Stage"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,10 +42,27 @@ class Stage(NamedTuple):
     ended: float
 
 
+class Onlooker(Protocol):
+    """Sees an answer being made. What it puts around an encoder passes everything on as it is."""
+
+    def submitting(self, generations: Sequence[Generation]) -> None:
+        """All is well so far: they go to the engine, with the last changes that are made to them here."""
+        ...
+
+    def watch(self, choice: Choice, position: int) -> Watch:
+        """Who watches the choice of the generation at ``position``."""
+        ...
+
+    def stream(self, encoder: StreamEncoder) -> StreamEncoder: ...
+
+    def body(self, encoder: BodyEncoder) -> BodyEncoder: ...
+
+
 class Exchange:
     """A request that is being answered.
 
     ``stages`` says what its way took so far, for metrics and spans. ``trace`` is its record, None where none is kept.
+    ``onlookers`` see its answer being made.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
@@ -60,6 +80,7 @@ class Exchange:
         self.stages: list[Stage] = []
         self.generations: Sequence[Generation] = ()
         self.trace: Trace | None = None
+        self.onlookers: list[Onlooker] = []
         self._passed = self.started
         self._max_body = max_body
 
@@ -142,8 +163,8 @@ class Exchange:
     def checked(self) -> None:
         """Its grammar, if it has one, is known to be good; now it goes to the engine."""
         self._stage("check")
-        if self.trace is not None:
-            self.trace.submitting(self.generations)
+        for onlooker in self.onlookers:
+            onlooker.submitting(self.generations)
 
     def admitted(self) -> None:
         """The engine has taken the request."""

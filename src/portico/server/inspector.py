@@ -73,6 +73,7 @@ class Inspector:
             exchange.request_id, exchange.method, exchange.path, exchange.headers, exchange.started
         )
         exchange.trace = trace
+        exchange.onlookers.append(trace)
         exchange.response_headers.append((b"x-portico-trace-id", trace.head.id.encode("ascii")))
         exchange.receive, exchange.send = _receiving(exchange, trace), _sending(exchange, trace)
 

@@ -64,12 +64,12 @@ class Flight:
         generations: Sequence[Generation],
         sink: Sink,
         timeout: float | None = None,
-        watch: Watching | None = None,
+        watches: Sequence[Watching] = (),
     ) -> None:
         self.generations = generations
         self.sink = sink
         self.timeout = timeout
-        self.watch = watch
+        self.watches = watches
         self.deadline: float | None = None  # in the loop's time, as all below
         self.over = False
         self.admitted = 0.0
@@ -168,9 +168,7 @@ class Line:
 
     def _feed(self, flight: Flight, choice: Choice, position: int) -> Callable[[EngineOutput], Delta | None]:
         """What takes the choice's outputs: itself, with somebody looking on where that was asked for."""
-        watches: list[Watch] = []
-        if flight.watch is not None:
-            watches.append(flight.watch(choice, position))
+        watches: list[Watch] = [watch(choice, position) for watch in flight.watches]
         if self._admitted % MEASURED == 1:
             watches.append(self._metrics.measure)
         return watched(choice, watches, time.perf_counter) if watches else choice.feed

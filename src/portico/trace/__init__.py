@@ -3,7 +3,6 @@
 from portico.trace.artifacts import LANES, Artifact, Fault, Head, Lane
 from portico.trace.recorder import Recorder
 from portico.trace.trace import Trace, exact_bytes
-from portico.trace.wire import TracedBody, TracedStream
 
 __all__ = [
     "LANES",
@@ -13,7 +12,5 @@ __all__ = [
     "Lane",
     "Recorder",
     "Trace",
-    "TracedBody",
-    "TracedStream",
     "exact_bytes",
 ]

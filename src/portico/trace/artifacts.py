@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 __all__ = ["LANES", "Artifact", "Fault", "Head", "Lane"]
 
@@ -66,4 +66,3 @@ class Head(Struct):
     finish: str | None = None
     error: Fault | None = None
     dropped: int = 0  # artifacts that were not recorded because the trace had reached its bound
-    facts: dict[str, Any] = field(default_factory=dict)  # of the model and the server, for a replay

@@ -58,7 +58,7 @@ class ChoiceTrace:
         if head.first_token is None:
             head.first_token = self._trace.now
         data: dict[str, Any] = {"ids": list(output.token_ids)}
-        for name in ("logprobs", "finish_reason", "stop_token", "cached_tokens", "error"):
+        for name in ("logprobs", "prompt_logprobs", "finish_reason", "stop_token", "cached_tokens", "error"):
             value = getattr(output, name)
             if value is not None:
                 data[name] = msgspec.to_builtins(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from portico.trace.artifacts import Head
 from portico.trace.trace import Clock, Trace
@@ -19,7 +18,7 @@ Listener = Callable[[Head], None]
 class Recorder:
     """Keeps the last ``keep`` traces. ``redact``: texts, tokens and bodies are never recorded, only their sizes.
 
-    ``clock`` gives seconds that only ever grow, ``now`` Unix time. ``facts`` go into every trace's head.
+    ``clock`` gives seconds that only ever grow, ``now`` Unix time.
     """
 
     def __init__(
@@ -29,12 +28,10 @@ class Recorder:
         *,
         keep: int = 200,
         redact: bool = False,
-        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._clock, self._now = clock, now
         self._keep = keep
         self._redact = redact
-        self._facts = dict(facts or {})
         self._traces: dict[str, Trace] = {}  # oldest first
         self._listeners: dict[object, Listener] = {}
 
@@ -47,7 +44,6 @@ class Recorder:
             path=path,
             began=self._now() - (self._clock() - began),
             redacted=self._redact,
-            facts=self._facts,
         )
         trace = Trace(head, self._clock, began, self._tell)
         trace.requested(headers)

@@ -21,6 +21,7 @@ from portico.generation import Choice, Generation, Model
 from portico.prompting import Prompt, Tokenizer
 from portico.trace.artifacts import Artifact, Fault, Head, Lane
 from portico.trace.choices import ChoiceTrace
+from portico.trace.wire import BodyEncoder, StreamEncoder, TracedBody, TracedStream
 
 __all__ = ["Clock", "Trace", "exact_bytes", "spelled"]
 
@@ -152,6 +153,14 @@ class Trace:
     def watch(self, choice: Choice, position: int) -> ChoiceTrace:
         """Who follows the choice of the generation at ``position``."""
         return ChoiceTrace(self, choice, position * self._per_generation + choice.index)
+
+    def stream(self, encoder: StreamEncoder) -> StreamEncoder:
+        """The encoder of a stream, with what it makes recorded."""
+        return TracedStream(encoder, self)
+
+    def body(self, encoder: BodyEncoder) -> BodyEncoder:
+        """The encoder of a whole body, with what it makes recorded."""
+        return TracedBody(encoder, self)
 
     # -- the way out --------------------------------------------------------------------------------------------------
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from portico.errors import PorticoError
 from portico.generation import Delta
-from portico.trace.trace import Trace
 
-__all__ = ["TracedBody", "TracedStream"]
+if TYPE_CHECKING:
+    from portico.trace.trace import Trace
+
+__all__ = ["BodyEncoder", "StreamEncoder", "TracedBody", "TracedStream"]
 
 
-class _StreamEncoder(Protocol):
+class StreamEncoder(Protocol):
+    """The streaming half of a protocol: deltas -> bytes."""
+
     def start(self) -> bytes: ...
     def feed(self, delta: Delta, position: int) -> bytes: ...
     def finish(self) -> bytes: ...
@@ -19,7 +23,9 @@ class _StreamEncoder(Protocol):
     def keep_alive(self) -> bytes: ...
 
 
-class _BodyEncoder(Protocol):
+class BodyEncoder(Protocol):
+    """The non-streaming half of a protocol: the fold of deltas."""
+
     def feed(self, delta: Delta, position: int) -> None: ...
     def body(self) -> bytes: ...
 
@@ -27,7 +33,7 @@ class _BodyEncoder(Protocol):
 class TracedStream:
     """A stream's encoder; what it makes is recorded as frames."""
 
-    def __init__(self, encoder: _StreamEncoder, trace: Trace) -> None:
+    def __init__(self, encoder: StreamEncoder, trace: Trace) -> None:
         self._encoder, self._trace = encoder, trace
 
     def start(self) -> bytes:
@@ -59,7 +65,7 @@ class TracedStream:
 class TracedBody:
     """A whole body's encoder; the body is made from everything that was fed to it."""
 
-    def __init__(self, encoder: _BodyEncoder, trace: Trace) -> None:
+    def __init__(self, encoder: BodyEncoder, trace: Trace) -> None:
         self._encoder, self._trace = encoder, trace
         self._of: list[int] = []
 

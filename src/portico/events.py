@@ -27,11 +27,27 @@ __all__ = [
     "Message",
     "Reasoning",
     "SamplingParams",
+    "ThoughtBudget",
     "TokenLogprob",
     "ToolCall",
 ]
 
 # -- towards an engine ------------------------------------------------------------------------------------------------
+
+
+class ThoughtBudget(Struct, frozen=True):
+    """How many tokens the thoughts of an answer may have together, and what then ends them.
+
+    ``open``: the prompt has opened a thought, so its first token is the answer's first. Otherwise one begins with one
+    of ``openers``, as the first thing of the answer or after another thought. It ends with one of ``closers``, or, when
+    the ``tokens`` are used up, with ``close``: token ids that follow then, whatever the model would rather say.
+    """
+
+    tokens: int
+    close: tuple[int, ...]
+    openers: tuple[str, ...]
+    closers: tuple[str, ...]
+    open: bool = False
 
 
 class SamplingParams(Struct, frozen=True):
@@ -57,6 +73,7 @@ class SamplingParams(Struct, frozen=True):
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; 0: the sampled token's; N: also the N most likely
     prompt_logprobs: int | None = None
+    thought: ThoughtBudget | None = None  # None: thoughts end by themselves
 
 
 class Constraint(Struct, frozen=True):

@@ -18,7 +18,7 @@ from portico.engines.grpc import engine as engine_module
 from portico.engines.grpc.messages import Reader, generate_request
 from portico.engines.replay import Script
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
-from portico.events import Constraint, EngineOutput, EngineRequest, SamplingParams, TokenLogprob
+from portico.events import Constraint, EngineOutput, EngineRequest, SamplingParams, ThoughtBudget, TokenLogprob
 from portico.prompting import load_tokenizer
 from portico.protocols.grpc import vllm_engine
 from support_generation import tiny_model, tiny_tokenizer
@@ -75,13 +75,20 @@ def test_constraints_take_the_form_that_the_server_wants() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "rules"),
-    [({"lora": "x"}, {}), ({"cache_salt": "x"}, {}), ({}, {"bad_words": ((1,),)}), ({}, {"allowed_token_ids": (1,)})],
+    [
+        ({"lora": "x"}, {}),
+        ({"cache_salt": "x"}, {}),
+        ({}, {"bad_words": ((1,),)}),
+        ({}, {"allowed_token_ids": (1,)}),
+        ({}, {"thought": ThoughtBudget(5, (1,), ("<think>",), ("</think>",))}),
+    ],
 )
 def test_what_the_protocol_cannot_say_is_refused(fields: dict[str, Any], rules: dict[str, Any]) -> None:
     request = EngineRequest("r", [1], SamplingParams(max_tokens=1, **rules), **fields)
     with pytest.raises(NotSupportedError) as caught:
         generate_request(request, takes_lark=True)
-    assert caught.value.param == next(iter(fields | rules))
+    asked = next(iter(fields | rules))
+    assert caught.value.param == {"thought": "thinking_token_budget"}.get(asked, asked)
 
 
 @given(

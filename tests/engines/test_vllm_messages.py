@@ -11,7 +11,7 @@ import pytest
 from portico.engines.vllm import VllmEngine
 from portico.engines.vllm.messages import engine_output, sampling_arguments
 from portico.errors import EngineError, NotSupportedError
-from portico.events import Constraint, EngineRequest, SamplingParams, TokenLogprob
+from portico.events import Constraint, EngineRequest, SamplingParams, ThoughtBudget, TokenLogprob
 
 
 def asking(constraint: Constraint | None = None, **rules: Any) -> EngineRequest:
@@ -29,7 +29,9 @@ def test_rules_are_passed_on_and_neutral_ones_switched_off() -> None:
     arguments = sampling_arguments(asking(seed=3, stop_token_ids=frozenset({9, 8}), logit_bias={4: 1.0}))
     assert (arguments["seed"], arguments["stop_token_ids"], arguments["logit_bias"]) == (3, [8, 9], {4: 1.0})
     assert sampling_arguments(asking())["logit_bias"] is None
-    assert "structured_outputs" not in arguments
+    assert not {"structured_outputs", "thinking_token_budget"} & set(arguments)
+    thought = ThoughtBudget(7, (1,), ("<think>",), ("</think>",))
+    assert sampling_arguments(asking(thought=thought))["thinking_token_budget"] == 7
 
 
 def test_constraints_go_as_structural_tags_or_not_at_all() -> None:

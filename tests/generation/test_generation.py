@@ -154,6 +154,23 @@ def test_the_stop_token_is_counted_and_shown_only_on_request() -> None:
     assert told(run(by_itself, [last]))[4] is None
 
 
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("stop", [(), ("never",)])
+def test_tokens_inside_a_thought_are_counted(size: int, stop: tuple[str, ...]) -> None:
+    """From behind the opening marker, which may stand in the prompt, to the end of the closing one."""
+    inside, answer = " \n Hm. Well.\n</think>", "\n\nThe answer."
+    opened = make(reasoning_parser="qwen3", prompt_tail="<think>\n", stop=stop)
+    deltas = run(opened, outputs(inside + answer, [size]))
+    assert told(deltas)[:2] == ("Hm. Well.", "The answer.")
+    assert opened.usage.reasoning_tokens == len(inside)
+    opens = make(reasoning_parser="qwen3", stop=stop)
+    run(opens, outputs("<think>" + inside + answer, [size]))
+    assert opens.usage.reasoning_tokens == len(inside)
+    unfinished = make(reasoning_parser="qwen3", prompt_tail="<think>\n", stop=stop)
+    run(unfinished, outputs("Hm. Well.", [size], "length"))
+    assert unfinished.usage.reasoning_tokens == len("Hm. Well.")
+
+
 def test_choices_are_engine_requests_of_their_own() -> None:
     generation = make(n=3, sampling={"seed": 5})
     requests = generation.engine_requests()

@@ -3,6 +3,7 @@
 from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Held, Usage
 from portico.generation.model import Limits, Model
 from portico.generation.promise import promised
+from portico.generation.thinking import thought_budget
 from portico.generation.tokens import TokenChoice, TokenGeneration
 from portico.generation.watch import Watch, watched
 
@@ -19,5 +20,6 @@ __all__ = [
     "Usage",
     "Watch",
     "promised",
+    "thought_budget",
     "watched",
 ]

@@ -107,6 +107,8 @@ class Parser(Protocol):
     @property
     def held(self) -> tuple[str, str] | None: ...
     @property
+    def in_thought(self) -> bool: ...
+    @property
     def in_call(self) -> bool: ...
     @property
     def outcomes(self) -> Mapping[str, int]: ...
@@ -156,7 +158,6 @@ class Choice:
         )
         self._stops = StopStrings(spec.stop, include=spec.include_stop) if spec.stop else None
         self._thinks = spec.reasoning_parser is not None
-        self._in_reasoning = False
         self._pending_ids: list[int] = []
         self._pending_logprobs: list[TokenLogprob] = []
 
@@ -196,11 +197,12 @@ class Choice:
             used = self._feed_singly(ids, events)
         else:
             used = len(ids)
+            thinking = self._thinks and self._parser.in_thought
             text = self._detokenizer.feed(ids)
             if text:
                 events = self._parser.feed(text)
-            if self._thinks:
-                self._count_reasoning(events)
+            if self._thinks and ids:
+                self._count_reasoning(thinking, events)
         if output.cached_tokens is not None:
             self.cached_tokens = output.cached_tokens
         if output.prompt_logprobs is not None:
@@ -222,22 +224,19 @@ class Choice:
         """Feed token by token, so that what a token completes (a stop string, a thought) is known; returns how many
         were used."""
         for position, token in enumerate(ids):
+            thinking = self._parser.in_thought
             text = self._detokenizer.feed((token,))
             new = self._parser.feed(text) if text else []
-            self._count_reasoning(new)
+            self._count_reasoning(thinking, new)
             if self._stops is None:
                 _merge(events, new)
             elif self._apply_stops(events, new):
                 return position + 1
         return len(ids)
 
-    def _count_reasoning(self, events: Sequence[Event]) -> None:
-        """A token counts as reasoning when it gave some, or nothing while reasoning was open."""
-        was_open = self._in_reasoning
-        if events:
-            self._in_reasoning = type(events[-1]) is Reasoning
-            was_open = type(events[0]) is Reasoning
-        self.reasoning_tokens += was_open
+    def _count_reasoning(self, was_thinking: bool, events: Sequence[Event]) -> None:
+        """A token counts as reasoning when it came inside a thought, the end's marker included, or gave some of one."""
+        self.reasoning_tokens += was_thinking or (bool(events) and type(events[-1]) is Reasoning)
 
     def _apply_stops(self, events: list[Event], new: Sequence[Event]) -> bool:
         """Pass ``new`` through the stop strings into ``events``; True when one matched."""

@@ -86,6 +86,10 @@ class _WatchedParser:
         return self._parser.held
 
     @property
+    def in_thought(self) -> bool:
+        return self._parser.in_thought
+
+    @property
     def in_call(self) -> bool:
         return self._parser.in_call
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from portico import grammar as g
 from portico.parsing.calls import Calls, Either
 from portico.parsing.messages import Messages
+from portico.parsing.thought import Thought
 from portico.parsing.wire import BLANK, Words
 
 __all__ = ["Clues", "Family", "Reasoning"]
@@ -64,6 +65,12 @@ class Reasoning:
             return g.Frame(header=header)
         thought = g.Chain((g.Exactly(opened.replace("*>", ">")), g.Until(stops[:1]), gap))
         return g.Frame(thought, may_skip=True, header=header)
+
+    def thinking(self, prompt_tail: str) -> Thought | None:
+        """How it begins and ends behind this prompt; None where it is left in the answer or nothing ends it."""
+        if self.shown or not self.closers:
+            return None
+        return Thought(self.openers, self.closers, _all(self.close)[0], self.is_open(prompt_tail))
 
     def is_open(self, prompt_tail: str) -> bool:
         """Whether the end of a prompt leaves a thought open: behind its opener neither a closer nor a turn's end."""

@@ -21,6 +21,7 @@ from portico.parsing.bodies import arguments_follow
 from portico.parsing.calls import Calls
 from portico.parsing.machine import Machine
 from portico.parsing.tape import Markers, comes, markers, until
+from portico.parsing.thought import Thought
 
 __all__ = ["Messages", "Route"]
 
@@ -75,6 +76,15 @@ class Messages:
             rest = g.Chain((g.Until((end,)), g.Exactly(next_)))
             return g.Frame(rest, may_skip=False, header=header) if route.kind == "reasoning" else g.Frame()
         return g.Frame(g.Chain((g.Exactly(head), g.Until((end,)), g.Exactly(next_))), may_skip=True, header=header)
+
+    def thinking(self, prompt_tail: str) -> Thought | None:
+        """How a thought begins and ends behind this prompt; None where the family has none."""
+        if self.thought is None:
+            return None
+        head, end, next_ = self.thought
+        route = self._from_prompt(prompt_tail)
+        is_open = route is not None and route.kind == "reasoning"
+        return Thought((head.strip(), next_ + head), self.body_end, end + next_, is_open)
 
     @cached_property
     def _heads(self) -> Markers:

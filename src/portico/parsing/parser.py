@@ -84,6 +84,11 @@ class OutputParser:
         return self._machine.held()
 
     @property
+    def in_thought(self) -> bool:
+        """Whether the text stands inside a thought."""
+        return self._machine.thinking
+
+    @property
     def in_call(self) -> bool:
         """Whether the text stands inside a call's arguments."""
         return self._machine.open_call

@@ -24,6 +24,7 @@ from portico.parsing.family import Family, Reasoning
 from portico.parsing.machine import OutputReader
 from portico.parsing.messages import Messages
 from portico.parsing.response_template import from_response_template
+from portico.parsing.thought import Thought
 
 __all__ = ["Program", "families", "load_plugin", "program", "reasoning_names", "register", "tool_names"]
 
@@ -134,6 +135,14 @@ class Program:
     def frame(self, prompt_tail: str) -> g.Frame:
         """What the family writes in front of an answer, given the end of the prompt."""
         return self.reasoning.frame(prompt_tail) if self.reasoning is not None else g.Frame()
+
+    def thinking(self, prompt_tail: str) -> Thought | None:
+        """How thoughts begin and end behind this prompt; None where none can be ended. A call ends one too."""
+        found = self.reasoning.thinking(prompt_tail) if self.reasoning is not None else None
+        if found is None or self.calls is None or not self.calls.in_thought:
+            return found
+        calls = tuple(opener for opener in self.calls.openers if len(opener) > 1)
+        return Thought(found.openers, (*found.closers, *calls), found.close, found.open)
 
     def thinks(self, prompt_tail: str) -> bool:
         """Whether the prompt leaves a thought open."""

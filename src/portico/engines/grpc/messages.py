@@ -48,6 +48,7 @@ def generate_request(request: EngineRequest, *, takes_lark: bool) -> GenerateReq
         ("cache_salt", request.cache_salt),  # a promise to share no prefix, which cannot be kept
         ("allowed_token_ids", rules.allowed_token_ids),
         ("bad_words", rules.bad_words),
+        ("thinking_token_budget", rules.thought),
     ):
         if given:
             raise NotSupportedError(f"This engine's protocol has no '{name}'; leave it out.", param=name)

@@ -60,6 +60,8 @@ def _check_sampling(rules: SamplingParams, info: EngineInfo) -> None:
     for name in ("max_tokens", "min_tokens", "top_k", "seed", "logprobs", "prompt_logprobs"):
         if not -(1 << 63) <= (getattr(rules, name) or 0) < 1 << 63:
             raise BadRequestError(f"'{name}' must fit in 64 bits.", param=name)
+    if rules.thought is not None and not 0 <= rules.thought.tokens < 1 << 63:
+        raise BadRequestError("'thought.tokens' must be 0 or more and fit in 64 bits.", param="thought")
     ranges = (
         ("max_tokens", rules.max_tokens, rules.max_tokens >= 0, "0 or more"),
         ("min_tokens", rules.min_tokens, rules.min_tokens >= 0, "0 or more"),
@@ -91,3 +93,7 @@ def _check_sampling(rules: SamplingParams, info: EngineInfo) -> None:
         _check_ids(word, info.vocab_size, "bad_words")
     if rules.stop_token_ids:
         _check_ids(rules.stop_token_ids, info.vocab_size, "stop_token_ids")
+    if rules.thought is not None:
+        _check_ids(rules.thought.close, info.vocab_size, "thought.close")
+        if not rules.thought.closers or not all(word.strip() for word in rules.thought.closers):
+            raise BadRequestError("'thought.closers' must hold at least one marker, none blank.", param="thought")

@@ -31,7 +31,9 @@ __all__ = ["LlamaCppEngine"]
 RESTART_WAIT: Final = 30.0  # seconds that a request waits for an engine that is restarting
 GRAMMAR_WAIT: Final = 10.0  # seconds that a grammar may take to compile
 
-_GENERATING: Final = frozenset({"generate", "logprobs", "prompt_logprobs", "constraints", "priority"})
+_GENERATING: Final = frozenset(
+    {"generate", "logprobs", "prompt_logprobs", "constraints", "priority", "thinking_budget"}
+)
 _EMBEDDING: Final = frozenset({"embed"})
 
 

@@ -9,6 +9,7 @@ schema) is compiled once and copied.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
@@ -47,6 +48,10 @@ class Grammar:
         """Take the sampled token."""
         self._matcher.consume_token(token)
         self._check()
+
+    def takes(self, tokens: Sequence[int]) -> bool:
+        """Whether all of these may come next, one after the other."""
+        return bool(self._matcher.validate_tokens(list(tokens)) == len(tokens))
 
     def try_step(self, end_tokens: frozenset[int]) -> None:
         """Take any token that the grammar allows, to see whether it can."""

@@ -338,19 +338,22 @@ class Model:
         """The end-of-sequence token, or -1."""
         return int(self.library.c.llama_vocab_eos(self.vocab))
 
-    def token_bytes(self) -> tuple[list[bytes], frozenset[int]]:
-        """The bytes of every token in id order, and which of them are control tokens."""
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token; of a special token, its name."""
         c, size = self.library.c, 256
         buffer = ctypes.create_string_buffer(size)
+        length = c.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = c.llama_token_to_piece(self.vocab, token, buffer, -length, 0, True)
+        return buffer.raw[:length]
+
+    def token_bytes(self) -> tuple[list[bytes], frozenset[int]]:
+        """The bytes of every token in id order, and which of them are control tokens."""
         pieces, control = [], set()
         for token in range(self.vocab_size):
-            length = c.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
-            if length < 0:
-                size = -length
-                buffer = ctypes.create_string_buffer(size)
-                length = c.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
-            piece = buffer.raw[:length]
-            attributes = c.llama_vocab_get_attr(self.vocab, token)
+            piece = self.piece(token)
+            attributes = self.library.c.llama_vocab_get_attr(self.vocab, token)
             if attributes & _TOKEN_ATTR_CONTROL or (
                 attributes & _TOKEN_ATTR_USER_DEFINED and piece.startswith(b"<") and piece.endswith(b">")
             ):
@@ -536,6 +539,10 @@ class SamplerChain:
     def sample(self, context: Context, index: int) -> int:
         """Pick a token from the logits at batch index ``index`` (which must have been marked as output)."""
         return int(self._c.llama_sampler_sample(self.pointer, context.pointer, index))
+
+    def accept(self, token: int) -> None:
+        """A token that was not picked here; the samplers that count tokens count it."""
+        self._c.llama_sampler_accept(self.pointer, token)
 
     def close(self) -> None:
         if self.pointer:

@@ -3,7 +3,8 @@
 libllama's samplers do the sampling: penalties, top-k, temperature, min-p, top-p and the draw, in that order, each only
 if the request wants it. What they cannot do is done on the logits before, in libllama's own buffer: what is forbidden
 (by the grammar, ``allowed_token_ids``, ``bad_words``, or an end before ``min_tokens``) becomes -inf. Logprobs are taken
-before anything is changed. A request that wants none of this never brings its logits into Python.
+before anything is changed. A request that wants none of this never brings its logits into Python. The ids that close a
+thought whose budget is used up are not sampled at all; no other rule is asked.
 
 Penalties count as the clients expect them: repetition looks at the prompt and the answer, frequency and presence at
 the answer alone.
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from portico.engines.llamacpp.grammar import Grammar
 from portico.engines.llamacpp.libllama import RANDOM_SEED, Context, Model, SamplerChain
+from portico.engines.llamacpp.thinking import Thoughts
 from portico.events import EngineOutput, EngineRequest, TokenLogprob
 
 __all__ = ["Sampler", "Scores"]
@@ -60,6 +62,8 @@ class Sampler:
         self._ends = rules.stop_token_ids if ignore_end else rules.stop_token_ids | model.end_tokens
         self._allowed = None if rules.allowed_token_ids is None else np.unique(np.array(rules.allowed_token_ids))
         self._reads_logits = bool(rules.logprobs is not None or grammar or rules.allowed_token_ids or rules.bad_words)
+        self._thoughts = None if rules.thought is None else Thoughts(rules.thought, model.piece)
+        self._close = () if rules.thought is None else rules.thought.close
         self._chain = _chain(model, request, self._limit)
         self.generated: list[int] = []
 
@@ -76,18 +80,24 @@ class Sampler:
             output.finish_reason = "length"
             return output
         scores = None
+        forced = self._forced()
         if self._reads_logits or len(self.generated) < self._rules.min_tokens:
             logits = context.logits(index)
             if self._rules.logprobs is not None:
                 scores = Scores(logits, self._rules.logprobs)
                 output.logprobs = ()
-            self._forbid(logits)
-            if logits.max() == -np.inf:
-                return self._end_for_lack(output)
-        token = self._chain.sample(context, index)
-        if token in self._ends:
+            if forced is None:
+                self._forbid(logits)
+                if logits.max() == -np.inf:
+                    return self._end_for_lack(output)
+        if forced is not None:
+            self._chain.accept(forced)
+        token = self._chain.sample(context, index) if forced is None else forced
+        if token in self._ends and forced is None:
             output.finish_reason, output.stop_token = "stop", token
             return output
+        if self._thoughts is not None:
+            self._thoughts.take(token)
         self.generated.append(token)
         output.token_ids = (token,)
         if scores is not None:
@@ -99,6 +109,17 @@ class Sampler:
         elif len(self.generated) >= self._limit:
             output.finish_reason = "length"
         return output
+
+    def _forced(self) -> int | None:
+        """The token that closes a thought, if one has to come now."""
+        if self._thoughts is None:
+            return None
+        token = self._thoughts.must()
+        begins = token is not None and not self._thoughts.closing
+        if self._thoughts.over or (begins and self._grammar and not self._grammar.takes(self._close)):
+            self._thoughts = None  # what the grammar will not have closed is no thought to it
+            return None
+        return token
 
     def _forbid(self, logits: Logits) -> None:
         rules = self._rules

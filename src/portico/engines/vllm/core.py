@@ -104,6 +104,9 @@ class VllmCore:
         capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority"}
         if self._loras:
             capabilities.add("lora")
+        reasoning = getattr(config, "reasoning_config", None)
+        if reasoning is not None and reasoning.enabled:
+            capabilities.add("thinking_budget")
         self._info = EngineInfo(
             model=self._name,
             context_length=model.max_model_len,

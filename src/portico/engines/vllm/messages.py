@@ -41,6 +41,8 @@ def sampling_arguments(request: EngineRequest) -> dict[str, Any]:
         "prompt_logprobs": rules.prompt_logprobs,
         "detokenize": False,
     }
+    if rules.thought is not None:  # vLLM counts, and knows by itself what ends a thought
+        arguments["thinking_token_budget"] = rules.thought.tokens
     if rules.bad_words:  # vLLM wants them as text, which an engine does not have
         raise NotSupportedError("This engine cannot ban words; leave 'bad_words' out.", param="bad_words")
     if request.constraint is not None:

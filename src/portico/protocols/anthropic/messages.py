@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from portico.errors import BadRequestError, ContextLengthError, PorticoError
-from portico.events import Constraint, Content, Finish, SamplingParams
-from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised
+from portico.errors import BadRequestError, ContextLengthError, NotSupportedError, PorticoError
+from portico.events import Constraint, Content, Finish, SamplingParams, ThoughtBudget
+from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised, thought_budget
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.anthropic import errors
@@ -88,11 +88,12 @@ def generation(
         raise BadRequestError("A stop sequence must not be empty.", param="stop_sequences")
     room = _room(prompt, model)
     constraint, tool_parser = _promised(request, asked, prompt, model)
+    thought = _thought(request, asked, prompt, model, tool_parser)
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
         prompt_tail=prompt.tail,
-        sampling=_sampling(request, min(request.max_tokens, room)),
+        sampling=_sampling(request, min(request.max_tokens, room), thought),
         tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,
         tools=asked.tools,
@@ -142,7 +143,19 @@ def _promised(
     )
 
 
-def _sampling(request: MessagesRequest, max_tokens: int) -> SamplingParams:
+def _thought(
+    request: MessagesRequest, asked: Asked, prompt: Prompt, model: Model, tool_parser: str | None
+) -> ThoughtBudget | None:
+    """What ends a thought when ``budget_tokens`` are used up; where nothing can, the budget stays a wish."""
+    budget = request.thinking.budget_tokens if request.thinking else None
+    calls_parser = tool_parser if asked.tools and asked.tool_choice != "none" else None
+    try:
+        return thought_budget(model, budget, prompt.tail, calls_parser)
+    except NotSupportedError:
+        return None
+
+
+def _sampling(request: MessagesRequest, max_tokens: int, thought: ThoughtBudget | None) -> SamplingParams:
     top_p, top_k = request.top_p, request.top_k or 0
     if top_p == 0:  # nothing but the most likely token
         top_p, top_k = 1.0, 1
@@ -151,6 +164,7 @@ def _sampling(request: MessagesRequest, max_tokens: int) -> SamplingParams:
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if top_p is None else top_p,
         top_k=top_k,
+        thought=thought,
     )
 
 

@@ -14,7 +14,7 @@ import orjson
 from portico.decoding import chat_logprobs, prompt_logprobs
 from portico.errors import BadRequestError, PorticoError
 from portico.events import CallArguments, CallStart, Content, Finish, Reasoning, TokenLogprob
-from portico.generation import Delta, Generation, GenerationSpec, Model, promised
+from portico.generation import Delta, Generation, GenerationSpec, Model, promised, thought_budget
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.openai import errors
@@ -60,11 +60,13 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         response_format=request.response_format,
         structured_outputs=request.structured_outputs,
     )
+    calls_parser = tool_parser if request.tools and request.tool_choice != "none" else None
+    thought = thought_budget(model, request.thinking_token_budget, prompt.tail, calls_parser)
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
         prompt_tail=prompt.tail,
-        sampling=sampling_params(request, model, max_tokens=max_tokens, logprobs=logprobs),
+        sampling=sampling_params(request, model, max_tokens=max_tokens, logprobs=logprobs, thought=thought),
         n=request.n or 1,
         tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
-from portico.events import SamplingParams
+from portico.events import SamplingParams, ThoughtBudget
 from portico.generation import Model
 from portico.protocols.openai.schema import GenerationRequest
 
@@ -41,7 +41,12 @@ def stop_strings(request: GenerationRequest, model: Model) -> list[str]:
 
 
 def sampling_params(
-    request: GenerationRequest, model: Model, *, max_tokens: int, logprobs: int | None
+    request: GenerationRequest,
+    model: Model,
+    *,
+    max_tokens: int,
+    logprobs: int | None,
+    thought: ThoughtBudget | None = None,
 ) -> SamplingParams:
     """The request's sampling rules, complete and in range for ``model``."""
     limits = model.limits
@@ -85,6 +90,7 @@ def sampling_params(
         ignore_eos=bool(request.ignore_eos),
         logprobs=logprobs,
         prompt_logprobs=request.prompt_logprobs,
+        thought=thought,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from portico.protocols.validation import RequestModel
 
@@ -87,10 +87,15 @@ class ConversationFields(RequestModel):
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
-    thinking_token_budget: Annotated[int, Field(ge=0)] | None = None
+    thinking_token_budget: Annotated[int, Field(ge=-1, lt=2**63)] | None = None
     documents: list[dict[str, Any]] | None = None
     chat_template: Text | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @field_validator("thinking_token_budget")
+    @classmethod
+    def _minus_one_is_no_budget(cls, budget: int | None) -> int | None:
+        return None if budget == -1 else budget
 
 
 class ChatRequest(GenerationRequest, ConversationFields):

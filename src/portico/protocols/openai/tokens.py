@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
+import msgspec
 from pydantic import Field, model_validator
 
 from portico.errors import BadRequestError
@@ -77,6 +77,4 @@ def rendered(generation: Generation, prompt: Prompt) -> dict[str, Any]:
 
 def _plain(sampling: SamplingParams) -> Any:
     """Sampling rules as JSON: mapping keys as text, sets sorted."""
-    values = {name: getattr(sampling, name) for name in sampling.__struct_fields__}
-    values["stop_token_ids"] = sorted(sampling.stop_token_ids)
-    return orjson.loads(orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS))
+    return msgspec.to_builtins(sampling, str_keys=True, order="deterministic")

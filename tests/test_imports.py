@@ -66,13 +66,11 @@ def test_imports_run_down(path: Path) -> None:
 
 @pytest.mark.parametrize("box", ["prompting", "decoding", "parsing", "constraints", "protocols", "generation"])
 def test_pure_boxes_have_no_sockets_or_clocks(box: str) -> None:
-    """Sans-IO: only the guarded fetcher, the thread pool and the processes that hostile input may lose know of IO."""
+    """Sans-IO: only the guarded fetcher and the thread pool know of IO."""
     banned = {"socket", "asyncio", "httpx", "selectors", "subprocess"}
     excused = {
         "prompting/media.py": {"asyncio", "httpx", "socket"},
         "prompting/prompter.py": {"asyncio"},
-        "prompting/isolation.py": {"subprocess", "selectors", "socket"},
-        "constraints/isolation.py": {"subprocess", "selectors", "socket"},
     }
     for path in FILES:
         if box_of(path) != box:

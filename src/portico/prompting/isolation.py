@@ -4,25 +4,20 @@
 one comparison of two deeply shared lists is a single step that nothing in the same process can interrupt, one
 ``|string`` of them fills the memory. So templates that come in requests, where the operator allows them at all, are
 compiled, asked and rendered in a child process with an address-space limit and no environment, which is killed when
-time is up and replaced at the next request. It is started once and kept while it behaves.
+time is up and replaced at the next request (``portico.child``). It is started once and kept while it behaves.
 
-Parent and child speak length-prefixed MessagePack over the child's standard input and output: nothing that the child
-sends can run code here.
+Parent and child speak MessagePack: nothing that the child sends can run code here.
 """
 
 from __future__ import annotations
 
-import os
-import struct
-import subprocess
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
+from portico.child import Child, answer_frames
 from portico.errors import BadRequestError
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.syntax import Syntax
@@ -32,8 +27,6 @@ __all__ = ["IsolatedTemplate", "TemplateProcess"]
 
 SECONDS = 2.0  # per call, compiling included
 MEMORY = 512 * 1024 * 1024  # bytes of address space beyond what the fresh process uses
-MAX_FRAME = 256 * 1024 * 1024
-PASSED_ON = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TZ")  # all of the environment that the child sees
 
 
 class _Call(msgspec.Struct):
@@ -68,9 +61,12 @@ class TemplateProcess:
     """The child process. Calls block, one at a time; any thread may make them."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
-        self.seconds = seconds
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
+        self._child = Child(__name__, seconds=seconds)
+
+    @property
+    def pid(self) -> int | None:
+        """The process now running, if any."""
+        return self._child.pid
 
     def template(self, source: str, special_tokens: Mapping[str, Any]) -> IsolatedTemplate:
         """The template ``source``, looked at in the child. Raises ``BadRequestError`` where it is none."""
@@ -78,27 +74,12 @@ class TemplateProcess:
 
     def call(self, call: _Call) -> _Reply:
         """Let the child do it. Raises ``BadRequestError`` with the template's words, or when limits are passed."""
-        with self._lock:
-            child = self._process
-            if child is None or child.poll() is not None:
-                child = self._process = self._start()
-            timer = threading.Timer(self.seconds, child.kill)
-            timer.start()
-            try:
-                assert child.stdin is not None
-                assert child.stdout is not None
-                _write(child.stdin, msgspec.msgpack.encode(call))
-                frame = _read(child.stdout)
-            except OSError:
-                frame = None
-            finally:
-                timer.cancel()
-            if frame is None:
-                self._stop()
-                raise BadRequestError(
-                    "The chat template cannot render the conversation: it takes too long or needs too much memory.",
-                    param="chat_template",
-                )
+        frame = self._child.ask(msgspec.msgpack.encode(call))
+        if frame is None:
+            raise BadRequestError(
+                "The chat template cannot render the conversation: it takes too long or needs too much memory.",
+                param="chat_template",
+            )
         reply = msgspec.msgpack.decode(frame, type=_Reply)
         if reply.error is not None:
             raise BadRequestError(reply.error, param=reply.param)
@@ -106,29 +87,7 @@ class TemplateProcess:
 
     def close(self) -> None:
         """End the child; the next call would start another."""
-        with self._lock:
-            self._stop()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "portico.prompting.isolation"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        )
-        assert child.stdout is not None
-        _read(child.stdout)  # it says when it is ready, so that starting does not count as rendering
-        return child
-
-    def _stop(self) -> None:
-        child, self._process = self._process, None
-        if child is not None:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    pipe.close()
+        self._child.close()
 
 
 class IsolatedTemplate:
@@ -170,37 +129,22 @@ class IsolatedTemplate:
         return self._process.call(call).text or ""
 
 
-def _write(pipe: BinaryIO | Any, frame: bytes) -> None:
-    pipe.write(struct.pack("<I", len(frame)) + frame)
-    pipe.flush()
-
-
-def _read(pipe: BinaryIO | Any) -> bytes | None:
-    """The next frame, or None when the other side is gone."""
-    head = pipe.read(4)
-    if len(head) < 4:
-        return None
-    (size,) = struct.unpack("<I", head)
-    frame: bytes = pipe.read(size) if size <= MAX_FRAME else b""
-    return frame if len(frame) == size else None
-
-
 # -- there ------------------------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
+def _serve() -> None:
     """The child: answer calls until the parent is gone."""
-    _limit_memory()
     template = lru_cache(maxsize=8)(_template)
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    _write(sink, b"")
-    while (frame := _read(source)) is not None:
+
+    def work(frame: bytes) -> bytes:
         call = msgspec.msgpack.decode(frame, type=_Call)
         try:
             reply = _answer(template(call.source, tuple(sorted(call.special_tokens.items()))), call)
         except BadRequestError as error:
             reply = _Reply(error=error.message, param=error.param)
-        _write(sink, msgspec.msgpack.encode(reply))
+        return msgspec.msgpack.encode(reply)
+
+    answer_frames(work, cpu_seconds=SECONDS, memory=MEMORY)
 
 
 def _template(source: str, special_tokens: tuple[tuple[str, Any], ...]) -> ChatTemplate:
@@ -214,18 +158,5 @@ def _answer(template: ChatTemplate, call: _Call) -> _Reply:
     return _Reply(text=text)
 
 
-def _limit_memory() -> None:
-    """Refuse to grow beyond ``MEMORY``, where the system can."""
-    try:
-        import resource
-
-        with open("/proc/self/statm", encoding="ascii") as pages:
-            used = int(pages.read().split()[0]) * resource.getpagesize()
-    except (ImportError, OSError):
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 if __name__ == "__main__":
-    serve()
+    _serve()

@@ -9,40 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from portico.engines.replay import Script
 from portico.trace import exact_bytes
-from support_generation import tiny_tokenizer
 from support_replay import Replaying, replaying
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-        },
-    },
-}
-CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Köln 🐌", "days": 3}}</tool_call>'
-ANSWERS = {
-    "plain": "Grüße! 🦜 Two <b>words</b>, and a < b.",
-    "call": f"<think>Which city?</think>I look it up.\n\n{CALL} \n{CALL}",
-    "alarm": "Look: <tool_call>no call at all</tool_call> and <tool_cal",
-    "stop": "one two thrEND and more",
-    "fails": Script(tuple(tiny_tokenizer().encode("It begins well")), "error", error="The engine lost it."),
-}
-CHAT = "/v1/chat/completions"
+from support_trace import ANSWERS, CHAT, REQUESTS, WEATHER, asking
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Replaying]:
     with replaying(ANSWERS, inspect=True, tool_parser="hermes", reasoning_parser="qwen3") as up:
         yield up
-
-
-def asking(name: str, **more: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": f"[[{name}]]"}], "max_tokens": 400, **more}
 
 
 def traced(server: Replaying, path: str, body: Any) -> tuple[httpx.Response, dict[str, Any], list[dict[str, Any]]]:
@@ -84,19 +59,6 @@ def assert_lawful(response: httpx.Response, artifacts: list[dict[str, Any]]) -> 
         if frames:
             first = sorted(frames, key=lambda one: one["label"] != "the head of the stream")
             assert b"".join(exact_bytes(one["data"]) for one in first) == exact_bytes(chunk["data"])
-
-
-REQUESTS = [
-    ("plain", {}),
-    ("plain", {"n": 3}),
-    ("plain", {"logprobs": True, "top_logprobs": 2, "return_token_ids": True}),
-    ("plain", {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}),
-    ("call", {"tools": [WEATHER]}),
-    ("call", {"tools": [WEATHER], "include_reasoning": False}),
-    ("alarm", {"tools": [WEATHER]}),
-    ("stop", {"stop": ["END", "two thrE!"]}),
-    ("fails", {}),
-]
 
 
 class TestOpenAI:

@@ -78,6 +78,11 @@ class Prompter:
         if isinstance(template, ChatTemplate):
             template.warm()
 
+    @property
+    def takes_templates(self) -> bool:
+        """Whether requests may bring a template."""
+        return self._untrusted is not None
+
     def close(self) -> None:
         """End the process that runs templates out of requests, if there is one."""
         if self._untrusted is not None:

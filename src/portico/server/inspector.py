@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib import resources
 from typing import Any
 
@@ -23,6 +23,7 @@ from portico.errors import NotFoundError, PermissionDeniedError, PorticoError
 from portico.protocols import sse
 from portico.server.app import Methods, Outcome
 from portico.server.exchange import Exchange
+from portico.server.export import exported, facts
 from portico.server.served import Served
 from portico.trace import Head, Recorder, Trace
 
@@ -53,13 +54,25 @@ PAGES = frozenset({"/inspect", "/play", *(f"/inspect/assets/{name}" for name in 
 
 
 class Inspector:
-    """Observes requests (see ``portico.server.app.Observer``) and has the handlers that show them."""
+    """Observes requests (see ``portico.server.app.Observer``) and has the handlers that show them.
 
-    def __init__(self, recorder: Recorder, served: Served, *, everything: bool, keyed: bool) -> None:
+    ``about`` are facts of the server that go into every export.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        served: Served,
+        *,
+        everything: bool,
+        keyed: bool,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self._recorder = recorder
         self._served = served
         self._everything = everything
         self._keyed = keyed
+        self._facts = facts(served, about)
 
     # -- recording ----------------------------------------------------------------------------------------------------
 
@@ -122,10 +135,8 @@ class Inspector:
         await exchange.respond_json({"traces": [msgspec.to_builtins(head) for head in self._recorder.heads]})
 
     async def show(self, exchange: Exchange) -> None:
-        """One recorded request with every artifact."""
-        trace = self._find(exchange)
-        artifacts = [trace.shown(artifact) for artifact in trace.artifacts]
-        await exchange.respond_json({"trace": msgspec.to_builtins(trace.head), "artifacts": artifacts})
+        """One recorded request with every artifact, and what a replay needs beside them."""
+        await exchange.respond_json(exported(self._find(exchange), self._facts))
 
     async def follow_all(self, exchange: Exchange) -> None:
         """Requests as they begin, change and end, as server-sent events."""

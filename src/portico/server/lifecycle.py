@@ -30,6 +30,7 @@ from portico.server.app import build_app
 from portico.server.assemble import assemble
 from portico.server.auth import OPEN_PATHS, Keys
 from portico.server.connection import connections
+from portico.server.export import about
 from portico.server.gate import Gate
 from portico.server.inspector import PAGES, Inspector
 from portico.server.routes import routes
@@ -137,7 +138,9 @@ def _inspector(settings: Settings, served: Served) -> Inspector | None:
     if not settings.inspect and not settings.trace_header:
         return None
     recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
-    return Inspector(recorder, served, everything=settings.inspect, keyed=bool(settings.api_key))
+    return Inspector(
+        recorder, served, everything=settings.inspect, keyed=bool(settings.api_key), about=about(settings)
+    )
 
 
 def _grpc_server(settings: Settings, served: Served, keys: Keys) -> GrpcServer | None:

@@ -62,9 +62,14 @@ class Recorder:
             del self._traces[id]
 
     @property
+    def traces(self) -> list[Trace]:
+        """The traces that are kept, the newest first."""
+        return list(reversed(self._traces.values()))
+
+    @property
     def heads(self) -> list[Head]:
         """Every trace in one line, the newest first."""
-        return [trace.head for trace in reversed(self._traces.values())]
+        return [trace.head for trace in self.traces]
 
     def get(self, id: str) -> Trace | None:
         """The trace of that id, or of the newest request with that id; None where it is gone or never was."""

@@ -218,6 +218,11 @@ class Trace:
     # -- artifacts ----------------------------------------------------------------------------------------------------
 
     @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What the prompt was tokenized with; None where the request did not get that far."""
+        return self._tokenizer
+
+    @property
     def now(self) -> float:
         """Seconds since the request's head."""
         return self._clock() - self._began

@@ -101,8 +101,8 @@ def generation(
         parallel=asked.parallel,
         stop=stops,
         constraint=constraint,
-    )
         lora=model.lora,
+    )
     return Generation(spec, model.tokenizer)
 
 

@@ -79,9 +79,9 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         parallel=request.parallel_tool_calls is not False,
         priority=request.priority or 0,
         cache_salt=request.cache_salt,
+        lora=model.lora,
     )
     return Generation(spec, model.tokenizer)
-        lora=model.lora,
 
 
 def _echoed(request: ChatRequest) -> str:

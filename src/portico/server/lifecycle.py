@@ -44,6 +44,8 @@ __all__ = ["serve", "serve_on"]
 
 log = logging.getLogger("portico")
 
+BACKLOG = 2048  # connections that may wait to be accepted
+
 
 def serve(settings: Settings) -> None:
     """Run a server until it is told to stop. Raises ``PorticoError`` when it cannot start."""
@@ -120,6 +122,7 @@ async def _serve(
         grpc_server = _grpc_server(settings, served, keys)
         if grpc_server is not None:
             await grpc_server.start()
+        listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
         if announce:
             _announce(settings, served, listener, grpc_server)
         gc.collect()

@@ -70,6 +70,13 @@ def running_server(*arguments: str | Path, env: dict[str, str] | None = None) ->
                 server.stop()
 
 
+def grpc_port(server: RunningServer) -> int:
+    """The port of a server that was started with ``--grpc-port``."""
+    found = re.search(r"gRPC at \S+:(\d+)", server.log())
+    assert found is not None
+    return int(found[1])
+
+
 def _wait_until_accepting(url: str, deadline: float) -> None:
     import httpx
 

@@ -4,12 +4,10 @@ llama.cpp; and what happens to clients when the model's server dies and comes ba
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import httpx
@@ -17,34 +15,22 @@ import openai
 import pytest
 from openai import OpenAI
 
-from support_server import RunningServer, running_server
-
-_FILE = Path(__file__).resolve().parent.parent / "server" / "test_end_to_end.py"
-_SPEC = spec_from_file_location("openai_end_to_end", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_openai = module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_openai)
-
-test_answers = _openai.test_answers
-test_streaming_equals_not_streaming = _openai.test_streaming_equals_not_streaming
-test_seeded_sampling_repeats = _openai.test_seeded_sampling_repeats
-test_eight_streams_at_once = _openai.test_eight_streams_at_once
-test_emoji_survive = _openai.test_emoji_survive
-test_several_choices = _openai.test_several_choices
-test_stop_string = _openai.test_stop_string
-test_logprobs = _openai.test_logprobs
-test_usage_in_the_stream = _openai.test_usage_in_the_stream
-test_completions_take_text_and_ids = _openai.test_completions_take_text_and_ids
-test_models = _openai.test_models
-TestErrors = _openai.TestErrors
-test_disconnect_aborts_the_generation = _openai.test_disconnect_aborts_the_generation
-
-
-def grpc_port(server: RunningServer) -> int:
-    found = re.search(r"gRPC at \S+:(\d+)", server.log())
-    assert found is not None
-    return int(found[1])
+from support_openai_suite import (  # noqa: F401
+    TestErrors,
+    test_answers,
+    test_completions_take_text_and_ids,
+    test_disconnect_aborts_the_generation,
+    test_eight_streams_at_once,
+    test_emoji_survive,
+    test_logprobs,
+    test_models,
+    test_seeded_sampling_repeats,
+    test_several_choices,
+    test_stop_string,
+    test_streaming_equals_not_streaming,
+    test_usage_in_the_stream,
+)
+from support_server import RunningServer, grpc_port, running_server
 
 
 @pytest.fixture(scope="module")

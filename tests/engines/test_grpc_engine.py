@@ -228,6 +228,39 @@ async def test_refusals_come_out_of_submit() -> None:
             GrpcEngine(wrong)
 
 
+async def test_a_refusal_that_takes_its_time_comes_out_of_submit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with calling({"a": "x"}) as up, driving(up.target) as (engine, folder):
+
+        async def refuse(request: EngineRequest) -> None:
+            await asyncio.sleep(4 * engine_module.ACCEPT_SECONDS)
+            raise BadRequestError("After some thought: no.", param="lora")
+
+        monkeypatch.setattr(up.engine, "submit", refuse)
+        with pytest.raises(BadRequestError, match="After some thought") as caught:
+            await engine.submit(asking("r"))
+        assert caught.value.param == "lora"
+        assert not folder.outputs
+        assert all(host.in_flight == 0 for host in engine._hosts)
+
+
+@pytest.mark.parametrize("kind", ["constraints", "structural_tags"])
+async def test_constraints_go_as_the_engine_behind_takes_them(kind: str) -> None:
+    tag = {"type": "structural_tag", "format": {"type": "const_string", "value": "yes"}}
+    capabilities = frozenset({"generate", kind})
+    async with calling({"a": "yes"}, capabilities=capabilities) as up, driving(up.target) as (engine, folder):
+        assert {"constraints", "structural_tags"} & engine.info.capabilities == {kind}
+        request = EngineRequest("r", [1], SamplingParams(max_tokens=5), Constraint('start: "yes"', tag))
+        await engine.submit(request)
+        await folder.finished("r")
+        (arrived,) = up.requests
+        assert arrived.constraint is not None
+        assert "yes" in arrived.constraint.lark
+        if kind == "structural_tags":
+            assert arrived.constraint.structural_tag == tag
+        else:
+            assert arrived.constraint.lark.endswith('start: "yes"\n')
+
+
 async def test_keys() -> None:
     async with calling({"a": "x"}, keys=["sesame"]) as up:
         async with driving(up.target, key="sesame") as (engine, folder):

@@ -287,6 +287,20 @@ async def test_prefixes(client: Client, ask: Ask) -> None:
     assert all(output.cached_tokens is None for output in second.outputs[1:])
 
 
+async def test_a_flushed_cache_has_nothing(client: Client, ask: Ask) -> None:
+    question = ask("What is the capital of France?")
+    first = await client.run(question, max_tokens=3)
+    await client.run(question, max_tokens=1)
+    assert await client.engine.flush_cache()
+    again = await client.run(question, max_tokens=3)
+    assert (again.first.cached_tokens, again.ids) == (0, first.ids)
+    long = await client.submit(question, max_tokens=100, ignore_eos=True)
+    await long.begun.wait()
+    assert not await client.engine.flush_cache()
+    await client.finished(long)
+    assert len(long.ids) == 100
+
+
 async def test_choices_share_the_prefill(client: Client, ask: Ask) -> None:
     question = ask("What is the capital of France?")
     prompt = [*question, *CAPITAL, END, *question, *CAPITAL, END, *question]

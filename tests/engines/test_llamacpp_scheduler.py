@@ -141,6 +141,7 @@ STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
 @given(
     arrivals=st.lists(st.tuples(requests, st.integers(0, 6)), min_size=1, max_size=14),
     aborts=st.sets(st.integers(0, 13), max_size=4),
+    flushes=st.sets(st.integers(0, 13), max_size=2),
     cells=st.integers(112, 300),
     max_sequences=st.integers(1, 5),
     batch_tokens=st.integers(8, 64),
@@ -149,12 +150,13 @@ STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
 def test_every_request_gets_its_own_answer(
     arrivals: list[tuple[tuple[int, int, list[int], int, str | None, int, bool], int]],
     aborts: set[int],
+    flushes: set[int],
     cells: int,
     max_sequences: int,
     batch_tokens: int,
     reuse: bool,
 ) -> None:
-    """Any arrivals, aborts and sizes: all plans are legal, all requests end, all answers are right, no cell leaks."""
+    """Any arrivals, aborts, flushes and sizes: plans are legal, requests end, answers are right, no cell leaks."""
     machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=batch_tokens, reuse=reuse)
     sequences = []
     for (stem, shared, tail, new, salt, priority, every), steps in arrivals:
@@ -165,6 +167,8 @@ def test_every_request_gets_its_own_answer(
         for _ in range(steps):
             if not machine.scheduler.idle:
                 machine.step()
+        if len(sequences) in flushes:
+            assert machine.scheduler.flush() == machine.scheduler.idle
     for number in aborts:
         if number < len(sequences):
             machine.abort(sequences[number])
@@ -239,6 +243,25 @@ def test_a_conversation_finds_all_that_was_said() -> None:
     second = machine.submit("2", [*first.tokens, 5, 5, 5], 5)
     machine.run()
     assert second.cached == 69  # all but the last token, which was sampled but never computed
+
+
+def test_what_is_flushed_is_computed_anew() -> None:
+    machine = Machine(cells=300, max_sequences=2, batch_tokens=64)
+    prompt = list(range(60))
+    machine.submit("first", prompt, 3)
+    drain(machine)
+    assert machine.cache.used
+    assert machine.scheduler.flush()
+    second = machine.submit("second", prompt, 3)
+    drain(machine)
+    assert second.cached == 0
+    machine.check_done()
+    running = machine.submit("running", prompt, 10)
+    machine.step()
+    assert not machine.scheduler.flush(), "what runs keeps its own"
+    drain(machine)
+    assert running.cached == len(prompt) - 1
+    machine.check_done()
 
 
 def test_scoring_a_prompt_reuses_nothing() -> None:

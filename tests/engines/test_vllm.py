@@ -1,70 +1,61 @@
-"""A real vLLM behind the front door, both ways: ``--engine vllm`` and ``--engine grpc`` to ``vllm serve --grpc``.
-
-Skipped unless asked for, because it needs a second environment of several gigabytes and minutes to start. In one with
-vLLM in it (0.32.0 was tested, its CPU build), and a directory with a small chat model in Hugging Face's layout:
-
-    pip install 'portico[grpc,test]' smg-grpc-servicer
-    PORTICO_VLLM_MODEL=DIR pytest -m vllm tests/engines/test_vllm.py
-
-``PORTICO_VLLM_ARGS`` are further options of vLLM, such as ``--enforce-eager --dtype float32 --max-model-len 2048``.
-"""
+"""OpenAI's end-to-end tests before a real vLLM, three ways: ``--engine vllm``; ``--engine grpc://`` to Portico's own
+gRPC server, which has that vLLM; and ``--engine grpc://`` to ``vllm serve --grpc``.
+How to run them: ``support_vllm``."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 import pytest
 from openai import OpenAI
 
-import support_server
-from support_server import RunningServer, running_server
+from support_openai_suite import (  # noqa: F401
+    TestErrors,
+    test_answers,
+    test_completions_take_text_and_ids,
+    test_disconnect_aborts_the_generation,
+    test_eight_streams_at_once,
+    test_emoji_survive,
+    test_logprobs,
+    test_models,
+    test_seeded_sampling_repeats,
+    test_several_choices,
+    test_stop_string,
+    test_streaming_equals_not_streaming,
+    test_usage_in_the_stream,
+)
+from support_server import RunningServer, grpc_port, running_server
+from support_vllm import needs_vllm, vllm_server, vllms_own_server
 
-MODEL = os.environ.get("PORTICO_VLLM_MODEL", "")
-ARGUMENTS = os.environ.get("PORTICO_VLLM_ARGS", "")
+pytestmark = needs_vllm
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed in this environment"),
-    pytest.mark.skipif(not MODEL, reason="PORTICO_VLLM_MODEL names no model directory"),
-]
-
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-CAPITAL = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 SCHEMA = {"type": "object", "properties": {"n": {"enum": [1, 2, 3]}}, "required": ["n"], "additionalProperties": False}
+TOOL = {"type": "function", "function": {"name": "roll", "parameters": SCHEMA}}
+WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
+OTHER_TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
 
 
-@pytest.fixture(scope="module", params=["vllm", "grpc"])
-def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    support_server.START_SECONDS = 600
+@pytest.fixture(scope="module")
+def behind() -> Iterator[RunningServer]:
+    with vllm_server("--grpc-port", "0", "--log-level", "warning") as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["vllm", "grpc", "vllm's grpc"])
+def server(request: pytest.FixtureRequest, behind: RunningServer) -> Iterator[RunningServer]:
     if request.param == "vllm":
-        arguments = ["--engine", "vllm", "--engine-args", ARGUMENTS, "--served-model-name", "m"]
-        with running_server(MODEL, *arguments, env=ENVIRONMENT) as running:
-            yield running
-        return
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    vllm = shutil.which("vllm", path=str(Path(sys.executable).parent)) or "vllm"
-    command = [vllm, "serve", MODEL, "--grpc", "--host", "127.0.0.1", "--port", str(port), *ARGUMENTS.split()]
-    engine = subprocess.Popen(
-        command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        with running_server("--engine", f"grpc://127.0.0.1:{port}", "--served-model-name", "m") as running:
-            yield running
-    finally:
-        engine.terminate()
-        engine.wait(60)
+        yield behind
+    elif request.param == "grpc":
+        with running_server("--engine", f"grpc://127.0.0.1:{grpc_port(behind)}", "--log-level", "warning") as front:
+            yield front
+    else:
+        with (
+            vllms_own_server() as port,
+            running_server("--engine", f"grpc://127.0.0.1:{port}", "--log-level", "warning") as front,
+        ):
+            yield front
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +64,9 @@ def client(server: RunningServer) -> Iterator[OpenAI]:
         yield one
 
 
-def streamed(client: OpenAI, **arguments: object) -> str:
-    chunks = client.chat.completions.create(model="m", stream=True, **arguments)  # type: ignore[call-overload]
-    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-
-
-def test_answers_and_streams_alike(client: OpenAI) -> None:
-    arguments = {"messages": CAPITAL, "temperature": 0, "max_tokens": 24}
-    whole = client.chat.completions.create(model="m", **arguments)  # type: ignore[call-overload]
-    assert "Paris" in whole.choices[0].message.content
-    assert whole.choices[0].finish_reason == "stop"
-    assert streamed(client, **arguments) == whole.choices[0].message.content
-
-
-def test_choices_stop_strings_and_logprobs(client: OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model="m", messages=CAPITAL, temperature=0, max_tokens=24, n=2, stop=["Paris"], logprobs=True, top_logprobs=2
-    )  # type: ignore[call-overload]
-    for choice in answer.choices:
-        assert choice.finish_reason == "stop"
-        assert "Paris" not in choice.message.content
-        assert all(len(entry.top_logprobs) == 2 and entry.logprob <= 0 for entry in choice.logprobs.content)
-
-
 def test_prompt_logprobs(client: OpenAI) -> None:
     answer = client.completions.create(
-        model="m", prompt="One, two,", max_tokens=1, echo=True, logprobs=1, temperature=0
+        model="smollm2", prompt="One, two,", max_tokens=1, echo=True, logprobs=1, temperature=0
     )
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
@@ -107,38 +75,48 @@ def test_prompt_logprobs(client: OpenAI) -> None:
     assert all(value is not None and value <= 0 for value in logprobs.token_logprobs[1:])
 
 
-def test_constraints_hold(client: OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model="m",
-        messages=[{"role": "user", "content": "Pick a number."}],
-        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
-        max_tokens=60,
-    )
-    assert json.loads(answer.choices[0].message.content or "")["n"] in (1, 2, 3)
-    called = client.chat.completions.create(
-        model="m",
-        messages=[{"role": "user", "content": "Roll."}],
-        tools=[{"type": "function", "function": {"name": "roll", "parameters": SCHEMA}}],
-        tool_choice={"type": "function", "function": {"name": "roll"}},
-        max_tokens=80,
-    )  # type: ignore[call-overload]
-    (call,) = called.choices[0].message.tool_calls
-    assert call.function.name == "roll"
-    assert json.loads(call.function.arguments)["n"] in (1, 2, 3)
+def test_schemas_hold(client: OpenAI) -> None:
+    arguments = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "Pick a number."}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}},
+        "max_tokens": 60,
+        "temperature": 0,
+    }
+    whole = client.chat.completions.create(**arguments)  # type: ignore[call-overload]
+    assert json.loads(whole.choices[0].message.content)["n"] in (1, 2, 3)
+    chunks = client.chat.completions.create(stream=True, **arguments)  # type: ignore[call-overload]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
 
 
-def test_refusals_come_before_the_first_byte(server: RunningServer) -> None:
-    body = {"model": "m", "messages": CAPITAL, "stream": True, "logit_bias": {"99999999": 1}}
-    assert httpx.post(server.base_url + "/chat/completions", json=body, timeout=60).status_code == 400
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "roll"}}])
+def test_forced_calls_hold(client: OpenAI, choice: object) -> None:
+    arguments = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "Roll."}],
+        "tools": [TOOL] if choice != "required" else [TOOL, OTHER_TOOL],
+        "tool_choice": choice,
+        "parallel_tool_calls": False,
+        "max_tokens": 80,
+        "temperature": 0,
+    }
+    whole = client.chat.completions.create(**arguments)  # type: ignore[call-overload]
+    (call,) = whole.choices[0].message.tool_calls
+    assert whole.choices[0].finish_reason == ("tool_calls" if choice == "required" else "stop")
+    given = json.loads(call.function.arguments)
+    assert given["n"] in (1, 2, 3) if call.function.name == "roll" else isinstance(given["city"], str)
+    name, text = "", ""
+    for chunk in client.chat.completions.create(stream=True, **arguments):  # type: ignore[call-overload]
+        for piece in chunk.choices[0].delta.tool_calls or () if chunk.choices else ():
+            name += piece.function.name or ""
+            text += piece.function.arguments or ""
+    assert (name, text) == (call.function.name, call.function.arguments)
 
 
-def test_a_disconnect_frees_the_engine(client: OpenAI) -> None:
-    for _ in range(4):
-        stream = client.chat.completions.create(
-            model="m", messages=CAPITAL, stream=True, max_tokens=1500, extra_body={"ignore_eos": True}
-        )  # type: ignore[call-overload]
-        next(iter(stream))
-        stream.close()
-    started = time.monotonic()
-    client.chat.completions.create(model="m", messages=CAPITAL, max_tokens=4)  # type: ignore[call-overload]
-    assert time.monotonic() - started < 30
+def test_what_vllm_refuses_is_refused_before_the_first_byte(server: RunningServer) -> None:
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 4}
+    url = server.base_url + "/chat/completions"
+    assert httpx.post(url, json=body, headers={"X-data-parallel-rank": "0"}, timeout=60).status_code == 200
+    refused = httpx.post(url, json=body, headers={"X-data-parallel-rank": "7"}, timeout=60)
+    assert refused.status_code == 400
+    assert "data_parallel_rank" in refused.json()["error"]["message"]

@@ -125,9 +125,9 @@ async def test_every_field_of_a_request_arrives(log: Path) -> None:
         assert (first["priority"], first["data_parallel_rank"], first["trace_headers"]) == (-3, 1, {"t": "1"})
         assert second["prompt"] == {"type": "token", "prompt_token_ids": [1, 2]}
         assert (second["lora_request"], second["priority"], second["data_parallel_rank"]) == (None, 0, None)
-        for wrong in ({"lora": "nobody"}, {"data_parallel_rank": 2}, {"data_parallel_rank": -1}):
-            with pytest.raises(BadRequestError):
-                await engine.submit(asking("w", [1], **wrong))
+        for wrong, said in ((("lora", "nobody"), "no adapter"), (("data_parallel_rank", 2), "out of range")):
+            with pytest.raises(BadRequestError, match=said):
+                await engine.submit(asking("w", [1], **dict([wrong])))
 
 
 async def test_abort_reaches_the_core(log: Path) -> None:

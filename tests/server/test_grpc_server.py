@@ -220,8 +220,12 @@ async def test_status_codes() -> None:
 
 async def test_unknown_calls_wrong_bytes_and_oversized_messages() -> None:
     async with calling({"a": "x"}, max_message=10_000) as up:
-        unknown = up.channel.unary_unary("/vllm.grpc.engine.VllmEngine/StartProfile")
-        assert (await refused(unknown(b""))).code() == Code.UNIMPLEMENTED
+        for call in ("StartProfile", "StopProfile", "SubscribeKvEvents"):
+            path = f"/vllm.grpc.engine.VllmEngine/{call}"
+            for unknown in (up.channel.unary_unary(path), up.channel.unary_stream(path)):
+                error = await refused(unknown(b""))
+                assert error.code() == Code.UNIMPLEMENTED
+                assert f"no call '{path}'" in (error.details() or "")
         nothing = up.channel.unary_unary("/no.such.Service/Call")
         assert (await refused(nothing(b""))).code() == Code.UNIMPLEMENTED
         for path in ("/vllm.grpc.engine.VllmEngine/Generate", "/portico.v1.Inference/Chat"):

@@ -26,7 +26,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from portico.errors import BadRequestError, PorticoError
+from portico.errors import BadRequestError, MethodNotAllowedError, PorticoError
 from portico.protocols.grpc.status import error_metadata, status_name
 from portico.server.auth import Keys, given_key
 from portico.server.grpc_services import InferenceService, VllmEngineService
@@ -242,19 +242,22 @@ def _refuse_broken(request: Any) -> None:
 
 
 class _Door(grpc.aio.ServerInterceptor):
-    """Lets calls through that bring a key; health is open, as it is on HTTP."""
+    """Lets calls through that bring a key and are known here; health needs no key, as on HTTP."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        if handler_call_details.method.startswith(f"/{health.SERVICE_NAME}/"):
-            return await continuation(handler_call_details)
-        try:
-            self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata)))
-        except PorticoError as error:
-            return _refusal(error)
-        return await continuation(handler_call_details)
+        call: str = handler_call_details.method
+        if not call.startswith(f"/{health.SERVICE_NAME}/"):
+            try:
+                self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata)))
+            except PorticoError as error:
+                return _refusal(error)
+        known = await continuation(handler_call_details)
+        return known or _refusal(
+            MethodNotAllowedError(f"This server has no call '{call[:200]}'; reflection lists those that it has.")
+        )
 
 
 def _headers(metadata: Sequence[tuple[str, str | bytes]]) -> dict[bytes, bytes]:

@@ -198,7 +198,7 @@ class VllmEngineService:
             active_requests=sum(one.line.in_flight for one in self._served.models),
             last_receive_timestamp=self._last_request,
             uptime_seconds=time.time() - self._started,
-            server_type="portico",
+            server_type="portico" if "structural_tags" not in self._model.capabilities else "portico structural_tags",
             data_parallel_size=1,
             constrained_decoding_start="first_token",
         )

@@ -2,9 +2,9 @@
 
 - A request goes to the healthy host with the fewest in flight. A host that turns out to be gone before it has said
   anything is passed over for the next; once there is output, there is no second try.
-- ``submit`` returns when the host has accepted the request: when it sends the head of its answer, which Portico's own
-  server does at once and others with the first token. What is refused, is refused quickly; so the wait for the head is
-  ``ACCEPT_SECONDS`` at most, and an error that comes later ends the request in-band.
+- ``submit`` returns when the host has accepted the request: when it sends the head of its answer. Portico's own server
+  does that as soon as it has, others with the first token. What these refuse, they refuse quickly; so the wait for
+  their heads is ``ACCEPT_SECONDS`` at most, and an error that comes later ends the request in-band.
 - Each request is a stream and a task that reads it. What they read between two ticks of the event loop is one step.
 """
 
@@ -87,7 +87,9 @@ class GrpcEngine:
         self._ends = frozenset(model.eos_token_ids)
         capabilities = {"generate", "logprobs", "prompt_logprobs"} if model.is_generation else {"embed"}
         if model.is_generation:
-            capabilities.add("constraints" if first.is_portico else "structural_tags")
+            capabilities |= {
+                "constraints" if host.takes_lark else "structural_tags" for host in self._hosts if host.model
+            }
         self._info = EngineInfo(
             model=model.served_model_name or model.model_path,
             context_length=model.max_context_length,
@@ -131,13 +133,13 @@ class GrpcEngine:
         tried: set[Host] = set()
         while True:
             host = await self._host(tried, RETURN_SECONDS)
-            message = generate_request(request, takes_lark=host.is_portico)
+            message = generate_request(request, takes_lark=host.takes_lark)
             call = host.stub.Generate(message, metadata=host.metadata)
             self._calls[request.request_id] = call
             host.in_flight += 1
             answer = _Answer(request.request_id, host, call, Reader(request, self._ends))
             try:
-                await self._accepted(call)
+                await self._accepted(call, None if host.is_portico else ACCEPT_SECONDS)
             except grpc.aio.AioRpcError as error:
                 self._forget(answer)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -223,11 +225,11 @@ class GrpcEngine:
         raise EngineDeadError("The engine is not available: none of its hosts answers.", retry_after=1)
 
     @staticmethod
-    async def _accepted(call: Any) -> None:
-        """Wait for the head of the answer, a little while. Raises ``AioRpcError`` when the call is refused."""
+    async def _accepted(call: Any, patience: float | None) -> None:
+        """Wait for the head of the answer, up to ``patience`` seconds. Raises ``AioRpcError`` for a refusal."""
         head = asyncio.ensure_future(call.initial_metadata())
         try:
-            await asyncio.wait((head,), timeout=ACCEPT_SECONDS)
+            await asyncio.wait((head,), timeout=patience)
         finally:
             head.cancel()
         if call.done() and await call.code() is not grpc.StatusCode.OK:

@@ -57,7 +57,7 @@ class Host:
         self._secure = secure
         self._open()
         self.model: pb.GetModelInfoResponse | None = None
-        self.is_portico = False
+        self.server_type = ""
         self.in_flight = 0
         self.healthy = False
         self.trouble = "it has not answered yet"
@@ -71,6 +71,16 @@ class Host:
             else grpc.aio.insecure_channel(self.address, _OPTIONS)
         )
         self.stub: Any = VllmEngineStub(self._channel)  # type: ignore[no-untyped-call]
+
+    @property
+    def is_portico(self) -> bool:
+        """Whether it is Portico's own server, which says at once whether it accepts a request."""
+        return self.server_type.startswith("portico")
+
+    @property
+    def takes_lark(self) -> bool:
+        """Whether it takes grammars as they are. Portico's server before an engine that does not says so."""
+        return self.server_type == "portico"
 
     def start(self, on_change: Callable[[], None]) -> None:
         """Keep ``healthy`` up to date from now on; ``on_change`` is called when it turns."""
@@ -130,9 +140,7 @@ class Host:
         if self.model is not None and _identity(model) != _identity(self.model):
             return f"it now has another model ({model.served_model_name or model.model_path})"
         try:
-            self.is_portico = (
-                await self.stub.GetServerInfo(pb.GetServerInfoRequest(), **options)
-            ).server_type == "portico"
+            self.server_type = (await self.stub.GetServerInfo(pb.GetServerInfoRequest(), **options)).server_type
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise

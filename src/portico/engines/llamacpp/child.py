@@ -37,9 +37,9 @@ class _Process:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._sending = threading.Lock()
-        self._inbox: SimpleQueue[wire.Load | wire.Abort | wire.Embed | tuple[EngineRequest, Grammar | None]] = (
-            SimpleQueue()
-        )
+        self._inbox: SimpleQueue[
+            wire.Load | wire.Abort | wire.Embed | wire.Flush | tuple[EngineRequest, Grammar | None]
+        ] = SimpleQueue()
         self._grammars: GrammarCompiler | None = None
         self._compilers = ThreadPoolExecutor(_COMPILING_THREADS, thread_name_prefix="grammar")
         self._compiling: set[str] = set()
@@ -133,6 +133,8 @@ class _Process:
                     engine.submit(*message)
                 elif isinstance(message, wire.Abort):
                     engine.abort(message.request_id)
+                elif isinstance(message, wire.Flush):
+                    self.send(wire.Flushed(message.request_id, engine.flush()))
                 elif isinstance(message, wire.Embed):
                     self.send(wire.Rejected(message.request_id, "This model generates; it does not embed.", "model"))
             outputs = engine.step()
@@ -149,6 +151,8 @@ class _Process:
                 message = self._inbox.get()
                 if isinstance(message, wire.Embed):
                     engine.submit(message.request_id, message.inputs)
+                elif isinstance(message, wire.Flush):
+                    self.send(wire.Flushed(message.request_id, True))  # an embedding is not kept
                 elif isinstance(message, wire.Abort):
                     engine.abort(message.request_id)
             for request_id, vectors in engine.step():

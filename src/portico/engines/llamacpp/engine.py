@@ -248,6 +248,12 @@ class LlamaCppEngine:
         vectors = np.frombuffer(rows, dtype=np.float32).reshape(-1, size)
         return EmbeddingBatch(vectors, [len(token_ids) for token_ids in inputs])
 
+    async def flush_cache(self) -> bool:
+        """Forget cached prefixes; False while requests are running, whose own are kept."""
+        process = await self._available()
+        number = str(next(self._numbers))
+        return bool(await self._ask(process, number, wire.Flush(number), None))
+
     def _need(self, capability: str, otherwise: str) -> None:
         if capability not in self.info.capabilities:
             raise NotSupportedError(otherwise, param="model")
@@ -294,6 +300,8 @@ class LlamaCppEngine:
             self._answer(message.request_id, None)
         elif isinstance(message, wire.Embedded):
             self._answer(message.request_id, message.vectors)
+        elif isinstance(message, wire.Flushed):
+            self._answer(message.request_id, message.whole)
         elif isinstance(message, wire.Rejected):
             answer = self._answers.get(message.request_id)
             if answer is not None and not answer.done():

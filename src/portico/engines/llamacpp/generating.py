@@ -106,6 +106,10 @@ class Generator:
         if sequence is not None:
             self._end(sequence)
 
+    def flush(self) -> bool:
+        """Forget cached prefixes; True when none is left."""
+        return self._scheduler.flush()
+
     def _end(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
         self._jobs.pop(sequence).sampler.close()

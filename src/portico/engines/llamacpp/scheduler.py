@@ -200,6 +200,13 @@ class Scheduler:
         else:
             self._retire(sequence)
 
+    def flush(self) -> bool:
+        """Forget cached prefixes; True when nothing is left, because nothing is running either."""
+        for slot in self._slots:
+            if slot.owner is None:
+                self._trim(slot, len(slot.cells))
+        return self.idle
+
     def plan(self, prefill_tokens: int) -> Plan:
         """The next step. ``prefill_tokens`` bounds a prefill while other sequences decode.
 

@@ -19,6 +19,8 @@ __all__ = [
     "Embed",
     "Embedded",
     "Failed",
+    "Flush",
+    "Flushed",
     "FrameReader",
     "FromEngine",
     "Load",
@@ -66,6 +68,12 @@ class Embed(Struct, tag=True, array_like=True):
     inputs: list[list[int]]
 
 
+class Flush(Struct, tag=True, array_like=True):
+    """Forget cached prefixes. Answered by ``Flushed``."""
+
+    request_id: str
+
+
 class Ready(Struct, tag=True, array_like=True):
     """The model is loaded. ``embedding_size`` is None for a generating engine."""
 
@@ -109,8 +117,15 @@ class Embedded(Struct, tag=True, array_like=True):
     vectors: bytes
 
 
-ToEngine: TypeAlias = Load | Submit | Abort | Embed
-FromEngine: TypeAlias = Ready | Failed | Accepted | Rejected | Step | Embedded
+class Flushed(Struct, tag=True, array_like=True):
+    """What a ``Flush`` came to; ``whole`` when nothing of earlier prompts is kept."""
+
+    request_id: str
+    whole: bool
+
+
+ToEngine: TypeAlias = Load | Submit | Abort | Embed | Flush
+FromEngine: TypeAlias = Ready | Failed | Accepted | Rejected | Step | Embedded | Flushed
 
 to_engine: Final = msgspec.msgpack.Decoder(ToEngine)
 from_engine: Final = msgspec.msgpack.Decoder(FromEngine)

@@ -40,6 +40,7 @@ class VllmCore:
         self._inputs: Any = None
         self._words: Any = None  # vLLM's module of sampling rules
         self._tasks: tuple[Any, ...] = ()
+        self._refusals: tuple[type[Exception], ...] = ()
         self._running: dict[str, tuple[str, EngineRequest]] = {}  # the core's id -> ours, and the request
         self._numbers_by_id: dict[str, str] = {}
         self._numbers = count(1)
@@ -70,6 +71,7 @@ class VllmCore:
             InputProcessor = import_module("vllm.v1.engine.input_processor").InputProcessor
             Executor = import_module("vllm.v1.executor").Executor
             self._words = import_module("vllm.sampling_params")
+            self._refusals = (import_module("vllm.exceptions").VLLMClientError, ValueError, TypeError)
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported ({error}): pip install 'portico[vllm]'.") from None
         parser = AsyncEngineArgs.add_cli_args(FlexibleArgumentParser(exit_on_error=False))
@@ -151,8 +153,9 @@ class VllmCore:
                 priority=request.priority,
                 data_parallel_rank=request.data_parallel_rank,
             )
-        except (ValueError, TypeError) as error:
-            raise BadRequestError(str(error), param=getattr(error, "parameter", None)) from None
+        except self._refusals as error:
+            message = str(error.args[0] if error.args else error)  # vLLM's own text has more, such as the value
+            raise BadRequestError(message, param=getattr(error, "parameter", None)) from None
         core_request.reasoning_ended = True if structured is not None else None  # our grammar holds the thought too
         core_request.external_req_id = number
         self._running[number], self._numbers_by_id[request.request_id] = (request.request_id, request), number

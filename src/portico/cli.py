@@ -13,7 +13,7 @@ from portico.errors import PorticoError
 
 __all__ = ["main"]
 
-COMMANDS = ("serve", "chat", "pull", "models", "render", "detokenize", "formats", "parse")
+COMMANDS = ("serve", "chat", "pull", "models", "render", "detokenize", "formats", "parse", "trace", "replay")
 
 
 class LazyGroup(click.RichGroup):

@@ -11,11 +11,8 @@ import rich_click as click
 from rich.console import Console
 from rich.text import Text
 
-from portico import models
-from portico.errors import BadRequestError
-from portico.prompting import ChatTemplate, JinjaRenderer, Prompt, Prompter, Renderer, RenderRequest, Tokenizer
-from portico.prompting import load_tokenizer as load
-from portico.prompting.renderers import known_renderer
+from portico.commands.loading import tokenizer_and_renderer
+from portico.prompting import Prompt, Prompter, RenderRequest, Tokenizer
 
 __all__ = ["command"]
 
@@ -74,7 +71,7 @@ def command(
         "reasoning_effort": reasoning_effort or options.get("reasoning_effort"),
     }
     kwargs = {**(options.get("chat_template_kwargs") or {}), **dict(map(_variable, variables))}
-    tokenizer, renderer = _load(model, chat_template)
+    tokenizer, renderer = tokenizer_and_renderer(model, chat_template)
     if tokenizer is None:
         rendered = renderer.render(RenderRequest(**asked, kwargs=kwargs)) if renderer is not None else None
         prompt = Prompt([], rendered.text, rendered.tail) if rendered is not None else Prompt([])
@@ -109,26 +106,6 @@ def _variable(setting: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _load(model: str, chat_template: Path | None) -> tuple[Tokenizer | None, Renderer | None]:
-    """The tokenizer and the renderer of ``model``; a template file alone has no tokenizer."""
-    path = Path(model).expanduser()
-    if path.suffix in (".jinja", ".j2"):
-        return None, JinjaRenderer(ChatTemplate(path.read_text(encoding="utf-8")))
-    if path.exists():
-        tokenizer = load(path)
-    else:
-        resolved = models.resolve(model)
-        path = resolved.path
-        tokenizer = load(resolved.tokenizer_path or path)
-    source = chat_template.read_text(encoding="utf-8") if chat_template is not None else tokenizer.chat_template
-    if source is not None:
-        return tokenizer, JinjaRenderer(ChatTemplate(source, tokenizer.special_tokens))
-    renderer = known_renderer(tokenizer, path)
-    if renderer is None:
-        raise BadRequestError(f"{model} has no chat template; give one with --chat-template.", param="chat_template")
-    return tokenizer, renderer
 
 
 def _described(prompt: Prompt, tokenizer: Tokenizer | None) -> dict[str, Any]:

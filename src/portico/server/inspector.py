@@ -100,6 +100,8 @@ class Inspector:
         trace = exchange.trace
         if trace is not None:
             trace.head.request_id = exchange.request_id
+            for name, began, ended in exchange.stages:
+                trace.head.stages[name] = trace.head.stages.get(name, 0.0) + ended - began
             trace.ended("failed" if outcome == "ok" and trace.head.error is not None else outcome)
 
     # -- showing ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 __all__ = ["LANES", "Artifact", "Fault", "Head", "Lane"]
 
@@ -65,4 +65,5 @@ class Head(Struct):
     completion_tokens: int | None = None
     finish: str | None = None
     error: Fault | None = None
+    stages: dict[str, float] = field(default_factory=dict)  # of the way to the engine: name -> seconds
     dropped: int = 0  # artifacts that were not recorded because the trace had reached its bound

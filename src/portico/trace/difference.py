@@ -13,14 +13,15 @@ order in which they appear. Request ids are not: a replay sends the recorded one
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from portico.trace.artifacts import Artifact, Fault, Lane
 from portico.trace.export import Export
 from portico.trace.trace import exact_bytes
 
-__all__ = ["Difference", "first_difference"]
+__all__ = ["Difference", "Made", "first_difference", "made"]
 
 HEADS = ("the response's head", "the head of the stream")
 HEADERS = ("content-type", "x-portico-warning")
@@ -62,11 +63,7 @@ def first_difference(expected: Export, got: Export) -> Difference | None:
     errors = expected.trace.error, got.trace.error
     lanes: tuple[Lane, ...] = ("request", "prompt", "text", "events", "wire")
     for lane in lanes:
-        left, right = _lane(expected, lane), _lane(got, lane)
-        while True:
-            one, other = next(left, None), next(right, None)
-            if one is None and other is None:
-                break
+        for one, other in zip_longest(made(expected, lane), made(got, lane)):
             if one is None or other is None or one.compared != other.compared:
                 return Difference(lane, one, other, errors)
     if _told(errors[0]) != _told(errors[1]):
@@ -79,21 +76,21 @@ def _told(fault: Fault | None) -> tuple[Any, ...] | None:
     return None if fault is None else (fault.status, fault.code, fault.message, fault.param)
 
 
-def _lane(export: Export, lane: Lane) -> Iterator[Made]:
+def made(export: Export, lane: Lane) -> list[Made]:
     """What is compared of one lane, in order."""
     plain = _plain(export)
     steps: dict[int | None, int] = {}
-    made = []
+    found = []
     framed = bool(export.of_kind("frame"))
     for artifact in export.artifacts:
         if artifact.kind == "step":
             steps[artifact.choice] = steps.get(artifact.choice, 0) + 1
-        elif artifact.lane == lane and (found := _compared(artifact, plain, framed)) is not None:
-            what, value = found
+        elif artifact.lane == lane and (one := _compared(artifact, plain, framed)) is not None:
+            what, value = one
             step = sum(steps.values()) if lane == "wire" else steps.get(artifact.choice, 0)
-            made.append(Made(what, 0 if what in HEADS else step, value, artifact))
-    made.sort(key=lambda one: one.what not in HEADS)  # they go out first, whenever they were made
-    return iter(made)
+            found.append(Made(what, 0 if what in HEADS else step, value, artifact))
+    found.sort(key=lambda one: one.what not in HEADS)  # they go out first, whenever they were made
+    return found
 
 
 def _compared(artifact: Artifact, plain: Callable[[str], str], framed: bool) -> tuple[str, Any] | None:

@@ -7,13 +7,14 @@ same deltas. Absent fields are left out, except where OpenAI's description says 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from portico.decoding import chat_logprobs, prompt_logprobs
 from portico.errors import BadRequestError, PorticoError
-from portico.events import CallArguments, CallStart, Content, Finish, Reasoning, TokenLogprob
+from portico.events import CallArguments, CallStart, Content, Event, Finish, Reasoning, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec, Model, promised, thought_budget
 from portico.prompting import Prompt
 from portico.protocols import sse
@@ -176,7 +177,7 @@ class ChatStream:
         """What a silent stream says now and then."""
         return sse.KEEP_ALIVE
 
-    def _delta_body(self, event: Any) -> bytes | None:
+    def _delta_body(self, event: Event) -> bytes | None:
         if type(event) is Content:
             return b'{"content":' + orjson.dumps(event.text) + b"}"
         if type(event) is Reasoning:
@@ -205,8 +206,8 @@ class ChatStream:
         self,
         index: int,
         body: bytes,
-        logprobs: Any = None,
-        token_ids: Any = None,
+        logprobs: Sequence[TokenLogprob] | None = None,
+        token_ids: Sequence[int] | None = None,
         finish: Finish | None = None,
         stop_reason: str | int | None = None,
     ) -> bytes:

@@ -6,26 +6,29 @@ Choice ``index`` is ``prompt position * n + choice``. The text is the model's ow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import orjson
 from msgspec.structs import replace
 
 from portico.decoding import CompletionLogprobs, prompt_logprobs
 from portico.errors import BadRequestError, NotSupportedError, PorticoError
-from portico.events import Content, TokenLogprob
+from portico.events import Content
 from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.openai import errors
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
-from portico.protocols.openai.schema import CompletionRequest
+from portico.protocols.openai.schema import CompletionRequest, one_by_one
 from portico.protocols.openai.usage import usage_body
 
 __all__ = ["CompletionBody", "CompletionStream", "generations", "prompts"]
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "stop", "abort": "stop", "error": "stop"}
+
+Logprobs: TypeAlias = dict[str, Any]  # lists that run parallel to each other, by name
 
 
 def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
@@ -34,12 +37,7 @@ def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
         raise NotSupportedError("'suffix' is not supported: this model has no fill-in-the-middle form.", param="suffix")
     if request.best_of is not None and request.best_of > (request.n or 1):
         raise NotSupportedError("'best_of' is not supported; use 'n'.", param="best_of")
-    prompt = request.prompt
-    found: list[str | list[int]]
-    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
-        found = [prompt]
-    else:
-        found = cast(list[str | list[int]], prompt)
+    found = one_by_one(request.prompt)
     if not found or any(not one for one in found):
         raise BadRequestError("'prompt' must not be empty.", param="prompt")
     if len(found) > model.limits.prompts:
@@ -93,84 +91,100 @@ def generations(
 
 
 class _Choice:
-    """What both forms of the answer need to know of one choice while it grows."""
+    """One choice while it grows: what each delta adds to it."""
 
     def __init__(self, request: CompletionRequest, generation: Generation, model: Model, prompt: Prompt) -> None:
-        self.only_echo = request.max_tokens == 0
-        self.echo = prompt.text if request.echo else ""
         self.generation = generation
-        self.logprobs: CompletionLogprobs | None = None
+        self.begun = False
+        self._only_echo = request.max_tokens == 0
+        self._echo = prompt.text if request.echo else ""
+        self._logprobs: CompletionLogprobs | None = None
         if request.logprobs is not None:
-            self.logprobs = CompletionLogprobs(
+            self._logprobs = CompletionLogprobs(
                 model.tokenizer,
                 as_ids=bool(request.return_tokens_as_token_ids),
                 skip_special_tokens=generation.spec.skip_special_tokens,
                 prompt_ids=() if request.echo else generation.spec.prompt_ids,
             )
-        self.text: list[str] = []
-        self.token_ids: list[int] = []
-        self.ended: dict[str, Any] = {"finish_reason": "stop"}
 
-    def echo_logprobs(self, index: int) -> dict[str, Any] | None:
-        """The prompt's logprobs, which precede those of the answer when the prompt is echoed."""
-        prompt = self.generation.choices[index].prompt_logprobs
-        if self.logprobs is None or not self.echo or prompt is None:
-            return None
-        return self.logprobs.prompt(self.generation.spec.prompt_ids, prompt)
+    def take(self, delta: Delta) -> tuple[str, Logprobs | None, Sequence[int]]:
+        """Text, logprobs and token ids of one delta, the first time behind what is echoed.
 
-    def take(self, delta: Delta) -> tuple[str, dict[str, Any] | None, Sequence[int]]:
-        """Text, logprobs and token ids of one delta. An engine gives at least one token; ``max_tokens`` 0 hides it."""
-        if self.only_echo:
-            return "", None, ()
-        text = "".join(event.text for event in delta.events if type(event) is Content)
-        logprobs: Sequence[TokenLogprob] = delta.logprobs or ()
-        lists = self.logprobs.feed(logprobs) if self.logprobs is not None and logprobs else None
-        return text, lists, delta.token_ids
+        An engine gives at least one token; ``max_tokens`` 0 hides it.
+        """
+        text, logprobs, token_ids = "", None, delta.token_ids
+        if not self.begun:  # first, because the positions of what follows go on from there
+            text, logprobs = self._echo, self._echoed_logprobs(delta.index)
+            self.begun = True
+        if self._only_echo:
+            return text, logprobs, ()
+        text += "".join(event.text for event in delta.events if type(event) is Content)
+        if self._logprobs is not None and delta.logprobs:
+            logprobs = _joined(logprobs, self._logprobs.feed(delta.logprobs))
+        return text, logprobs, token_ids
 
     def end(self, delta: Delta) -> dict[str, Any]:
         """How the choice ended, as fields of its body."""
         assert delta.finish is not None
-        if self.only_echo:
+        if self._only_echo:
             return {"finish_reason": "length"}
         ended: dict[str, Any] = {"finish_reason": FINISH_REASONS[delta.finish.reason]}
         if delta.stop_reason is not None:
             ended["stop_reason"] = delta.stop_reason
         return ended
 
+    def _echoed_logprobs(self, index: int) -> Logprobs | None:
+        prompt = self.generation.choices[index].prompt_logprobs
+        if self._logprobs is None or not self._echo or prompt is None:
+            return None
+        return self._logprobs.prompt(self.generation.spec.prompt_ids, prompt)
 
-class CompletionStream:
+
+@dataclass(eq=False)
+class _Answer:
+    """What both forms of the answer are made of: the choices of all generations, and what stands around them.
+
+    There is one generation for each of the request's prompts; ``created`` is in Unix seconds.
+    """
+
+    request: CompletionRequest
+    generations: Sequence[Generation]
+    prompts: Sequence[Prompt]
+    model: Model
+    created: int
+
+    def __post_init__(self) -> None:
+        request_id = self.generations[0].spec.request_id
+        self.n = self.request.n or 1
+        self.choices = [
+            _Choice(self.request, generation, self.model, prompt)
+            for generation, prompt in zip(self.generations, self.prompts, strict=True)
+            for _ in range(self.n)
+        ]
+        self.head = {
+            "id": f"cmpl-{request_id if len(self.generations) == 1 else request_id.rsplit('-', 1)[0]}",
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.model.name,
+            "system_fingerprint": self.model.fingerprint,
+        }
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Token counts so far, of all generations together."""
+        return usage_body(total_usage(self.generations, self.request))
+
+
+class CompletionStream(_Answer):
     """Deltas of all generations of a request -> server-sent events."""
 
-    def __init__(
-        self,
-        request: CompletionRequest,
-        generations: Sequence[Generation],
-        prompts: Sequence[Prompt],
-        model: Model,
-        created: int,
-    ) -> None:
-        self._request = request
-        self._generations = generations
-        self._n = request.n or 1
-        self._choices = [
-            _Choice(request, generation, model, prompt)
-            for generation, prompt in zip(generations, prompts, strict=True)
-            for _ in range(self._n)
-        ]
-        self._started = [False] * len(self._choices)
-        options = request.stream_options
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options = self.request.stream_options
         self._with_usage = bool(options and options.include_usage)
         self._continuous_usage = bool(self._with_usage and options and options.continuous_usage_stats)
-        base = generations[0].spec.request_id
-        head = {
-            "id": f"cmpl-{base if len(generations) == 1 else base.rsplit('-', 1)[0]}",
-            "object": "text_completion",
-            "created": created,
-            "model": model.name,
-            "system_fingerprint": model.fingerprint,
-        }
-        self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if self._with_usage else b"]}\n\n"
+        self._before = b"data: " + orjson.dumps(self.head)[:-1] + b',"choices":['
+        self._after = b'],"usage":null}\n\n' if self._with_usage else b"]}\n\n"
 
     def start(self) -> bytes:
         """Nothing is known of a text before its first token."""
@@ -178,34 +192,29 @@ class CompletionStream:
 
     def feed(self, delta: Delta, position: int = 0) -> bytes:
         """The chunk of one delta of the generation at ``position``."""
-        index = position * self._n + delta.index
-        choice = self._choices[index]
+        index = position * self.n + delta.index
+        choice = self.choices[index]
+        first = not choice.begun
         text, logprobs, token_ids = choice.take(delta)
-        first = not self._started[index]
-        if first:
-            self._started[index] = True
-            echoed = choice.echo_logprobs(delta.index)
-            text = choice.echo + text
-            logprobs = _joined(echoed, logprobs)
         if not text and logprobs is None and delta.finish is None:
             return b""
         body: dict[str, Any] = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": None}
         if delta.finish is not None:
             body |= choice.end(delta)
-        if self._request.return_token_ids:
+        if self.request.return_token_ids:
             body["token_ids"] = list(token_ids)
             if first:
                 body["prompt_token_ids"] = list(choice.generation.spec.prompt_ids)
-        tail = self._tail
+        after = self._after
         if self._continuous_usage:
-            tail = b'],"usage":' + orjson.dumps(self._usage()) + b"}\n\n"
-        return self._head + orjson.dumps(body) + tail
+            after = b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n"
+        return self._before + orjson.dumps(body) + after
 
     def finish(self) -> bytes:
         """After the last choice: usage where asked, and the end of the stream."""
         if not self._with_usage:
             return sse.DONE
-        return self._head + b'],"usage":' + orjson.dumps(self._usage()) + b"}\n\n" + sse.DONE
+        return self._before + b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n" + sse.DONE
 
     def fail(self, error: PorticoError) -> bytes:
         """The stream cannot go on: an error event, and a clean end."""
@@ -215,77 +224,51 @@ class CompletionStream:
         """What a silent stream says now and then."""
         return sse.KEEP_ALIVE
 
-    def _usage(self) -> dict[str, Any]:
-        return usage_body(total_usage(self._generations, self._request))
+
+@dataclass
+class _Whole:
+    """The fold of one choice's deltas."""
+
+    text: list[str] = field(default_factory=list)
+    logprobs: Logprobs | None = None
+    token_ids: list[int] = field(default_factory=list)
+    ended: dict[str, Any] = field(default_factory=lambda: {"finish_reason": "stop"})
 
 
-class CompletionBody:
+class CompletionBody(_Answer):
     """Deltas of all generations of a request -> the body of the whole answer."""
 
-    def __init__(
-        self,
-        request: CompletionRequest,
-        generations: Sequence[Generation],
-        prompts: Sequence[Prompt],
-        model: Model,
-        created: int,
-    ) -> None:
-        self._request = request
-        self._generations = generations
-        self._model = model
-        self._created = created
-        self._n = request.n or 1
-        self._choices = [
-            _Choice(request, generation, model, prompt)
-            for generation, prompt in zip(generations, prompts, strict=True)
-            for _ in range(self._n)
-        ]
-        self._logprobs: list[dict[str, Any] | None] = [None] * len(self._choices)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._wholes = [_Whole() for _ in self.choices]
 
     def feed(self, delta: Delta, position: int = 0) -> None:
         """Fold one delta of the generation at ``position`` in."""
-        index = position * self._n + delta.index
-        choice = self._choices[index]
-        if not choice.text:
-            choice.text.append(choice.echo)
-            self._logprobs[index] = choice.echo_logprobs(delta.index)
+        index = position * self.n + delta.index
+        choice, whole = self.choices[index], self._wholes[index]
         text, logprobs, token_ids = choice.take(delta)
-        choice.text.append(text)
-        choice.token_ids += token_ids
-        self._logprobs[index] = _joined(self._logprobs[index], logprobs)
+        whole.text.append(text)
+        whole.logprobs = _joined(whole.logprobs, logprobs)
+        whole.token_ids += token_ids
         if delta.finish is not None:
-            choice.ended = choice.end(delta)
+            whole.ended = choice.end(delta)
 
     def body(self) -> bytes:
         """The response body, once every choice is finished."""
-        base = self._generations[0].spec.request_id
-        choices = []
-        for index, choice in enumerate(self._choices):
-            body: dict[str, Any] = {
-                "index": index,
-                "text": "".join(choice.text),
-                "logprobs": self._logprobs[index],
-                **choice.ended,
-            }
-            entries = choice.generation.choices[index % self._n].prompt_logprobs
-            if self._request.prompt_logprobs is not None and entries is not None:
-                as_ids = bool(self._request.return_tokens_as_token_ids)
-                body["prompt_logprobs"] = prompt_logprobs(entries, self._model.tokenizer, as_ids=as_ids)
-            if self._request.return_token_ids:
-                body["token_ids"] = choice.token_ids
-                body["prompt_token_ids"] = list(choice.generation.spec.prompt_ids)
-            choices.append(body)
-        return orjson.dumps(
-            {
-                "id": f"cmpl-{base if len(self._generations) == 1 else base.rsplit('-', 1)[0]}",
-                "object": "text_completion",
-                "created": self._created,
-                "model": self._model.name,
-                "system_fingerprint": self._model.fingerprint,
-                "choices": choices,
-                "usage": usage_body(total_usage(self._generations, self._request)),
-            }
-        )
+        choices = [self._choice_body(index) for index in range(len(self.choices))]
+        return orjson.dumps({**self.head, "choices": choices, "usage": self.usage})
+
+    def _choice_body(self, index: int) -> dict[str, Any]:
+        whole, generation = self._wholes[index], self.choices[index].generation
+        body = {"index": index, "text": "".join(whole.text), "logprobs": whole.logprobs, **whole.ended}
+        entries = generation.choices[index % self.n].prompt_logprobs
+        if self.request.prompt_logprobs is not None and entries is not None:
+            as_ids = bool(self.request.return_tokens_as_token_ids)
+            body["prompt_logprobs"] = prompt_logprobs(entries, self.model.tokenizer, as_ids=as_ids)
+        if self.request.return_token_ids:
+            body["token_ids"] = whole.token_ids
+            body["prompt_token_ids"] = list(generation.spec.prompt_ids)
+        return body
 
 
 def total_usage(generations: Sequence[Generation], request: CompletionRequest) -> Usage:
@@ -300,7 +283,7 @@ def total_usage(generations: Sequence[Generation], request: CompletionRequest) -
     )
 
 
-def _joined(first: dict[str, Any] | None, second: dict[str, Any] | None) -> dict[str, Any] | None:
+def _joined(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:
     if first is None or second is None:
         return first if second is None else second
     return {key: first[key] + second[key] for key in first}

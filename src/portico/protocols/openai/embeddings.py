@@ -7,8 +7,8 @@ trained for it (Matryoshka) and harmless to ask of others.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from pydantic import Field
 
 from portico.errors import BadRequestError, ContextLengthError
 from portico.generation import Model
-from portico.protocols.openai.schema import Int64, RequestId, TokenId
+from portico.protocols.openai.schema import Int64, RequestId, Texts, one_by_one
+from portico.protocols.openai.usage import input_usage
 from portico.protocols.validation import RequestModel
 
 __all__ = ["EmbeddedRequest", "EmbeddingRequest", "body", "check_lengths", "inputs", "shortened"]
@@ -37,7 +38,7 @@ class EmbeddedRequest(RequestModel):
 class EmbeddingRequest(EmbeddedRequest):
     """POST /v1/embeddings."""
 
-    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    input: Texts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     add_special_tokens: bool | None = None  # vLLM's
@@ -45,12 +46,7 @@ class EmbeddingRequest(EmbeddedRequest):
 
 def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
     """The inputs, each text or token ids, checked. Raises ``BadRequestError``."""
-    given = request.input
-    found: list[str | list[int]]
-    if isinstance(given, str) or (given and isinstance(given[0], int)):
-        found = [given]
-    else:
-        found = cast(list[str | list[int]], given)
+    found = one_by_one(request.input)
     if not found or any(not one for one in found):
         raise BadRequestError("'input' must not be empty.", param="input")
     if len(found) > model.limits.inputs:
@@ -108,21 +104,12 @@ def body(
     request: EmbeddingRequest, vectors: npt.NDArray[np.float32], prompt_tokens: Sequence[int], model: Model
 ) -> bytes:
     """The response body for ``vectors`` of shape (inputs, size)."""
-    vectors = shortened(request, vectors)
-    vectors = np.ascontiguousarray(vectors, dtype="<f4")
-    total = sum(prompt_tokens)
-    data: list[dict[str, Any]] = []
-    for index, vector in enumerate(vectors):
-        value: Any = vector
-        if request.encoding_format == "base64":
-            value = base64.b64encode(vector.tobytes()).decode("ascii")
-        data.append({"object": "embedding", "index": index, "embedding": value})
+    rows = np.ascontiguousarray(shortened(request, vectors), dtype="<f4")
+    coded: Iterable[Any] = rows
+    if request.encoding_format == "base64":
+        coded = (base64.b64encode(row.tobytes()).decode("ascii") for row in rows)
+    data = [{"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(coded)]
     return orjson.dumps(
-        {
-            "object": "list",
-            "data": data,
-            "model": model.name,
-            "usage": {"prompt_tokens": total, "total_tokens": total},
-        },
+        {"object": "list", "data": data, "model": model.name, "usage": input_usage(prompt_tokens)},
         option=orjson.OPT_SERIALIZE_NUMPY,
     )

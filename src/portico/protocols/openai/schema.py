@@ -6,7 +6,7 @@ the server (how many choices, logprobs, stop strings) are checked in ``sampling`
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +18,14 @@ TokenId = Annotated[int, Field(ge=0)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Text = Annotated[str, Field(max_length=1 << 20)]
 RequestId = Annotated[str, Field(min_length=1, max_length=128)]
+Texts: TypeAlias = str | list[str] | list[TokenId] | list[list[TokenId]]
+
+
+def one_by_one(texts: Texts) -> list[str | list[int]]:
+    """The texts, each as text or token ids, where the request may have put a single one bare."""
+    if isinstance(texts, str) or (texts and isinstance(texts[0], int)):
+        return [texts]
+    return cast(list[str | list[int]], texts)
 
 
 class StreamOptions(RequestModel):
@@ -138,7 +146,7 @@ class ChatRequest(GenerationRequest, ConversationFields):
 class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
-    prompt: str | list[str] | list[TokenId] | list[list[TokenId]]
+    prompt: Texts
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None
     suffix: str | None = None

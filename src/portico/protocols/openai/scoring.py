@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field
 from portico.errors import BadRequestError
 from portico.generation import Model
 from portico.protocols.openai.embeddings import EmbeddedRequest
+from portico.protocols.openai.usage import input_usage
 from portico.protocols.validation import RequestModel
 
 __all__ = ["RerankRequest", "ScoreRequest", "pairs", "query_and_documents", "rerank_body", "score_body"]
@@ -88,7 +89,7 @@ def score_body(
         "data": [
             {"index": index, "object": "score", "score": score} for index, score in enumerate(_cosines(vectors, split))
         ],
-        "usage": _usage(prompt_tokens),
+        "usage": input_usage(prompt_tokens),
     }
 
 
@@ -104,9 +105,4 @@ def rerank_body(
             document = request.documents[index]
             result["document"] = {"text": document if isinstance(document, str) else document.text}
         results.append(result)
-    return {"id": f"rerank-{name}", "model": model.name, "usage": _usage(prompt_tokens), "results": results}
-
-
-def _usage(prompt_tokens: Sequence[int]) -> dict[str, int]:
-    total = sum(prompt_tokens)
-    return {"prompt_tokens": total, "total_tokens": total}
+    return {"id": f"rerank-{name}", "model": model.name, "usage": input_usage(prompt_tokens), "results": results}

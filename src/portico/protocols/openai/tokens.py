@@ -8,7 +8,6 @@ import msgspec
 from pydantic import Field, model_validator
 
 from portico.errors import BadRequestError
-from portico.events import SamplingParams
 from portico.generation import Generation, Model
 from portico.prompting import Prompt
 from portico.protocols.openai.schema import ConversationFields, TokenId
@@ -63,18 +62,12 @@ def detokenized(request: DetokenizeRequest, model: Model) -> dict[str, Any]:
 def rendered(generation: Generation, prompt: Prompt) -> dict[str, Any]:
     """The answer of a ``render`` route: the request as the engine would get it."""
     spec = generation.spec
-    sampling: SamplingParams = spec.sampling
     return {
         "request_id": spec.request_id,
         "prompt": prompt.text,
         "token_ids": list(spec.prompt_ids),
         "n": spec.n,
         "stop": list(spec.stop),
-        "sampling_params": _plain(sampling),
+        "sampling_params": msgspec.to_builtins(spec.sampling, str_keys=True, order="deterministic"),
         "constraint": None if spec.constraint is None else spec.constraint.lark,
     }
-
-
-def _plain(sampling: SamplingParams) -> Any:
-    """Sampling rules as JSON: mapping keys as text, sets sorted."""
-    return msgspec.to_builtins(sampling, str_keys=True, order="deterministic")

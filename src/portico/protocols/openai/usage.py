@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from portico.generation import Usage
 
-__all__ = ["usage_body"]
+__all__ = ["input_usage", "usage_body"]
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:
@@ -20,3 +21,9 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     if usage.cached_tokens is not None:
         body["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
     return body
+
+
+def input_usage(prompt_tokens: Iterable[int]) -> dict[str, int]:
+    """The same where nothing is generated, from the tokens of each input."""
+    total = sum(prompt_tokens)
+    return {"prompt_tokens": total, "total_tokens": total}

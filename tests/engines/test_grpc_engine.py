@@ -355,6 +355,20 @@ async def test_a_host_that_starts_late_is_waited_for() -> None:
     await nobody.close()
 
 
+async def test_a_host_that_is_still_loading_is_waited_for() -> None:
+    """It answers, and says that it is not healthy yet."""
+    async with calling({"a": "x"}) as up:
+        up.engine.healthy = False
+        engine = GrpcEngine(f"grpc://{up.target}", start_seconds=30)
+        starting = asyncio.create_task(engine.start())
+        await until(lambda: "not healthy" in engine._hosts[0].trouble)
+        assert not starting.done()
+        up.engine.healthy = True
+        await asyncio.wait_for(starting, 20)
+        assert engine.healthy
+        await engine.close()
+
+
 async def test_another_model_on_the_same_port_gets_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

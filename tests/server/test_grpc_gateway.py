@@ -1,6 +1,7 @@
 """A published gateway in front of Portico's VllmEngine service: what it does with any worker of that protocol works.
 
-Needs the ``smg`` program (``pip install smg``), on the PATH or named by ``PORTICO_SMG``.
+Needs the ``smg`` program, which comes with ``portico[gateways]``: in this environment, on the PATH, or named by
+``PORTICO_SMG``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,8 @@ from openai import OpenAI
 
 from support_server import RunningServer, running_server
 
-GATEWAY = os.environ.get("PORTICO_SMG") or shutil.which("smg")
+HERE = str(Path(sys.executable).parent)
+GATEWAY = os.environ.get("PORTICO_SMG") or shutil.which("smg", path=HERE) or shutil.which("smg")
 CAPITAL = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 SCHEMA = {
     "type": "object",
@@ -30,7 +33,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
-pytestmark = pytest.mark.skipif(GATEWAY is None, reason="the gateway is not installed: pip install smg")
+pytestmark = pytest.mark.skipif(GATEWAY is None, reason="the gateway is not installed: pip install 'portico[gateways]'")
 
 
 def free_ports(count: int) -> list[int]:

@@ -41,4 +41,4 @@ REQUESTS = [
 
 
 def asking(name: str, **more: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": f"[[{name}]]"}], "max_tokens": 400, **more}
+    return {"model": "tiny", "messages": [{"role": "user", "content": f"[[{name}]]"}], "max_tokens": 400, **more}

@@ -592,6 +592,35 @@ class TestRawConnections:
         if status:
             assert_error(answer.json, "request_timeout")
 
+    @pytest.mark.parametrize(
+        ("data", "status", "kind"),
+        [
+            (request("POST", "/v1/messages", b"{", [BEARER, ("Content-Length", "100")]), 504, "timeout_error"),
+            (request("POST", "http://localhost/v1/messages", b"{", [BEARER, ("Content-Length", "9")]), 504, None),
+            (b"POST /v1/messages?beta=true HTTP/1.1\r\nX: " + b"a" * 30_000, 431, "invalid_request_error"),
+            (b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 1\r\nX: " + b"a" * 300_000, 431, None),
+            (b"POST /v1/messages HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "invalid_request_error"),
+            (b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 1\r\nX: 1\r\nno colon\r\n\r\n", 400, None),
+        ],
+        ids=lambda given: repr(given[:60]) if isinstance(given, bytes) else "",
+    )
+    def test_anthropics_clients_are_refused_in_its_shape(
+        self, server: Replaying, data: bytes, status: int, kind: str | None
+    ) -> None:
+        answer = raw(server.url, data)
+        if answer.data:  # a reset may overtake the answer while we are still sending
+            assert answer.status == status
+            body = answer.json
+            assert set(body) == {"type", "error", "request_id"}
+            assert set(body["error"]) == {"type", "message"}
+            assert body["error"]["type"] == (kind or body["error"]["type"])
+            assert f"request-id: {body['request_id']}\r\n".encode() in answer.data
+        assert answer.closed
+
+    @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET http://[v1/messages HTTP/1.1\r\n: \r\n\r\n"])
+    def test_whoever_cannot_be_told_apart_gets_openais(self, server: Replaying, data: bytes) -> None:
+        assert_error(raw(server.url, data).json, "invalid_http")
+
     @pytest.mark.parametrize("rest", [b"G", b"\r\n", b"\r\n\r\n"])
     def test_a_second_request_that_never_arrives(self, server: Replaying, rest: bytes) -> None:
         answer = raw(server.url, request("GET", "/health"), rest, pause=0.2)

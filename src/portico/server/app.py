@@ -13,13 +13,12 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
-from portico.protocols.anthropic import errors as anthropic_errors
 from portico.protocols.anthropic.ids import request_id
-from portico.protocols.openai import errors as openai_errors
 from portico.server.auth import OPEN_PATHS, Keys, given_key
 from portico.server.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
 from portico.server.gate import Gate
 from portico.server.metrics import Metrics
+from portico.server.shapes import refusal, speaks_anthropic
 
 __all__ = ["Methods", "Observer", "Outcome", "build_app"]
 
@@ -101,7 +100,7 @@ class Front:
             return
         exchange = Exchange(scope, receive, send, self._max_body)
         scope["portico.exchange"] = exchange
-        if _speaks_anthropic(exchange):
+        if speaks_anthropic(exchange.path, exchange.headers):
             exchange.response_headers.append((b"request-id", request_id(exchange.request_id).encode("ascii")))
         outcome: Outcome = "ok"
         cause = ""
@@ -147,16 +146,8 @@ class Front:
             exchange.response_headers.append((b"retry-after", b"%d" % error.retry_after))
         if error.status == 401:
             exchange.response_headers.append((b"www-authenticate", b"Bearer"))
-        if _speaks_anthropic(exchange):
-            body = anthropic_errors.body(error, request_id(exchange.request_id))
-            await exchange.respond(anthropic_errors.status(error), body)
-        else:
-            await exchange.respond(error.status, openai_errors.body(error))
-
-
-def _speaks_anthropic(exchange: Exchange) -> bool:
-    """Whether the client reads Anthropic's shapes: its own paths, and the header that its SDKs send on every path."""
-    return exchange.path.startswith("/v1/messages") or b"anthropic-version" in exchange.headers
+        anthropic = speaks_anthropic(exchange.path, exchange.headers)
+        await exchange.respond(*refusal(error, exchange.request_id, anthropic=anthropic))
 
 
 def build_app(

@@ -1,7 +1,8 @@
 """The HTTP connection: uvicorn's over httptools, with what that leaves open closed.
 
 A request has a size for its head and a time to arrive whole; an answer may not stand still for ever because nobody
-reads it. What is refused here never reaches the application, yet its body has the shape of every other error.
+reads it. What is refused here never reaches the application, yet its body has the shape of every other error, as far
+as the request has told whose client it is from.
 
 No upgrade is taken, neither to WebSockets nor to HTTP/2. Some clients ask for one with every request (Java's does), and
 the parser would end the request there: it is read again without the wish.
@@ -10,8 +11,10 @@ the parser would end the request there: it is read again without the wish.
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -23,9 +26,12 @@ from portico.errors import (
     PorticoError,
     RequestTimeoutError,
 )
-from portico.protocols.openai import errors
+from portico.protocols.anthropic.ids import request_id
+from portico.server.shapes import refusal, speaks_anthropic
 
 __all__ = ["connections"]
+
+_ORIGIN = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)  # in front of the path, as proxies send it
 
 
 def connections(*, max_head: int, client_timeout: float) -> Any:
@@ -42,6 +48,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, max_head: int, client_timeout: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.url, self.headers = b"", []  # until a request begins
         self._max_head = max_head
         self._client_timeout = client_timeout
         self._refusal: PorticoError | None = None  # why a callback stopped the parser
@@ -143,14 +150,22 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle  # of this request once its head is complete, else of the one before
         mine = self._arriving and not self._in_head
         if cycle is None or (not cycle.response_started if mine else cycle.response_complete):
-            body = errors.body(error)
-            head = STATUS_LINE.get(error.status, STATUS_LINE[400])
-            head += b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(head + body)
+            self.transport.write(self._answer(error))
             if cycle is not None:
                 cycle.disconnected = True  # nothing may follow this answer
         self.transport.close()
         self._watch_writing()
+
+    def _answer(self, error: PorticoError) -> bytes:
+        """The response, whole. The request may have told its path, or not; the connection may have had one before."""
+        path = _ORIGIN.sub(b"", self.url, count=1).decode("latin-1")
+        anthropic = speaks_anthropic(path, [name for name, _ in self.headers])
+        id = uuid4().hex
+        status, body = refusal(error, id, anthropic=anthropic)
+        head = STATUS_LINE.get(status, STATUS_LINE[400]) + b"content-type: application/json\r\n"
+        if anthropic:
+            head += b"request-id: %b\r\n" % request_id(id).encode()
+        return head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body
 
     # -- an answer leaves ---------------------------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
 // One artifact in full, and its family as lists: where it comes from, what became of it.
 // The lists say in words what the lanes show in lines, down to the token ids; every entry leads to its artifact.
 
-import { LANES, nameOf, sentence, timing } from "./model.js";
-import { count, duration, h, shortened, size } from "./dom.js";
+import { LANES, bytesOf, nameOf, sentence, timing } from "./model.js";
+import { count, duration, h, shortened } from "./dom.js";
 import { body, chips, logprobs, prompt, value, wire } from "./syntax.js";
 
-const MOST = 60; // entries of one list
+const MOST = 200; // entries of one list
 
 /** The mark of who made it, by shape and word and colour. */
 export function mark(by) {
@@ -26,12 +26,10 @@ export function details(trace, artifact) {
 
 function contents(trace, artifact) {
   const { data, kind } = artifact;
-  if (typeof data.characters === "number") {
-    const { characters, ...rest } = data;
-    return [h("p", { class: "redacted" }, `${count(characters, "character")}, not recorded: this server redacts bodies.`), Object.keys(rest).length ? value(rest) : null];
-  }
+  if (trace.head?.redacted) return [h("p", { class: "redacted" }, "What was said is not recorded: this server redacts. What is left are shapes and times."), value(data)];
   const parts = {
     http_request: () => [headers(data.headers), typeof data.body === "string" ? body(data.body) : null],
+    validated: () => value(data.fields ?? data),
     prompt: () => h("pre", { class: "code prompt", tabindex: 0 }, prompt(data.text ?? "")),
     prompt_tokens: () => chips(data.ids ?? [], data.pieces, 600),
     constraint: () => [h("p", {}, "The engine may only sample what this grammar allows."), h("pre", { class: "code", tabindex: 0 }, data.lark ?? "")],
@@ -41,7 +39,7 @@ function contents(trace, artifact) {
     event: () => event(data),
     frame: () => bytes(data),
     chunk: () => bytes(data),
-    head: () => [h("p", {}, `Status ${data.status}`), headers(data.headers)],
+    response: () => [h("p", {}, `Status ${data.status}`), headers(data.headers)],
     error: () => refusal(data),
   };
   return parts[kind] ? parts[kind]() : value(data);
@@ -49,6 +47,7 @@ function contents(trace, artifact) {
 
 function step(trace, data) {
   const facts = [
+    data.error && `The engine failed: ${data.error}`,
     data.finish_reason && `The engine finished: ${data.finish_reason}.`,
     data.stop_token !== null && data.stop_token !== undefined && `Stopped by token ${data.stop_token}.`,
     typeof data.cached_tokens === "number" && `${count(data.cached_tokens, "prompt token")} came from the prefix cache.`,
@@ -79,9 +78,9 @@ function event(data) {
 }
 
 function bytes(data) {
-  const text = data.bytes ?? "";
-  const place = [data.first && "first", data.last && "last"].filter(Boolean).join(" and ");
-  return [h("p", { class: "where" }, `${count(size(text), "byte")}${place ? `, ${place} of the body` : ""}`), h("pre", { class: "code", tabindex: 0 }, wire(text))];
+  const text = data.bytes ?? data.base64 ?? "";
+  const spelled = data.bytes === undefined ? ", not text, so in base64" : "";
+  return [h("p", { class: "where" }, `${count(bytesOf(data) ?? 0, "byte")}${spelled}${data.last ? ", the last of the body" : ""}`), h("pre", { class: "code", tabindex: 0 }, wire(text))];
 }
 
 function headers(pairs) {

@@ -63,12 +63,12 @@ function fill(row, head) {
   row.replaceChildren(
     h("span", { class: "state", "aria-hidden": "true" }),
     h("span", { class: "path" }, head.path),
-    h("span", { class: "status" }, head.error ? `${head.error.status ?? head.status ?? ""} ${head.error.layer}` : (STATES[head.state] ?? head.state)),
+    h("span", { class: "status" }, head.error ? `${head.status >= 400 ? head.status : STATES[head.state]} ${head.error.layer}` : (STATES[head.state] ?? head.state)),
     h("span", { class: "second" }, clock(head.began), " ", h("b", {}, shortened(head.model ?? "no model", 22))),
+    h("span", { class: "duration", title: "duration" }, head.seconds === null ? "" : duration(head.seconds)),
     h("span", { class: "figures" },
       tokens && h("span", { title: "tokens: prompt → completion" }, tokens),
-      head.first_token !== null && h("span", { title: "time to first token" }, `⇥ ${duration(head.first_token)}`),
-      head.seconds !== null && h("span", { title: "duration" }, duration(head.seconds))));
+      head.first_token !== null && h("span", { title: "time to first token" }, `first after ${duration(head.first_token)}`)));
 }
 
 function choose(id, artifact = null) {

@@ -196,7 +196,7 @@ export class Lanes {
     element.box = box;
     const many = box.ids.length > 1;
     const key = many ? `${box.ids.length}` : artifact;
-    const flag = this.axis === "time" && box.row === MAIN && box.solid < box.w - 1;
+    const flag = this.axis === "time" && artifact.kind !== "held" && box.solid < box.w - 1;
     element.classList.toggle("flag", flag);
     if (flag) element.style.setProperty("--solid", `${box.solid}px`);
     element.classList.toggle("tiny", box.w < 22);
@@ -244,19 +244,12 @@ export class Lanes {
       element.classList.toggle("centre", known !== false && ids.includes(centre));
       element.classList.toggle("ancestor", ids.some((id) => up.has(id)));
       element.classList.toggle("descendant", ids.some((id) => down.has(id)));
-      element.classList.toggle("explains", known !== false && ids.some((id) => this._explains(id, up)));
       const selected = ids.includes(this._selected);
       element.classList.toggle("selected", selected);
       element.setAttribute("aria-pressed", String(selected));
       element.tabIndex = element === first ? 0 : -1;
     }
     this._connect(known ? new Set([centre, ...up, ...down]) : new Set(), up, centre);
-  }
-
-  /** Whether this is a hold-back whose sources are among the ancestors: what delayed the artifact that is looked at. */
-  _explains(id, up) {
-    const { kind, of } = this._trace.get(id);
-    return kind === "held" && of.length > 0 && of.every((source) => up.has(source));
   }
 
   /** The one element that Tab reaches: the focused, else the selected, else the first in view. */

@@ -50,18 +50,18 @@ export function inOrder(trace, zoom) {
       if (isHold(artifact)) continue;
       const row = rowOf(artifact);
       const from = filled[artifact.lane + row] ?? 0;
-      const w = Math.max(0.5, wanted(artifact) * zoom - GAP);
+      const w = (wanted(artifact) - GAP) * zoom;
       places.set(artifact.id, { x: x + from, w, lane: artifact.lane, row, solid: w });
-      filled[artifact.lane + row] = from + w + GAP * Math.min(1, zoom);
+      filled[artifact.lane + row] = from + w + GAP * zoom;
     }
     beat.x = x;
     beat.w = Math.max(NARROWEST * zoom, ...Object.values(filled));
-    x += beat.w + BEAT_GAP * Math.min(1, zoom);
+    x += beat.w + BEAT_GAP * zoom;
   }
   beats.forEach((beat, i) => {
     for (const artifact of beat.members.filter(isHold)) {
       const until = artifact.took === null ? beats.length - 1 : lastBegunBy(beats, ended(artifact), i);
-      const w = Math.max(beat.w, beats[until].x - beat.x - GAP, artifact.took === null ? beats[until].x + beats[until].w - beat.x : 0);
+      const w = Math.max(beat.w, beats[until].x - beat.x - GAP * zoom, artifact.took === null ? beats[until].x + beats[until].w - beat.x : 0);
       places.set(artifact.id, { x: beat.x, w, lane: artifact.lane, row: THIN, solid: w });
     }
   });

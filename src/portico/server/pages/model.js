@@ -111,7 +111,8 @@ const PREPARING = {
 
 /**
  * What the first byte of the answer waited for, stage after stage: `{name, by, from, to, id, note}`. Each stage lasts
- * from the end of the one before to its own end, so the stages add up to the whole. `to` is null while it is waiting.
+ * from the end of the one before to its own end, so the stages add up to the whole; `to` is null while it is waiting.
+ * `by` is held where the model had answered, but what it said might yet have turned out to be something else.
  */
 export function firstToken(trace) {
   const stages = [];
@@ -137,11 +138,11 @@ export function firstToken(trace) {
   if (!chunk) return stages;
   const steps = trace.steps(chunk.id);
   const last = steps[steps.length - 1];
-  if (last !== step) {
+  if (last !== step && trace.head?.stream) {
     const held = trace.artifacts.find((artifact) => artifact.kind === "held" && ended(artifact) <= ended(chunk));
-    const why = trace.head?.stream === false ? "the whole answer, as one body" : (held?.data.reason ?? "nothing to send yet");
-    add(trace.head?.stream === false ? "the rest of the answer" : "held back", held && trace.head?.stream ? held : last, ended(last), why);
-    if (!held || trace.head?.stream === false) stages.at(-1).by = "inference";
+    add("held back", { by: "held", id: (held ?? last).id }, ended(last), held?.data.reason ?? "nothing to send yet");
+  } else if (last !== step) {
+    add("the rest of the answer", last, ended(last), "it goes out as one body");
   }
   add("decode, parse, write", chunk, ended(chunk));
   return stages;
@@ -152,31 +153,38 @@ export function firstToken(trace) {
 const NAMES = {
   http_request: "HTTP request", validated: "validated request", error: "error", prompt: "rendered prompt",
   prompt_tokens: "prompt tokens", constraint: "grammar", submitted: "engine request", step: "engine step", text: "text",
-  held: "held back", event: "event", frame: "frame", chunk: "chunk", head: "response head",
+  held: "held back", event: "event", frame: "frame", chunk: "chunk", response: "response head",
 };
 
 export function nameOf(artifact) {
+  if (artifact.kind === "frame" && !/^\d+ bytes$/.test(artifact.label)) return artifact.label; // the server says what it is for
   return artifact.kind === "event" ? (artifact.data.type ?? "event") : (NAMES[artifact.kind] ?? artifact.kind.replaceAll("_", " "));
 }
 
 /** What stands in an artifact's box: the thing itself where it is short, else its size. */
 export function caption(artifact) {
   const { data, kind, label } = artifact;
-  const bytes = (text) => `${size(text)} B`;
   if (kind === "http_request") return data.method ?? label;
   if (kind === "validated") return "valid";
   if (kind === "prompt" && typeof data.text === "string") return `${[...data.text].length} chars`;
   if (kind === "prompt_tokens" && data.ids) return `${data.ids.length} tokens`;
   if (kind === "constraint") return "grammar";
   if (kind === "submitted") return "engine";
-  if (kind === "head") return String(data.status ?? label);
+  if (kind === "response") return String(data.status ?? label);
   if (kind === "error") return `${data.status ?? ""} ${data.layer ?? "error"}`.trim();
   if (kind === "step" && data.pieces) return data.pieces.length ? visible(data.pieces.join("")) : `${data.finish_reason ?? "empty"}`;
   if (kind === "text" && typeof data.text === "string") return visible(data.text);
   if (kind === "held") return data.reason ? data.reason : label;
-  if ((kind === "frame" || kind === "chunk") && typeof data.bytes === "string") return bytes(data.bytes);
+  if (kind === "frame" || kind === "chunk") return /^\d+ bytes$/.test(label) ? label.replace("bytes", "B") : bytesOf(data) === null ? label : `${bytesOf(data)} B`;
   if (kind === "event") return eventCaption(data) ?? label;
   return label || nameOf(artifact);
+}
+
+/** How many bytes a frame or chunk has; null where that was not recorded. */
+export function bytesOf(data) {
+  if (typeof data.bytes === "string") return size(data.bytes);
+  if (typeof data.base64 === "string") return Math.floor((data.base64.replace(/=+$/, "").length * 3) / 4);
+  return null;
 }
 
 function eventCaption(data) {

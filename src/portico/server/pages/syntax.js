@@ -69,10 +69,10 @@ export function chips(ids, pieces, most = 400) {
     return h("li", { class: special ? "chip special" : "chip" }, h("span", { class: "piece" }, piece === "" ? "∅" : visible(piece)), h("small", {}, String(id)));
   });
   if (ids.length > most) shown.push(h("li", { class: "more" }, `and ${ids.length - most} more`));
-  return h("ul", { class: "chips", "aria-label": "tokens" }, shown);
+  return h("ul", { class: "chips", "aria-label": "tokens", tabindex: ids.length > 20 ? 0 : null }, shown); // it may scroll
 }
 
-/** For each token how likely it was, and what else might have come. */
+/** For each token, `[id, logprob, [[id, logprob] …]]`, how likely it was, and what else might have come. */
 export function logprobs(entries, textOf) {
   const bar = (id, logprob, chosen) => {
     const share = Math.exp(logprob);
@@ -83,7 +83,7 @@ export function logprobs(entries, textOf) {
       h("span", { class: "bar", "aria-hidden": "true" }, filled),
       h("span", { class: "figure" }, `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`));
   };
-  return entries.map(({ token, logprob, top }) => {
+  return entries.map(([token, logprob, top]) => {
     const others = (top ?? []).filter(([id]) => id !== token).map(([id, value]) => [id, value, false]);
     const all = [[token, logprob, true], ...others].sort((a, b) => b[1] - a[1]);
     return h("ul", { class: "logprobs", "aria-label": `probabilities in place of token ${token}` }, all.map((entry) => bar(...entry)));

@@ -15,7 +15,10 @@ export class TraceView {
     this._onartifact = onartifact;
     this._compact = compact;
     this._refresh = oncePerFrame(() => this._show());
-    this.lanes = new Lanes({ onselect: (id) => this.select(id), onlook: (id) => this._look(id) });
+    this.lanes = new Lanes({ onselect: (id) => {
+      this.select(id);
+      this._makeRoom();
+    }, onlook: (id) => this._look(id) });
     this._build();
   }
 
@@ -34,7 +37,7 @@ export class TraceView {
       this._compact ? null : this._head,
       this._error,
       this._compact ? null : h("div", { class: "overview" }, h("section", { class: "card", "aria-label": "Facts" }, this._facts), this._waterfall),
-      h("section", { class: "card line", "aria-label": "The line" },
+      this._line = h("section", { class: "card line", "aria-label": "The line" },
         h("div", { class: "toolbar" },
           h("h3", {}, "The line"),
           this._axes,
@@ -88,6 +91,12 @@ export class TraceView {
     this._onartifact(id);
   }
 
+  /** Where the details would be below the fold, bring the lanes up, so that both are seen. */
+  _makeRoom() {
+    const top = this._details.getBoundingClientRect().top;
+    if (top > innerHeight - 180) this._line.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  }
+
   _setAxis(name) {
     this.lanes.setAxis(name);
     this._showAxis();
@@ -125,7 +134,8 @@ export class TraceView {
   }
 
   _showHead(head) {
-    const badge = h("span", { class: `badge ${head.state}` }, [head.status, STATES[head.state] ?? head.state].filter(Boolean).join(" "));
+    const midway = head.state === "failed" && head.status < 400 ? "midway" : null;
+    const badge = h("span", { class: `badge ${head.state}` }, [head.status, STATES[head.state] ?? head.state, midway].filter(Boolean).join(" "));
     this._head.replaceChildren(
       h("h2", {}, h("span", { class: "method" }, head.method), ` ${head.path}`),
       badge,
@@ -149,7 +159,7 @@ export class TraceView {
     this._error.hidden = !error;
     if (!error) return;
     this._error.replaceChildren(
-      h("strong", {}, `${this.trace.head.state === "failed" ? "Failed" : "Refused"} by ${error.layer}`, error.status ? h("span", { class: "status" }, ` ${error.status}`) : null),
+      h("strong", {}, `${this.trace.head.state === "failed" ? "Failed in" : "Refused by"} ${error.layer}`, error.status >= 400 ? h("span", { class: "status" }, ` ${error.status}`) : null),
       h("p", {}, error.message ?? ""),
       h("p", { class: "where" }, [error.param && `field ${error.param}`, error.code && `code ${error.code}`].filter(Boolean).join(", ")));
   }
@@ -159,7 +169,8 @@ export class TraceView {
     const known = stages.filter((stage) => stage.to !== null);
     const total = known.at(-1)?.to ?? 0;
     const reached = this.trace.first("step") !== undefined;
-    const inferred = known.filter((stage) => stage.by === "inference").reduce((sum, stage) => sum + stage.to - stage.from, 0);
+    const share = (by) => known.filter((stage) => stage.by === by).reduce((sum, stage) => sum + stage.to - stage.from, 0);
+    const held = share("held") > 0 && [", ", h("b", {}, duration(share("held"))), " held back"];
     const slowest = known.reduce((most, stage) => (!most || stage.to - stage.from > most.to - most.from ? stage : most), null);
     const row = (stage) => {
       const bar = h("span", { class: `bar ${stage.by}` });
@@ -177,7 +188,7 @@ export class TraceView {
     const words = !known.length ? "Nothing has been recorded yet."
       : !reached && error ? h("span", {}, "It came as far as ", h("b", {}, known.at(-1).name), "; then ", h("b", {}, error.layer), " said no.")
       : !reached ? `Prepared in ${duration(total)}.`
-      : h("span", {}, "First token on the wire after ", h("b", {}, duration(total)), ": ", h("b", {}, duration(inferred)), " the engine's, ", h("b", {}, duration(total - inferred)), " Portico's.");
+      : h("span", {}, "First token on the wire after ", h("b", {}, duration(total)), ": ", h("b", {}, duration(share("inference"))), " the engine's, ", h("b", {}, duration(share("translation"))), " Portico's", held, ".");
     this._waterfall.replaceChildren(h("h3", {}, error && !reached ? "How far it came" : "What the first token waited for"), h("p", { class: "verdict" }, words), h("table", {}, h("tbody", {}, stages.map(row))));
   }
 

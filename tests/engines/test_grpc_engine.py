@@ -97,9 +97,10 @@ def test_what_the_protocol_cannot_say_is_refused(fields: dict[str, Any], rules: 
     st.none() | st.sampled_from([END, 7]),
     st.none() | st.integers(0, 2),
     st.booleans(),
+    st.booleans(),
 )
 def test_an_answer_arrives_as_it_was_given(
-    steps: list[list[int]], reason: Any, stop_token: int | None, logprobs: int | None, stream: bool
+    steps: list[list[int]], reason: Any, stop_token: int | None, logprobs: int | None, stream: bool, lagging: bool
 ) -> None:
     """What an engine gave its server is what the server's client gets: tokens, logprobs, the token that ended it."""
     sampling = SamplingParams(max_tokens=4000, logprobs=logprobs, stop_token_ids=frozenset({7}))
@@ -114,6 +115,7 @@ def test_an_answer_arrives_as_it_was_given(
         stop_token = END  # an engine that stops on an end says so
     sent: list[EngineOutput] = []
     got: list[EngineOutput] = []
+    messages: list[Any] = []
     for place, ids in enumerate(steps):
         entries = None if logprobs is None else [TokenLogprob(t, -0.5, ((t, -0.5), (9, -1.0))[:logprobs]) for t in ids]
         output = EngineOutput("r-0", ids, logprobs=entries, cached_tokens=1 if place == 0 else None)
@@ -121,7 +123,10 @@ def test_an_answer_arrives_as_it_was_given(
             output.finish_reason, output.stop_token = reason, stop_token
         sent.append(output)
         delta = generation.choices[0].feed(output)
-        got += [found for one in encoder.feed(delta) if (found := reader.feed(one)) is not None]
+        messages += encoder.feed(delta)
+    for message in encoder.joined(messages) if lagging else messages:
+        if (found := reader.feed(message)) is not None:
+            got.append(found)
     assert [t for one in got for t in one.token_ids] == [t for one in sent for t in one.token_ids]
     assert [e for one in got for e in one.logprobs or ()] == [e for one in sent for e in one.logprobs or ()]
     assert [one.finish_reason for one in got if one.finish_reason] == [reason]

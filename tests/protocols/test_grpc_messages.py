@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -158,11 +159,12 @@ def test_media_and_other_caches_are_refused() -> None:
 TOKENS = st.lists(st.integers(0, 255), max_size=5)
 
 
-@given(st.lists(TOKENS, min_size=1, max_size=5), st.booleans(), st.none() | st.just(256), st.booleans())
+@given(st.lists(TOKENS, min_size=1, max_size=5), st.booleans(), st.none() | st.just(256), st.booleans(), st.booleans())
 def test_answers_carry_every_token_once(
-    steps: list[list[int]], stream: bool, stop_token: int | None, with_logprobs: bool
+    steps: list[list[int]], stream: bool, stop_token: int | None, with_logprobs: bool, lagging: bool
 ) -> None:
-    """Chunks concatenate to what the engine gave; the complete of an answer that was not streamed is the same."""
+    """Chunks concatenate to what the engine gave, also when they are joined for a client that lags; the complete of an
+    answer that was not streamed is the same."""
     generation = vllm_engine.generation(
         generate_request(logprobs=0 if with_logprobs else None), [1, 2, 3], tiny_model(), "x"
     )
@@ -176,6 +178,9 @@ def test_answers_carry_every_token_once(
         delta = generation.choices[0].feed(output)
         assert delta is not None
         responses += encoder.feed(delta)
+    if lagging:
+        responses = encoder.joined(responses)
+        assert len(responses) <= 2
     complete = responses.pop().complete
     expected = [token for ids in steps for token in ids]
     told = [one for ids in steps for one in ids]
@@ -375,6 +380,49 @@ def test_every_event_has_its_message(deltas: list[Delta]) -> None:
     assert messages[-1].finish.WhichOneof("stopped_by") == (
         None if stop is None else "stop" if isinstance(stop, str) else "stop_token_id"
     )
+
+
+@given(answers(logprobs=True), st.data())
+def test_joined_events_mean_the_same(deltas: list[Delta], data: st.DataObject) -> None:
+    """Two choices, events of both in any order: for each the same text, calls and logprobs, in fewer messages."""
+    request = inference.chat_request(pb.ChatRequest(messages=[pb.Message(role="user", content="hi")]))
+    model = tiny_model()
+    prompt = model.prompter.render_chat(request.messages)
+    encoder = inference.EventEncoder(chat.generation(request, prompt, model, "x"))
+    choices = [[message for delta in deltas for message in encoder.feed(delta)] for _ in range(2)]
+    messages = []
+    while any(choices):
+        choice = data.draw(st.sampled_from([index for index, left in enumerate(choices) if left]))
+        message = choices[choice].pop(0)
+        message.choice = choice
+        messages.append(message)
+    wanted = _told(messages)
+    joined = encoder.joined(messages)
+    assert _told(joined) == wanted
+    for choice in range(2):
+        mine = [message for message in joined if message.choice == choice]
+        kinds = [message.WhichOneof("event") for message in mine]
+        assert not any(a == b and a in ("content", "reasoning") for a, b in pairwise(kinds))
+
+
+def _told(messages: list[pb.Event]) -> dict[int, list[Any]]:
+    """By choice: the events with neighbouring pieces of a text joined, then the tokens of the logprobs."""
+    found: dict[int, list[Any]] = {}
+    tokens: dict[int, list[int]] = {}
+    for message in messages:
+        mine = found.setdefault(message.choice, [])
+        tokens.setdefault(message.choice, []).extend(one.token_id for one in message.logprobs)
+        for event in _read(message):
+            match (mine[-1] if mine else None), event:
+                case (Content(before), Content(text)):
+                    mine[-1] = Content(before + text)
+                case (Reasoning(before), Reasoning(text)):
+                    mine[-1] = Reasoning(before + text)
+                case (CallArguments(index, before), CallArguments(other, text)) if index == other:
+                    mine[-1] = CallArguments(index, before + text)
+                case _:
+                    mine.append(event)
+    return {choice: [*mine, tokens[choice]] for choice, mine in found.items()}
 
 
 def _read(message: pb.Event) -> list[Event]:

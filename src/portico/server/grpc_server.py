@@ -196,7 +196,7 @@ class _Calls:
     async def _streaming(work: Callable[[Any], Awaitable[Any]], request: Any, context: Any) -> None:
         _refuse_broken(request)
         async with aclosing(await work(request)) as messages:
-            await context.send_initial_metadata(())  # the request is accepted; clients may wait for that
+            await context.send_initial_metadata((("portico-accepted", "1"),))  # clients may wait for that
             async for message in messages:
                 await context.write(message)
 

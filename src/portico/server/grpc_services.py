@@ -33,6 +33,7 @@ from portico.server.served import Served, ServedModel
 __all__ = ["InferenceService", "MessageSink", "VllmEngineService"]
 
 CHUNK = 64 << 10  # bytes of a tokenizer's zip file in one message
+MOST_JOINED = 256  # messages that become one for a client that lags; keeps it within clients' limits
 MAX_UNREAD = 1 << 16  # messages collected for a client that does not read before its flight ends
 
 Message = TypeVar("Message")
@@ -42,11 +43,12 @@ class Encoder(Protocol[Message]):
     """The answering half of a service: deltas -> messages."""
 
     def feed(self, delta: Delta) -> list[Message]: ...
+    def joined(self, messages: Sequence[Message]) -> list[Message]: ...
     def aborted(self) -> list[Message]: ...
 
 
 class MessageSink(Generic[Message]):
-    """Collects a flight's messages for the call that sends them."""
+    """Collects a flight's messages for the call that sends them, joined when it comes later than they do."""
 
     def __init__(self, encoder: Encoder[Message]) -> None:
         self._encoder = encoder
@@ -91,8 +93,9 @@ class MessageSink(Generic[Message]):
     async def __aiter__(self) -> AsyncIterator[Message]:
         while True:
             batch, self._messages = self._messages, []
-            for message in batch:
-                yield message
+            for start in range(0, len(batch), MOST_JOINED):
+                for message in self._encoder.joined(batch[start : start + MOST_JOINED]):
+                    yield message
             if self._messages:
                 continue
             if self._complete:

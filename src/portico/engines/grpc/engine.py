@@ -32,7 +32,9 @@ __all__ = ["GrpcEngine"]
 
 log = logging.getLogger("portico")
 
+ACCEPTED: Final = "portico-accepted"  # in the head of an answer of Portico's own server
 ACCEPT_SECONDS: Final = 0.25
+A_MOMENT: Final = 10  # rounds of the event loop
 START_SECONDS: Final = 600.0  # that a first host gets to load its model
 RETURN_SECONDS: Final = 10.0  # that a request waits for a host to come back
 FLUSH_SECONDS: Final = 10.0
@@ -139,7 +141,7 @@ class GrpcEngine:
             host.in_flight += 1
             answer = _Answer(request.request_id, host, call, Reader(request, self._ends))
             try:
-                await self._accepted(call, None if host.is_portico else ACCEPT_SECONDS)
+                await (_accepted_by_portico(call) if host.is_portico else _accepted(call))
             except grpc.aio.AioRpcError as error:
                 self._forget(answer)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -224,19 +226,6 @@ class GrpcEngine:
             raise EngineError(f"No engine can be reached: {trouble}.")
         raise EngineDeadError("The engine is not available: none of its hosts answers.", retry_after=1)
 
-    @staticmethod
-    async def _accepted(call: Any, patience: float | None) -> None:
-        """Wait for the head of the answer, up to ``patience`` seconds. Raises ``AioRpcError`` for a refusal."""
-        head = asyncio.ensure_future(call.initial_metadata())
-        try:
-            await asyncio.wait((head,), timeout=patience)
-        finally:
-            head.cancel()
-        if call.done() and await call.code() is not grpc.StatusCode.OK:
-            raise grpc.aio.AioRpcError(
-                await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-            )
-
     async def _read(self, answer: _Answer) -> None:
         """Read one answer to its end."""
         call, reader = answer.call, answer.reader
@@ -280,6 +269,35 @@ class GrpcEngine:
     def _push(self, output: EngineOutput) -> None:
         self._outputs.append(output)
         self._stepped.set()
+
+
+async def _accepted_by_portico(call: Any) -> None:
+    """Wait until the request is accepted, which the head of the answer says. Raises ``AioRpcError`` for a refusal."""
+    if ACCEPTED not in dict(await call.initial_metadata() or ()):
+        await _refused(call)
+
+
+async def _accepted(call: Any) -> None:
+    """Wait a little for the head of the answer. A refusal has one too, and its status a moment later. Raises
+    ``AioRpcError`` for it."""
+    head = asyncio.ensure_future(call.initial_metadata())
+    try:
+        await asyncio.wait((head,), timeout=ACCEPT_SECONDS)
+    finally:
+        head.cancel()
+    for _ in range(A_MOMENT):
+        if call.done():
+            await _refused(call)
+            return
+        await asyncio.sleep(0)
+
+
+async def _refused(call: Any) -> None:
+    """Raise what the call has ended with, if it is an error."""
+    if await call.code() is not grpc.StatusCode.OK:
+        raise grpc.aio.AioRpcError(
+            await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+        )
 
 
 class _Answer:

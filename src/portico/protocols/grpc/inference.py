@@ -197,6 +197,17 @@ class EventEncoder:
             messages[0].logprobs.extend(_logprob(one) for one in delta.logprobs)
         return messages
 
+    def joined(self, messages: Sequence[pb.Event]) -> list[pb.Event]:
+        """The same in fewer messages: neighbours of one choice and kind become one, for a client that lags."""
+        found: list[pb.Event] = []
+        last: dict[int, pb.Event] = {}
+        for message in messages:
+            before = last.get(message.choice)
+            if before is None or not _appended(before, message):
+                found.append(message)
+                last[message.choice] = message
+        return found
+
     def aborted(self) -> list[pb.Event]:
         """Nothing: this service has no call that stops another."""
         return []
@@ -217,6 +228,24 @@ class EventEncoder:
         elif delta.stop_reason is not None:
             finish.stop = delta.stop_reason
         return finish
+
+
+def _appended(before: pb.Event, message: pb.Event) -> bool:
+    """Append ``message`` to ``before`` if both are pieces of one text."""
+    kind = message.WhichOneof("event")
+    if kind != before.WhichOneof("event"):
+        return False
+    match kind:
+        case "content":
+            before.content += message.content
+        case "reasoning":
+            before.reasoning += message.reasoning
+        case "call_arguments" if before.call_arguments.index == message.call_arguments.index:
+            before.call_arguments.json_fragment += message.call_arguments.json_fragment
+        case _:
+            return False
+    before.logprobs.extend(message.logprobs)
+    return True
 
 
 def _event(index: int, event: Any) -> pb.Event:

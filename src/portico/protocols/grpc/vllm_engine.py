@@ -146,6 +146,22 @@ class GenerateEncoder:
             responses.append(GenerateResponse(complete=self._complete(choice, delta.finish.reason, delta.stop_reason)))
         return responses
 
+    def joined(self, responses: Sequence[GenerateResponse]) -> list[GenerateResponse]:
+        """The same in fewer responses: for each choice one chunk with all that is new, for a client that lags."""
+        found: list[GenerateResponse] = []
+        chunks: dict[int, GenerateStreamChunk] = {}
+        for response in responses:
+            if response.WhichOneof("response") == "chunk":
+                new = response.chunk
+                chunk = chunks.setdefault(new.index, new)
+                if chunk is not new:
+                    tokens = chunk.completion_tokens + new.completion_tokens
+                    chunk.MergeFrom(new)
+                    chunk.completion_tokens = tokens
+                    continue
+            found.append(response)
+        return found
+
     def aborted(self) -> list[GenerateResponse]:
         """The end of every choice that has none yet, when the client stopped the request by another call."""
         return [

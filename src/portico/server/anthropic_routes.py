@@ -10,6 +10,7 @@ from portico.generation import Model
 from portico.protocols.anthropic import messages, models
 from portico.protocols.anthropic.ids import new_id, request_id
 from portico.protocols.anthropic.messages import Asked
+from portico.protocols.anthropic.places import in_the_clients_places
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.validation import parse_body
@@ -63,31 +64,33 @@ class Handlers:
         served = self._served.generating(request.model)
         model = served.model
         asked = self._read(exchange, request, model)
-        prompt = await model.prompter.chat(**asked.prompt_arguments)
-        exchange.prompted(model, prompt)
-        betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
-        message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
-        generation = messages.generation(request, asked, prompt, model, message_id, betas)
-        if request.stream:
-            stream = messages.MessageStream(
-                request,
-                generation,
-                model,
-                self._signer,
-                message_id=message_id,
-                request_id=request_id(exchange.request_id),
-            )
-            await answer_stream(exchange, self._served, served, [generation], stream)
-        else:
-            body = messages.MessageBody(request, generation, model, self._signer, message_id=message_id)
-            await answer_body(exchange, self._served, served, [generation], body)
+        with in_the_clients_places(asked.origins, asked.tool_places):
+            prompt = await model.prompter.chat(**asked.prompt_arguments)
+            exchange.prompted(model, prompt)
+            betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
+            message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
+            generation = messages.generation(request, asked, prompt, model, message_id, betas)
+            if request.stream:
+                stream = messages.MessageStream(
+                    request,
+                    generation,
+                    model,
+                    self._signer,
+                    message_id=message_id,
+                    request_id=request_id(exchange.request_id),
+                )
+                await answer_stream(exchange, self._served, served, [generation], stream)
+            else:
+                body = messages.MessageBody(request, generation, model, self._signer, message_id=message_id)
+                await answer_body(exchange, self._served, served, [generation], body)
 
     async def count_tokens(self, exchange: Exchange) -> None:
         """POST /v1/messages/count_tokens: what the same message would cost as input."""
         request = parse_body(CountTokensRequest, await exchange.body())
         model = self._served.generating(request.model).model
         asked = self._read(exchange, request, model)
-        prompt = await model.prompter.chat(**asked.prompt_arguments)
+        with in_the_clients_places(asked.origins, asked.tool_places):
+            prompt = await model.prompter.chat(**asked.prompt_arguments)
         await exchange.respond_json(messages.token_count(prompt))
 
     def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:

@@ -20,12 +20,14 @@ from typing import Any
 
 from portico.errors import BadRequestError, NotSupportedError
 from portico.protocols.anthropic.ids import call_id_for_model
+from portico.protocols.anthropic.places import Origin
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tool_input import INVALID
 
 __all__ = ["Conversation", "read_conversation"]
 
 Block = dict[str, Any]
+Part = dict[str, Any]  # of a neutral message's content
 
 _BILLING = "x-anthropic-billing-header"  # a system block that coding agents send for Anthropic's books; new each time
 
@@ -35,6 +37,7 @@ class Conversation:
     """What a prompt is made of. ``prefilled``: the last message is the beginning of the answer."""
 
     messages: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)  # where each message comes from
     prefilled: bool = False
     referenced_tools: set[str] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)  # what did not reach the model, for people
@@ -122,51 +125,54 @@ class _Reader:
 
     def other(self, role: str, blocks: list[tuple[str, Block]]) -> None:
         """A turn of system, or of a role that is the template's business."""
-        parts = [part for path, block in blocks for part in self._parts(path, block)]
-        parts = [part for part in parts if not part.get("text", "").startswith(_BILLING)]
-        self._say(role, parts)
+        parts = [(path, part) for path, block in blocks for part in self._parts(path, block)]
+        self._say(role, [one for one in parts if not one[1].get("text", "").startswith(_BILLING)])
 
     def user(self, blocks: list[tuple[str, Block]]) -> None:
         """A user's turn, tool results first."""
-        parts: list[dict[str, Any]] = []
+        parts: list[tuple[str, Part]] = []
         for path, block in blocks:
             if block["type"] == "tool_result":
                 self._result(path, block)
             else:
-                parts += self._parts(path, block)
+                parts += [(path, part) for part in self._parts(path, block)]
         self._say("user", parts)
 
     def assistant(self, blocks: list[tuple[str, Block]]) -> None:
         """A turn of the model: its thoughts, its text, its calls."""
-        parts: list[dict[str, Any]] = []
+        parts: list[tuple[str, Part]] = []
         thoughts: list[str] = []
-        calls: list[dict[str, Any]] = []
+        calls: list[tuple[str, dict[str, Any]]] = []
         for path, block in blocks:
             kind = block["type"]
             if kind == "tool_use":
-                calls.append(_call(path, block))
+                calls.append((path, _call(path, block)))
             elif kind == "thinking":
                 thoughts += self._thought(path, block)
             elif kind == "redacted_thinking":
                 self.found.left_out.append(f"{path} (redacted thinking)")
             else:
-                parts += self._parts(path, block)
+                parts += [(path, part) for part in self._parts(path, block)]
         if not (parts or calls or thoughts):
             return
-        message: dict[str, Any] = {"role": "assistant", "content": _content(parts)}
+        more: dict[str, Any] = {}
         if thoughts:
-            message["reasoning"] = "\n\n".join(thoughts)
+            more["reasoning"] = "\n\n".join(thoughts)
         if calls:
-            message["tool_calls"] = calls
-        self.found.messages.append(message)
+            more["tool_calls"] = [call for _, call in calls]
+        self._add("assistant", parts, [path for path, _ in calls], **more)
 
-    def _say(self, role: str, parts: list[dict[str, Any]]) -> None:
+    def _say(self, role: str, parts: list[tuple[str, Part]]) -> None:
         if parts:
-            self.found.messages.append({"role": role, "content": _content(parts)})
+            self._add(role, parts)
+
+    def _add(self, role: str, parts: list[tuple[str, Part]], calls: Sequence[str] = (), **more: Any) -> None:
+        self.found.messages.append({"role": role, "content": _content([part for _, part in parts]), **more})
+        self.found.origins.append(Origin([path for path, _ in parts], calls))
 
     # -- blocks -------------------------------------------------------------------------------------------------------
 
-    def _parts(self, path: str, block: Block, *, in_result: bool = False) -> list[dict[str, Any]]:
+    def _parts(self, path: str, block: Block, *, in_result: bool = False) -> list[Part]:
         """A block of text, picture or document as neutral content parts."""
         kind = block["type"]
         if kind == "text":
@@ -185,7 +191,7 @@ class _Reader:
         self.found.left_out.append(f"{path} ({kind[:40]})")
         return []
 
-    def _image(self, path: str, block: Block, in_result: bool) -> dict[str, Any]:
+    def _image(self, path: str, block: Block, in_result: bool) -> Part:
         source = block.get("source")
         if not isinstance(source, dict):
             raise BadRequestError(f"{path}.source must be an object.", param=f"{path}.source")
@@ -201,7 +207,7 @@ class _Reader:
             return self._unreadable(path, f"images of source '{str(kind)[:40]}' are not supported", in_result)
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def _document(self, path: str, block: Block, in_result: bool) -> dict[str, Any]:
+    def _document(self, path: str, block: Block, in_result: bool) -> Part:
         source = block.get("source")
         if not isinstance(source, dict):
             raise BadRequestError(f"{path}.source must be an object.", param=f"{path}.source")
@@ -217,7 +223,7 @@ class _Reader:
             text = f"{context}\n\n{text}"
         return _text(_tagged("document", {"title": block.get("title")}, text))
 
-    def _unreadable(self, path: str, reason: str, in_result: bool) -> dict[str, Any]:
+    def _unreadable(self, path: str, reason: str, in_result: bool) -> Part:
         if not in_result:
             raise NotSupportedError(f"{path}: {reason}; send text.", param=path)
         self.found.left_out.append(f"{path} ({reason})")
@@ -230,7 +236,7 @@ class _Reader:
         if block.get("is_error"):
             parts = _marked_as_error(parts)
         call_id = call_id_for_model(_string(block, "tool_use_id", path))
-        self.found.messages.append({"role": "tool", "tool_call_id": call_id, "content": _content(parts)})
+        self._add("tool", [(path, part) for part in parts], tool_call_id=call_id)
 
     def _thought(self, path: str, block: Block) -> list[str]:
         thinking, signature = block.get("thinking"), block.get("signature")
@@ -251,21 +257,21 @@ def _call(path: str, block: Block) -> dict[str, Any]:
     return {"id": call_id_for_model(_string(block, "id", path)), "type": "function", "function": function}
 
 
-def _marked_as_error(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _marked_as_error(parts: list[Part]) -> list[Part]:
     if parts and parts[0]["type"] == "text":
         text = parts[0]["text"]
         return parts if text[:5].lower() == "error" else [_text(f"Error: {text}"), *parts[1:]]
     return [_text("Error"), *parts]
 
 
-def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+def _content(parts: list[Part]) -> str | list[Part]:
     """One text as text, anything else as parts."""
     if not parts:
         return ""
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
-def _text(text: str) -> dict[str, Any]:
+def _text(text: str) -> Part:
     return {"type": "text", "text": text}
 
 

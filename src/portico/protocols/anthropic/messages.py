@@ -21,6 +21,7 @@ from portico.protocols import sse
 from portico.protocols.anthropic import errors
 from portico.protocols.anthropic.blocks import Blocks, Display
 from portico.protocols.anthropic.conversation import read_conversation
+from portico.protocols.anthropic.places import Origin
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tools import neutral_choice, neutral_tools
@@ -36,7 +37,8 @@ INTERLEAVED = "interleaved-thinking"  # with this beta a budget counts for sever
 class Asked:
     """A request in neutral words: what the prompter takes, and what beside the prompt decides the answer.
 
-    ``left_out`` names what of the request did not reach the model.
+    ``left_out`` names what of the request did not reach the model; ``origins`` and ``tool_places`` say where in the
+    request its messages and tools come from.
     """
 
     prompt_arguments: dict[str, Any]
@@ -44,6 +46,8 @@ class Asked:
     tool_choice: str | dict[str, Any]
     parallel: bool
     left_out: list[str]
+    origins: list[Origin]
+    tool_places: list[int]
 
 
 def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> Asked:
@@ -52,6 +56,7 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
     conversation = read_conversation(request.messages, request.system, signer, model.prompter.modalities)
     tools = neutral_tools(request.tools, conversation.referenced_tools)
+    shown = {tool["function"]["name"] for tool in tools}
     choice = request.tool_choice
     thinking = request.thinking
     arguments = {
@@ -68,6 +73,8 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
         neutral_choice(choice, tools),
         parallel=not (choice and choice.disable_parallel_tool_use),
         left_out=conversation.left_out,
+        origins=conversation.origins,
+        tool_places=[index for index, tool in enumerate(request.tools or ()) if tool["name"] in shown],
     )
 
 

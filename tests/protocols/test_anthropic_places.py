@@ -1,0 +1,112 @@
+"""An error names the place in the client's own request, however the conversation was taken apart for the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from portico.errors import BadRequestError
+from portico.protocols.anthropic import messages
+from portico.protocols.anthropic.places import Origin, in_the_clients_places
+from portico.protocols.anthropic.schema import MessagesRequest
+from portico.protocols.anthropic.signatures import Signer
+from portico.protocols.validation import parse_fields
+from support_generation import tiny_model
+
+ABLE = frozenset({"generate", "constraints"})
+PLAIN = {"type": "object", "properties": {}}
+
+
+def refused(*turns: dict[str, Any], **fields: Any) -> BadRequestError:
+    """The error of a request, from its reading to its admission."""
+    model = tiny_model(capabilities=ABLE, tool_parser="hermes")
+    body = {"model": "tiny", "max_tokens": 10, "messages": list(turns), **fields}
+    request = parse_fields(MessagesRequest, body)
+
+    def admit() -> None:
+        asked = messages.read_request(request, model, Signer(None))
+        with in_the_clients_places(asked.origins, asked.tool_places):
+            prompt = model.prompter.render_chat(**asked.prompt_arguments)
+            messages.generation(request, asked, prompt, model, "r")
+
+    with pytest.raises(BadRequestError) as caught:
+        admit()
+    return caught.value
+
+
+def user(*blocks: dict[str, Any] | str) -> dict[str, Any]:
+    return {"role": "user", "content": blocks[0] if isinstance(blocks[0], str) else list(blocks)}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def call(name: str, id: str = "toolu_1") -> dict[str, Any]:
+    return {"type": "tool_use", "id": id, "name": name, "input": {}}
+
+
+def result(id: str = "toolu_1") -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": id, "content": "ok"}
+
+
+def test_a_call_behind_a_system_prompt_and_results() -> None:
+    error = refused(
+        user("a"),
+        {"role": "assistant", "content": [text("Two."), call("f", "toolu_1"), call("g", "toolu_2")]},
+        user(result("toolu_1"), result("toolu_2"), text("and then")),
+        {"role": "assistant", "content": [text("One more."), call("")]},
+        user(result()),
+        system="Be brief.",
+    )
+    assert error.param == "messages[3].content[1].name"
+    assert error.message.startswith("messages[3].content[1].name must be text")
+
+
+def test_a_turn_of_several_messages() -> None:
+    error = refused(
+        user("a"), user("b"), {"role": "assistant", "content": "c"}, {"role": "assistant", "content": [call("")]}
+    )
+    assert error.param is not None
+    assert error.param.startswith("messages[3]")
+
+
+def test_a_tool_behind_one_that_is_not_shown() -> None:
+    bad = {"name": "bad", "input_schema": {"type": "object", "not": {"type": "string"}}, "strict": True}
+    hidden = {"name": "hidden", "input_schema": PLAIN, "defer_loading": True}
+    error = refused(user("a"), tools=[hidden, {"name": "good", "input_schema": PLAIN}, bad])
+    assert error.param is not None
+    assert error.param.startswith("tools[2]")
+    assert "tools[1]" not in error.message
+
+
+ORIGINS = [
+    Origin(["system"]),
+    Origin(["messages[0].content", "messages[1].content[0]"]),
+    Origin(["messages[2].content[0]"], ["messages[2].content[1]"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("neutral", "own"),
+    [
+        ("messages[0].content", "system"),
+        ("messages[1]", "messages"),
+        ("messages[1].role", "messages"),
+        ("messages[1].content[1].type", "messages[1].content[0]"),
+        ("messages[2].content[0]", "messages[2].content[0]"),
+        ("messages[2].tool_calls[0].function.arguments", "messages[2].content[1].input"),
+        ("messages[2].tool_calls[7]", "messages[2]"),
+        ("messages[9].content", "messages"),
+        ("tools[0].function.parameters", "tools[3].function.parameters"),
+        ("tools[5]", "tools"),
+        ("max_tokens", "max_tokens"),
+        (None, None),
+    ],
+)
+def test_every_kind_of_place(neutral: str | None, own: str | None) -> None:
+    with pytest.raises(BadRequestError) as caught, in_the_clients_places(ORIGINS, [3]):
+        raise BadRequestError(f"In {neutral}, something is wrong.", param=neutral)
+    assert caught.value.param == own
+    assert caught.value.message == f"In {own}, something is wrong."

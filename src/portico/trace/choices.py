@@ -141,6 +141,8 @@ class ChoiceTrace:
             if waiting is not None:
                 self._released += self._end_wait(part)
             return
+        if self._trace.head.redacted and " of " in held.reason:  # a marker may hold a name that the client chose
+            held = Held(part, held.text, held.reason.partition(" of ")[0])
         data = {"layer": part, "text": held.text, "reason": held.reason}
         if waiting is not None:
             artifact = self._trace.artifacts[waiting]

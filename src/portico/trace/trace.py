@@ -10,6 +10,7 @@ holds shapes and times but no word of what was said.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
@@ -26,10 +27,16 @@ from portico.trace.wire import BodyEncoder, StreamEncoder, TracedBody, TracedStr
 __all__ = ["Clock", "Trace", "exact_bytes", "spelled"]
 
 MAX_BYTES = 16 << 20
-SECRET_HEADERS = frozenset({b"authorization", b"x-api-key", b"cookie", b"proxy-authorization"})
-SAID = frozenset(
-    {"text", "tail", "bytes", "base64", "body", "json_fragment", "lark", "fields", "ids", "logprobs", "sampling"}
-)
+SECRET_HEADER = re.compile(rb"auth|cookie|key|token|secret|password|credential|signature")
+# What a redacted trace keeps. Everything else is what was said, or may be: headers, fields and errors repeat it.
+TOLD = frozenset(
+    {"method", "path", "status", "last", "choices", "tool_parser", "reasoning_parser", "finish_reason", "cached_tokens",
+     "layer", "reason", "type", "index", "code"}
+)  # fmt: skip
+TOLD_HEADERS = frozenset(
+    {"accept", "accept-encoding", "anthropic-version", "cache-control", "connection", "content-length", "content-type",
+     "host", "request-id", "retry-after", "user-agent", "x-portico-trace-id", "x-request-id"}
+)  # fmt: skip
 LANE_OF_LAYER: dict[str, Lane] = {
     "server": "request",
     "protocols": "request",
@@ -73,7 +80,7 @@ class Trace:
     def requested(self, headers: Mapping[bytes, bytes]) -> None:
         """The head of the request. Keys are not recorded."""
         shown: Any = [
-            [name.decode("latin-1"), "…" if name in SECRET_HEADERS else value.decode("latin-1")]
+            [name.decode("latin-1"), "…" if SECRET_HEADER.search(name) else value.decode("latin-1")]
             for name, value in headers.items()
         ]
         data = {"method": self.head.method, "path": self.head.path, "headers": shown}
@@ -189,6 +196,9 @@ class Trace:
         layer = _layer_of(error, (raised or error).__traceback__)
         status = self.head.status or error.status
         fault = Fault(layer, status, error.code or error.type, error.message, error.param)
+        if self.head.redacted:  # errors name what they do not like
+            fault.message = "(redacted)"
+            fault.param = re.split(r"[.\[]", error.param)[0] if error.param else None
         self.head.error = fault
         lane = LANE_OF_LAYER[layer]
         data = msgspec.to_builtins(fault)
@@ -332,17 +342,19 @@ def _weight(value: Any) -> int:
 
 
 def _unsaid(data: dict[str, Any]) -> dict[str, Any]:
-    """``data`` without what was said: sizes in place of texts and tokens, names in place of fields."""
+    """``data`` without what was said: sizes in place of texts, tokens and fields."""
     kept: dict[str, Any] = {}
     for name, value in data.items():
-        if name not in SAID:
+        if name in TOLD:
             kept[name] = value
-        elif isinstance(value, str):
-            kept["characters"] = len(value)
-        elif isinstance(value, dict):
-            kept[name] = sorted(value)
-        elif isinstance(value, list | tuple) and name == "ids":
+        elif name == "headers":
+            kept[name] = [[header, text if header in TOLD_HEADERS else "…"] for header, text in value]
+        elif name == "ids":
             kept["tokens"] = len(value)
+        elif isinstance(value, str):
+            kept["characters"] = kept.get("characters", 0) + len(value)
+        elif isinstance(value, dict):
+            kept[name] = len(value)
     return kept
 
 

@@ -200,7 +200,7 @@ async def _serve(
     if taken := set(names) & set(adapters):
         await line.close()
         raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
-    tool_parser, reasoning_parser = settings.tool_parser, settings.reasoning_parser
+    tool_parser, reasoning_parser = (settings.tool_parser, settings.reasoning_parser) if generates else (None, None)
     if template is not None:
         found = detect(template.sources, tokenizer.special_tokens.values())
         tool_parser = tool_parser or found.tool_parser

@@ -33,7 +33,7 @@ def test_the_inspector(server: Replaying, open_page: OpenPage, violations: Viola
     page = open_page(f"{server.url}/inspect#{trace}", dark=dark)
     page.locator(".scroller .step").first.wait_for()
     assert violations(page) == []
-    for kind in ("http_request", "prompt", "prompt_tokens", "step", "held", "chunk"):
+    for kind in ("http_request", "prompt_tokens", "step", "held"):
         id = next(artifact["id"] for artifact in artifacts if artifact["kind"] == kind)
         page.goto(f"{server.url}/inspect#{trace}/{id}")
         page.locator(f'.scroller .selected[data-id="{id}"]').wait_for()

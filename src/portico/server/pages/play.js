@@ -197,8 +197,8 @@ function pretty(text) {
 function receive(text) {
   const from = events.at(-1)?.to ?? 0;
   const event = { from, to: from + text.length };
-  const shown = dataOf(text) === null && !text.startsWith(":") ? pretty(text) : text;
-  event.element = h("li", {}, h("button", { type: "button", onclick: () => lookUp(event) }, wire(shown)));
+  const isBody = dataOf(text) === null && !text.startsWith(":"); // not an event but a whole answer: shown indented
+  event.element = h("li", {}, h("button", { type: "button", onclick: () => lookUp(event) }, isBody ? json(pretty(text)) : wire(text)));
   events.push(event);
   $("raw").append(event.element);
   followRaw();

@@ -49,21 +49,20 @@ export class TraceView {
             h("li", {}, h("span", { class: "key box held" }), "held back, and why"))),
         this.lanes.element,
         this._readout),
-      this._compact ? this._waterfall : null,
-      h("div", { class: "closer" }, this._details, this._family)]);
+      h("div", { class: "closer" }, this._details, this._family),
+      this._compact ? this._waterfall : null]);
     this._blank();
   }
 
   /** Show the trace `id` and follow it until it is complete; `artifact` is selected once it is there. */
   async open(id, artifact = null) {
-    this.close();
+    this._opened?.abort();
     const opened = (this._opened = new AbortController());
     this.trace = new Trace();
     this._wanted = artifact;
     this.selected = null;
     this.lanes.show(this.trace);
     this._blank();
-    this.element.hidden = false;
     try {
       do {
         for await (const { trace, artifacts } of values(await open(`/inspect/traces/${encodeURIComponent(id)}/live`, opened.signal))) {
@@ -93,6 +92,7 @@ export class TraceView {
 
   /** Where the details would be below the fold, bring the lanes up, so that both are seen. */
   _makeRoom() {
+    if (this._compact) return; // there the answer above should stay
     const top = this._details.getBoundingClientRect().top;
     if (top > innerHeight - 180) this._line.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   }
@@ -103,6 +103,7 @@ export class TraceView {
   }
 
   _fail(error) {
+    this.element.hidden = false;
     this._error.hidden = false;
     this._error.replaceChildren(h("strong", {}, error.status === 404 ? "This trace is gone" : "The trace cannot be shown"), h("p", {}, error.message));
   }
@@ -118,7 +119,8 @@ export class TraceView {
 
   _show() {
     const { trace } = this;
-    if (!trace.head) return;
+    if (!trace.head || this._opened.signal.aborted) return;
+    this.element.hidden = false; // not before there is something: headings come in order
     if (!this._compact) this._showHead(trace.head);
     this._showError();
     this._showWaterfall();
@@ -142,7 +144,7 @@ export class TraceView {
       h("span", { class: "spacer" }),
       h("button", { type: "button", onclick: () => this.export() }, "Export JSON"));
     const speed = head.completion_tokens > 1 && head.seconds > head.first_token && head.first_token !== null
-      ? `${((head.completion_tokens - 1) / (head.seconds - head.first_token)).toFixed(1)} / s` : null;
+      ? `${count(Number(((head.completion_tokens - 1) / (head.seconds - head.first_token)).toPrecision(3)), "token")} / s` : null;
     const facts = [
       ["model", head.model], ["began", clock(head.began)], ["answer", head.stream === null || head.stream === undefined ? null : head.stream ? "streamed" : "one body"],
       ["prompt", head.prompt_tokens === null ? null : count(head.prompt_tokens, "token")],
@@ -158,10 +160,11 @@ export class TraceView {
     const { error } = this.trace;
     this._error.hidden = !error;
     if (!error) return;
-    this._error.replaceChildren(
+    this._error.replaceChildren(...[
       h("strong", {}, `${this.trace.head.state === "failed" ? "Failed in" : "Refused by"} ${error.layer}`, error.status >= 400 ? h("span", { class: "status" }, ` ${error.status}`) : null),
-      h("p", {}, error.message ?? ""),
-      h("p", { class: "where" }, [error.param && `field ${error.param}`, error.code && `code ${error.code}`].filter(Boolean).join(", ")));
+      this._compact ? null : h("p", {}, error.message ?? ""), // the answer beside it says it
+      h("p", { class: "where" }, [error.param && `field ${error.param}`, error.code && `code ${error.code}`].filter(Boolean).join(", ")),
+    ].filter(Boolean));
   }
 
   _showWaterfall() {

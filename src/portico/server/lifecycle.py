@@ -268,6 +268,9 @@ def _announce(settings: Settings, served: Served, listener: socket.socket, grpc_
         if model.reasoning_parser:
             facts.append(f"reasoning: {model.reasoning_parser}")
         console.print(f"  [green]{escape(', '.join(one.names))}[/green]  {escape(', '.join(facts))}")
+        if model.prompter.renderer is not None and model.tool_parser is None and settings.tool_parser != "none":
+            lacking = "tool-call format" if model.reasoning_parser else "tool-call or reasoning format"
+            console.print(f"  no {lacking} known from its chat template: --tool-parser NAME, see 'portico formats'")
     key = ' -H "Authorization: Bearer $PORTICO_API_KEY"' if settings.api_key else ""
     first = served.models[0].model
     if "generate" in first.capabilities:

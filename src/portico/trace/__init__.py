@@ -3,8 +3,9 @@
 from portico.trace.artifacts import LANES, Artifact, Fault, Head, Lane
 from portico.trace.difference import Difference, first_difference
 from portico.trace.export import Export, read_export
+from portico.trace.record import exact_bytes
 from portico.trace.recorder import Recorder
-from portico.trace.trace import Trace, exact_bytes
+from portico.trace.trace import Trace
 from portico.trace.vocabulary import RecordedTokenizer, UnrecordedError, occurring, vocabulary
 
 __all__ = [

@@ -13,16 +13,14 @@ What waits is an artifact of its own, ``held``: it lasts as long as the wait, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from portico.events import CallArguments, CallEnd, CallStart, EngineOutput, Event
 from portico.generation import Choice, Delta, Held
 from portico.trace.artifacts import Lane
-
-if TYPE_CHECKING:
-    from portico.trace.trace import Trace
+from portico.trace.record import Record
 
 __all__ = ["ChoiceTrace"]
 
@@ -40,7 +38,7 @@ class _Text(NamedTuple):
 class ChoiceTrace:
     """Watches one choice (see ``portico.generation.Watch``) and writes into its request's trace."""
 
-    def __init__(self, trace: Trace, choice: Choice, number: int) -> None:
+    def __init__(self, trace: Record, choice: Choice, number: int) -> None:
         self._trace = trace
         self._choice = choice
         self._number = number

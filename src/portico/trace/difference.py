@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from portico.trace.artifacts import Artifact, Fault, Lane
 from portico.trace.export import Export
-from portico.trace.trace import exact_bytes
+from portico.trace.record import exact_bytes
 
 __all__ = ["Difference", "Made", "first_difference", "made"]
 

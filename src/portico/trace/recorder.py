@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from portico.trace.artifacts import Head
-from portico.trace.trace import Clock, Trace
+from portico.trace.record import Clock
+from portico.trace.trace import Trace
 
 __all__ = ["Recorder"]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from portico.errors import PorticoError
 from portico.generation import Delta
-
-if TYPE_CHECKING:
-    from portico.trace.trace import Trace
+from portico.trace.record import Record
 
 __all__ = ["BodyEncoder", "StreamEncoder", "TracedBody", "TracedStream"]
 
@@ -33,7 +31,7 @@ class BodyEncoder(Protocol):
 class TracedStream:
     """A stream's encoder; what it makes is recorded as frames."""
 
-    def __init__(self, encoder: StreamEncoder, trace: Trace) -> None:
+    def __init__(self, encoder: StreamEncoder, trace: Record) -> None:
         self._encoder, self._trace = encoder, trace
 
     def start(self) -> bytes:
@@ -65,7 +63,7 @@ class TracedStream:
 class TracedBody:
     """A whole body's encoder; the body is made from everything that was fed to it."""
 
-    def __init__(self, encoder: BodyEncoder, trace: Trace) -> None:
+    def __init__(self, encoder: BodyEncoder, trace: Record) -> None:
         self._encoder, self._trace = encoder, trace
         self._of: list[int] = []
 

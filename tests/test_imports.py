@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "engines": {"protos"},
     "generation": {"prompting", "decoding", "parsing", "constraints"},
     "protocols": {"generation", "prompting", "decoding", "parsing", "constraints", "protos"},
-    "trace": {"generation", "prompting"},
+    "trace": {"protocols", "generation", "prompting"},
     "config": set(),
     "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models",
                "trace", "config", "protos"},

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from portico.errors import BadRequestError, RequestTimeoutError
 from portico.generation import Generation
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.server.exchange import ClientGoneError, Exchange
 from portico.server.line import Flight, Sink
 from portico.server.served import Served, ServedModel
-from portico.server.sinks import BodyEncoder, BodySink, StreamEncoder, StreamSink
+from portico.server.sinks import BodySink, StreamSink
 
 __all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "computed", "warn"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -18,10 +18,8 @@ from pydantic import BaseModel
 from portico.errors import RequestTooLargeError, UnsupportedMediaTypeError
 from portico.generation import Choice, Generation, Model, Watch
 from portico.prompting import Prompt
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.trace import Trace
-
-if TYPE_CHECKING:
-    from portico.server.sinks import BodyEncoder, StreamEncoder
 
 __all__ = ["ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Scope", "Send", "Stage"]
 
@@ -78,6 +76,8 @@ class Exchange:
         self.route = "none"  # the pattern of the path, once it is known
         self.started = time.perf_counter()
         self.stages: list[Stage] = []
+        self.model: Model | None = None  # that the prompt is for
+        self.prompt_tokens = 0
         self.generations: Sequence[Generation] = ()
         self.trace: Trace | None = None
         self.onlookers: list[Onlooker] = []
@@ -146,6 +146,8 @@ class Exchange:
         """The prompts have been rendered and tokenized."""
         began = self._passed
         self._passed = time.perf_counter()
+        self.model = model
+        self.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
         for prompt in prompts:
             rendered = began + prompt.rendering
             self.stages.append(Stage("template", began, rendered))

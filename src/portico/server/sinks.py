@@ -10,27 +10,18 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import AsyncIterator, Coroutine, Generator
-from typing import Any, Protocol
+from typing import Any
 
 from portico.errors import PorticoError
 from portico.events import Event
 from portico.generation import Delta
 from portico.protocols import sse
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.server.exchange import ClientGoneError, Exchange
 
 __all__ = ["BodyEncoder", "BodySink", "EventSink", "StreamEncoder", "StreamSink"]
 
 MAX_UNSENT = 8 << 20  # bytes collected for a client that does not read before its flight ends
-
-
-class StreamEncoder(Protocol):
-    """The streaming half of a protocol: deltas -> bytes."""
-
-    def start(self) -> bytes: ...
-    def feed(self, delta: Delta, position: int) -> bytes: ...
-    def finish(self) -> bytes: ...
-    def fail(self, error: PorticoError) -> bytes: ...
-    def keep_alive(self) -> bytes: ...
 
 
 class StreamSink:
@@ -130,13 +121,6 @@ def _resume(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[A
             waits_for = coroutine.send(sent) if failure is None else coroutine.throw(failure)
         except StopIteration:
             return
-
-
-class BodyEncoder(Protocol):
-    """The non-streaming half of a protocol: the fold of deltas."""
-
-    def feed(self, delta: Delta, position: int) -> None: ...
-    def body(self) -> bytes: ...
 
 
 class BodySink:

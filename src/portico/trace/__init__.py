@@ -3,7 +3,7 @@
 from portico.trace.artifacts import LANES, Artifact, Fault, Head, Lane
 from portico.trace.difference import Difference, first_difference
 from portico.trace.export import Export, read_export
-from portico.trace.record import exact_bytes
+from portico.trace.record import exact_bytes, layer_of
 from portico.trace.recorder import Recorder
 from portico.trace.trace import Trace
 from portico.trace.vocabulary import RecordedTokenizer, UnrecordedError, occurring, vocabulary
@@ -22,6 +22,7 @@ __all__ = [
     "UnrecordedError",
     "exact_bytes",
     "first_difference",
+    "layer_of",
     "occurring",
     "read_export",
     "vocabulary",

@@ -19,7 +19,7 @@ from portico.generation import Choice
 from portico.prompting import Tokenizer
 from portico.trace.artifacts import Artifact, Fault, Head, Lane
 
-__all__ = ["Clock", "Record", "exact_bytes", "spelled"]
+__all__ = ["Clock", "Record", "exact_bytes", "layer_of", "spelled"]
 
 MAX_BYTES = 16 << 20
 # What a redacted trace keeps. Everything else is what was said, or may be: headers, fields and errors repeat it.
@@ -140,7 +140,7 @@ class Record:
 
     def faulty(self, error: PorticoError, raised: BaseException | None = None) -> int:
         """The request ends with ``error``; ``raised`` is what was raised, where that is something else."""
-        layer = _layer_of(error, (raised or error).__traceback__)
+        layer = layer_of(error, (raised or error).__traceback__)
         status = self.head.status or error.status
         fault = Fault(layer, status, error.code or error.type, error.message, error.param)
         if self.head.redacted:  # errors name what they do not like
@@ -204,7 +204,7 @@ def _unsaid(data: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _layer_of(error: PorticoError, traceback: TracebackType | None) -> str:
+def layer_of(error: PorticoError, traceback: TracebackType | None) -> str:
     """The box that raised: that of the innermost frame inside one."""
     if isinstance(error, EngineError | EngineDeadError):
         return "engines"

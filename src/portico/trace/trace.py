@@ -14,10 +14,11 @@ import msgspec
 
 from portico.generation import Choice, Generation, Model
 from portico.prompting import Prompt
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.trace.artifacts import Artifact, Head, Lane
 from portico.trace.choices import ChoiceTrace
 from portico.trace.record import Clock, Record, spelled
-from portico.trace.wire import BodyEncoder, StreamEncoder, TracedBody, TracedStream
+from portico.trace.wire import TracedBody, TracedStream
 
 __all__ = ["Trace"]
 

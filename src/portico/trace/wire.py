@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from portico.errors import PorticoError
 from portico.generation import Delta
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.trace.record import Record
 
-__all__ = ["BodyEncoder", "StreamEncoder", "TracedBody", "TracedStream"]
-
-
-class StreamEncoder(Protocol):
-    """The streaming half of a protocol: deltas -> bytes."""
-
-    def start(self) -> bytes: ...
-    def feed(self, delta: Delta, position: int) -> bytes: ...
-    def finish(self) -> bytes: ...
-    def fail(self, error: PorticoError) -> bytes: ...
-    def keep_alive(self) -> bytes: ...
-
-
-class BodyEncoder(Protocol):
-    """The non-streaming half of a protocol: the fold of deltas."""
-
-    def feed(self, delta: Delta, position: int) -> None: ...
-    def body(self) -> bytes: ...
+__all__ = ["TracedBody", "TracedStream"]
 
 
 class TracedStream:

@@ -113,6 +113,7 @@ async def test_every_field_of_a_request_arrives(log: Path) -> None:
     adapters = {"pirate": "/adapters/pirate", "poet": "/adapters/poet"}
     async with loaded(("--data-parallel-size", "2"), loras=adapters) as (engine, reader):
         assert "lora" in engine.info.capabilities
+        assert engine.info.metadata["data_parallel_size"] == 2
         request = asking(
             "r", [1, 2], priority=-3, cache_salt="mine", lora="poet", data_parallel_rank=1, trace_headers={"t": "1"}
         )

@@ -202,7 +202,7 @@ class VllmEngineService:
             last_receive_timestamp=self._last_request,
             uptime_seconds=time.time() - self._started,
             server_type="portico" if "structural_tags" not in self._model.capabilities else "portico structural_tags",
-            data_parallel_size=1,
+            data_parallel_size=self._first.line.engine.info.metadata.get("data_parallel_size", 1),
             constrained_decoding_start="first_token",
         )
 
@@ -219,10 +219,14 @@ class VllmEngineService:
         return _chunks(*await asyncio.get_running_loop().run_in_executor(None, lambda: self._tokenizer))
 
     @property
-    def _model(self) -> Model:
+    def _first(self) -> ServedModel:
         """The model this service is about: the one that generates, else the only one there is."""
-        able = [one.model for one in self._served.models if "generate" in one.model.capabilities]
-        return able[0] if able else self._served.models[0].model
+        able = [one for one in self._served.models if "generate" in one.model.capabilities]
+        return able[0] if able else self._served.models[0]
+
+    @property
+    def _model(self) -> Model:
+        return self._first.model
 
     @cached_property
     def _tokenizer(self) -> tuple[bytes, str]:

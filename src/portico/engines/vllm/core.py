@@ -116,7 +116,11 @@ class VllmCore:
             capabilities=frozenset(capabilities),
             eos_token_ids=self._ends,
             max_logprobs=model.max_logprobs if model.max_logprobs >= 0 else model.get_vocab_size(),
-            metadata={"engine": "vllm", "dtype": str(model.dtype)},
+            metadata={
+                "engine": "vllm",
+                "dtype": str(model.dtype),
+                "data_parallel_size": config.parallel_config.data_parallel_size,
+            },
         )
 
     async def close(self) -> None:

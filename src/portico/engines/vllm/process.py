@@ -16,7 +16,7 @@ __all__ = ["GOODBYE", "Load", "VllmProcess"]
 STDERR: Final = 2
 GOODBYE: Final = 10.0  # seconds that vLLM gets to leave
 SPARE: Final = 2.0  # seconds beyond, before it is killed
-LEAVING: Final = 3.0  # seconds that what it has left behind gets to leave
+LEAVING: Final = 8.0  # seconds that what it has left behind gets to leave
 
 
 class Load(msgspec.Struct):

@@ -27,5 +27,5 @@ class AsyncEngineArgs:
         return SimpleNamespace(
             model_config=model,
             lora_config=self.options.enable_lora or None,
-            data_parallel_size=self.options.data_parallel_size,
+            parallel_config=SimpleNamespace(data_parallel_size=self.options.data_parallel_size),
         )

@@ -23,7 +23,7 @@ class InputProcessor:
 
     def __init__(self, config: Any) -> None:
         self.generation_config_fields = {"eos_token_id": [7, 8]}
-        self._ranks = config.data_parallel_size
+        self._ranks = config.parallel_config.data_parallel_size
 
     def process_inputs(
         self, request_id: str, prompt: dict[str, Any], params: Any, tasks: tuple[str, ...],

@@ -18,7 +18,7 @@ from portico.engines import EngineInfo
 from portico.engines.replay import ReplayEngine, Script
 from portico.events import EngineRequest
 from portico.prompting import ChatTemplate, Prompter
-from portico.server.app import build_app
+from portico.server.app import Observer, build_app
 from portico.server.auth import OPEN_PATHS, Keys
 from portico.server.connection import connections
 from portico.server.gate import Gate
@@ -79,6 +79,7 @@ def replaying(
     trace_header: bool = False,
     redact: bool = False,
     keep: int = 200,
+    observers: Sequence[Observer] = (),
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
@@ -132,7 +133,9 @@ def replaying(
             recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
             inspectors = [Inspector(recorder, served, everything=inspect, keyed=bool(keys))]
         every = {**routes(served), **(inspectors[0].routes() if inspectors else {})}
-        app = build_app(every, Keys(keys, OPEN_PATHS | PAGES), gate, metrics, max_body=max_body, observers=inspectors)
+        app = build_app(
+            every, Keys(keys, OPEN_PATHS | PAGES), gate, metrics, max_body=max_body, observers=[*inspectors, *observers]
+        )
         http = connections(max_head=max_header, client_timeout=client_timeout)
         config = uvicorn.Config(
             app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     inspect_redact: bool = Field(False, description="Record sizes in place of texts, tokens and bodies.")
     trace_header: bool = Field(False, description="Record requests that ask for it with 'X-Portico-Trace: 1'.")
 
+    otlp_endpoint: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) that gets spans.")
+
     # What is told
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import os
 import socket
 import sys
 import time
@@ -39,10 +40,13 @@ from portico.trace import Recorder
 
 if TYPE_CHECKING:
     from portico.server.grpc_server import GrpcServer
+    from portico.server.telemetry import Telemetry
 
 __all__ = ["serve", "serve_on"]
 
 log = logging.getLogger("portico")
+
+OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
@@ -93,6 +97,7 @@ def _start_logging(level: str) -> None:
 async def _serve(
     settings: Settings, listener: socket.socket, shared: Sequence[Engine] = (), *, announce: bool = True
 ) -> None:
+    telemetry = _telemetry(settings)
     served = await assemble(settings, shared)
     try:
         inspector = _inspector(settings, served)
@@ -106,7 +111,7 @@ async def _serve(
             served.metrics,
             max_body=settings.max_body,
             cors_origins=settings.cors_origins,
-            observers=[inspector] if inspector else [],
+            observers=[one for one in (inspector, telemetry) if one is not None],
         )
         config = uvicorn.Config(
             app,
@@ -134,6 +139,8 @@ async def _serve(
         for one in served.models:
             await one.line.close()
             one.model.prompter.close()
+        if telemetry is not None:
+            await telemetry.close()
 
 
 def _inspector(settings: Settings, served: Served) -> Inspector | None:
@@ -141,9 +148,25 @@ def _inspector(settings: Settings, served: Served) -> Inspector | None:
     if not settings.inspect and not settings.trace_header:
         return None
     recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
-    return Inspector(
-        recorder, served, everything=settings.inspect, keyed=bool(settings.api_key), about=about(settings)
-    )
+    return Inspector(recorder, served, everything=settings.inspect, keyed=bool(settings.api_key), about=about(settings))
+
+
+def _telemetry(settings: Settings) -> Telemetry | None:
+    """Who sends spans, where the settings or OpenTelemetry's own variables ask for it."""
+    asked = settings.otlp_endpoint is not None
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    if not asked and not any(os.environ.get(name) for name in OTLP_VARIABLES):
+        return None
+    try:
+        from portico.server.telemetry import Telemetry
+    except ImportError as error:
+        missing = f"OpenTelemetry needs more packages ({error.name} is missing): pip install 'portico[otel]'."
+        if asked:
+            raise BadRequestError(missing, param="otlp_endpoint") from None
+        log.warning("no spans are sent: %s", missing)
+        return None
+    return Telemetry(settings.otlp_endpoint)
 
 
 def _grpc_server(settings: Settings, served: Served, keys: Keys) -> GrpcServer | None:

@@ -136,7 +136,8 @@ class GrpcEngine:
         while True:
             host = await self._host(tried, RETURN_SECONDS)
             message = generate_request(request, takes_lark=host.takes_lark)
-            call = host.stub.Generate(message, metadata=host.metadata)
+            metadata = (*host.metadata, *(request.trace_headers or {}).items())
+            call = host.stub.Generate(message, metadata=metadata)
             self._calls[request.request_id] = call
             host.in_flight += 1
             answer = _Answer(request.request_id, host, call, Reader(request, self._ends))

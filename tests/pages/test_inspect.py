@@ -342,6 +342,12 @@ def test_zoom_keeps_its_place(server: Replaying, open_page: OpenPage) -> None:
         wide = page.evaluate("document.querySelector('.sheet').offsetWidth")
         sight = page.evaluate("document.querySelector('.scroller').clientWidth")
         assert wide > sight * 2
+        page.locator(".scroller").hover()
+        page.keyboard.down("Control")
+        page.mouse.wheel(0, 120)
+        page.keyboard.up("Control")
+        until(page, "wide => document.querySelector('.sheet').offsetWidth < wide", wide)
+        page.locator(".scroller .box").first.focus()
         page.keyboard.press("0")
         until(
             page,

@@ -28,15 +28,33 @@ export async function get(path) {
 
 function ask(refused) {
   return new Promise((resolve, reject) => {
-    const field = h("input", { type: "password", id: "key", autocomplete: "off", required: true, "aria-describedby": "key-why" });
-    const form = h("form", { method: "dialog" },
+    const field = h("input", {
+      type: "password",
+      id: "key",
+      autocomplete: "off",
+      required: true,
+      "aria-describedby": "key-why",
+    });
+    const form = h(
+      "form",
+      { method: "dialog" },
       h("h2", { id: "key-title" }, "This server needs a key"),
-      h("p", { id: "key-why" }, refused ? "That key was refused. Please try another." : "It is kept in this tab only, and sent to this server only."),
+      h(
+        "p",
+        { id: "key-why" },
+        refused
+          ? "That key was refused. Please try another."
+          : "It is kept in this tab only, and sent to this server only.",
+      ),
       h("label", { for: "key" }, "API key"),
       field,
-      h("div", { class: "actions" },
+      h(
+        "div",
+        { class: "actions" },
         h("button", { type: "button", onclick: () => dialog.close() }, "Not now"),
-        h("button", { type: "submit", class: "primary" }, "Continue")));
+        h("button", { type: "submit", class: "primary" }, "Continue"),
+      ),
+    );
     const dialog = h("dialog", { "aria-labelledby": "key-title", class: "card" }, form);
     form.addEventListener("submit", () => {
       key = field.value;
@@ -60,8 +78,10 @@ export async function* blocks(response) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) break;
+      let from = Math.max(0, held.length - 1); // what was searched is not searched again
       held += value;
-      for (let end; (end = held.indexOf("\n\n")) >= 0; held = held.slice(end + 2)) yield held.slice(0, end + 2);
+      for (let end; (end = held.indexOf("\n\n", from)) >= 0; held = held.slice(end + 2), from = 0)
+        yield held.slice(0, end + 2);
     }
     if (held) yield held;
   } finally {
@@ -80,7 +100,9 @@ export async function open(path, signal) {
   const response = await call(path, { signal });
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
-  throw Object.assign(new Error(body.error?.message ?? `The server answered ${response.status}.`), { status: response.status });
+  throw Object.assign(new Error(body.error?.message ?? `The server answered ${response.status}.`), {
+    status: response.status,
+  });
 }
 
 export async function* values(response) {

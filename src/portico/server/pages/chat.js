@@ -5,14 +5,20 @@
 
 const BUDGETS = { low: 1024, medium: 4096, high: 16384 }; // thinking tokens, for the API that counts them
 
-export const SAMPLE_TOOLS = [{
-  type: "function",
-  function: {
-    name: "get_weather",
-    description: "Current weather in a city",
-    parameters: { type: "object", properties: { city: { type: "string" }, unit: { type: "string", enum: ["celsius", "fahrenheit"] } }, required: ["city"] },
+export const SAMPLE_TOOLS = [
+  {
+    type: "function",
+    function: {
+      name: "get_weather",
+      description: "Current weather in a city",
+      parameters: {
+        type: "object",
+        properties: { city: { type: "string" }, unit: { type: "string", enum: ["celsius", "fahrenheit"] } },
+        required: ["city"],
+      },
+    },
   },
-}];
+];
 export const SAMPLE_SCHEMA = {
   type: "object",
   properties: { name: { type: "string" }, population: { type: "integer" } },
@@ -73,8 +79,15 @@ function openai(form, turns) {
     max_completion_tokens: number(form.max_tokens),
     seed: number(form.seed),
     tools: tools.length ? tools : undefined,
-    tool_choice: !tools.length || choice === "auto" ? undefined : named ? { type: "function", function: { name: choice.slice(5) } } : choice,
-    response_format: schema ? { type: "json_schema", json_schema: { name: "answer", schema, strict: true } } : undefined,
+    tool_choice:
+      !tools.length || choice === "auto"
+        ? undefined
+        : named
+          ? { type: "function", function: { name: choice.slice(5) } }
+          : choice,
+    response_format: schema
+      ? { type: "json_schema", json_schema: { name: "answer", schema, strict: true } }
+      : undefined,
     reasoning_effort: form.thinking || undefined,
     stream: form.stream,
     stream_options: form.stream ? { include_usage: true } : undefined,
@@ -83,10 +96,16 @@ function openai(form, turns) {
 }
 
 function anthropic(form, turns) {
-  const tools = toolsOf(form).map(({ name, description, parameters }) => ({ name, description, input_schema: parameters }));
+  const tools = toolsOf(form).map(({ name, description, parameters }) => ({
+    name,
+    description,
+    input_schema: parameters,
+  }));
   const schema = parsed(form, "schema", "The schema");
   const choice = form.tool_choice;
-  const spelled = choice.startsWith("tool:") ? { type: "tool", name: choice.slice(5) } : { type: { required: "any" }[choice] ?? choice };
+  const spelled = choice.startsWith("tool:")
+    ? { type: "tool", name: choice.slice(5) }
+    : { type: { required: "any" }[choice] ?? choice };
   const body = {
     model: form.model,
     system: form.system.trim() ? form.system : undefined,
@@ -96,17 +115,31 @@ function anthropic(form, turns) {
     tools: tools.length ? tools : undefined,
     tool_choice: !tools.length || choice === "auto" ? undefined : spelled,
     output_config: schema ? { format: { type: "json_schema", schema } } : undefined,
-    thinking: form.thinking === "none" ? { type: "disabled" } : form.thinking ? { type: "enabled", budget_tokens: BUDGETS[form.thinking] } : undefined,
+    thinking:
+      form.thinking === "none"
+        ? { type: "disabled" }
+        : form.thinking
+          ? { type: "enabled", budget_tokens: BUDGETS[form.thinking] }
+          : undefined,
     stream: form.stream,
   };
-  return { path: "/v1/messages", headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" }, body };
+  return {
+    path: "/v1/messages",
+    headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
+    body,
+  };
 }
 
 /** The same request as a command line; the key stays in the environment. */
 export function curlOf(origin, { path, headers, body }) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const all = Object.entries(headers).map(([name, content]) => `  -H ${quoted(`${name}: ${content}`)} \\`);
-  return [`curl${body.stream ? " -N" : ""} ${origin}${path} \\`, ...all, '  -H "Authorization: Bearer $PORTICO_API_KEY" \\', `  -d ${quoted(JSON.stringify(body, null, 2))}`].join("\n");
+  return [
+    `curl${body.stream ? " -N" : ""} ${origin}${path} \\`,
+    ...all,
+    '  -H "Authorization: Bearer $PORTICO_API_KEY" \\',
+    `  -d ${quoted(JSON.stringify(body, null, 2))}`,
+  ].join("\n");
 }
 
 // -- answers ----------------------------------------------------------------------------------------------------------------
@@ -165,7 +198,8 @@ export class Answer {
   _block(index, block, input) {
     if (block.type === "thinking") this.reasoning += block.thinking ?? "";
     else if (block.type === "text") this.content += block.text ?? "";
-    else if (block.type === "tool_use") this.calls.push({ index, id: block.id, name: block.name, arguments: input ?? "" });
+    else if (block.type === "tool_use")
+      this.calls.push({ index, id: block.id, name: block.name, arguments: input ?? "" });
   }
 
   _delta(index, delta) {
@@ -176,6 +210,10 @@ export class Answer {
 
   _ended(reason, usage) {
     this.finish = reason ?? this.finish;
-    if (usage) this.usage = { prompt: usage.input_tokens ?? this.usage?.prompt, completion: usage.output_tokens ?? this.usage?.completion };
+    if (usage)
+      this.usage = {
+        prompt: usage.input_tokens ?? this.usage?.prompt,
+        completion: usage.output_tokens ?? this.usage?.completion,
+      };
   }
 }

@@ -15,24 +15,44 @@ export function mark(by) {
 export function details(trace, artifact) {
   const lane = LANES.find((one) => one.name === artifact.lane);
   return [
-    h("header", {},
+    h(
+      "header",
+      {},
       h("h3", {}, nameOf(artifact)),
       mark(artifact.by),
-      h("p", { class: "where" }, `#${artifact.id}, ${artifact.lane} lane, made by `, h("code", {}, artifact.source ?? lane?.box ?? ""), `, ${timing(artifact)}`,
-        artifact.choice ? `, choice ${artifact.choice}` : "")),
+      h(
+        "p",
+        { class: "where" },
+        `#${artifact.id}, ${artifact.lane} lane, made by `,
+        h("code", {}, artifact.source ?? lane?.box ?? ""),
+        `, ${timing(artifact)}`,
+        artifact.choice ? `, choice ${artifact.choice}` : "",
+      ),
+    ),
     contents(trace, artifact),
   ];
 }
 
 function contents(trace, artifact) {
   const { data, kind } = artifact;
-  if (trace.head?.redacted) return [h("p", { class: "redacted" }, "What was said is not recorded: this server redacts. What is left are shapes and times."), value(data)];
+  if (trace.head?.redacted)
+    return [
+      h(
+        "p",
+        { class: "redacted" },
+        "What was said is not recorded: this server redacts. What is left are shapes and times.",
+      ),
+      value(data),
+    ];
   const parts = {
     http_request: () => [headers(data.headers), typeof data.body === "string" ? body(data.body) : null],
     validated: () => value(data.fields ?? data),
     prompt: () => h("pre", { class: "code prompt", tabindex: 0 }, prompt(data.text ?? "")),
     prompt_tokens: () => chips(data.ids ?? [], data.pieces, 600),
-    constraint: () => [h("p", {}, "The engine may only sample what this grammar allows."), h("pre", { class: "code", tabindex: 0 }, data.lark ?? "")],
+    constraint: () => [
+      h("p", {}, "The engine may only sample what this grammar allows."),
+      h("pre", { class: "code", tabindex: 0 }, data.lark ?? ""),
+    ],
     step: () => step(trace, data),
     text: () => h("pre", { class: "code", tabindex: 0 }, data.text ?? ""),
     held: () => held(trace, artifact),
@@ -50,12 +70,15 @@ function step(trace, data) {
     data.error && `The engine failed: ${data.error}`,
     data.finish_reason && `The engine finished: ${data.finish_reason}.`,
     data.stop_token !== null && data.stop_token !== undefined && `Stopped by token ${data.stop_token}.`,
-    typeof data.cached_tokens === "number" && `${count(data.cached_tokens, "prompt token")} came from the prefix cache.`,
+    typeof data.cached_tokens === "number" &&
+      `${count(data.cached_tokens, "prompt token")} came from the prefix cache.`,
   ].filter(Boolean);
   return [
     chips(data.ids ?? [], data.pieces),
     facts.length ? h("p", {}, facts.join(" ")) : null,
-    data.logprobs?.length ? [h("h4", {}, "How likely it was"), logprobs(data.logprobs, (id) => trace.pieces.get(id))] : null,
+    data.logprobs?.length
+      ? [h("h4", {}, "How likely it was"), logprobs(data.logprobs, (id) => trace.pieces.get(id))]
+      : null,
   ];
 }
 
@@ -80,19 +103,35 @@ function event(data) {
 function bytes(data) {
   const text = data.bytes ?? data.base64 ?? "";
   const spelled = data.bytes === undefined ? ", not text, so in base64" : "";
-  return [h("p", { class: "where" }, `${count(bytesOf(data) ?? 0, "byte")}${spelled}${data.last ? ", the last of the body" : ""}`), h("pre", { class: "code", tabindex: 0 }, wire(text))];
+  return [
+    h(
+      "p",
+      { class: "where" },
+      `${count(bytesOf(data) ?? 0, "byte")}${spelled}${data.last ? ", the last of the body" : ""}`,
+    ),
+    h("pre", { class: "code", tabindex: 0 }, wire(text)),
+  ];
 }
 
 function headers(pairs) {
   if (!pairs?.length) return null;
-  return h("dl", { class: "headers" }, pairs.map(([name, content]) => [h("dt", {}, name), h("dd", {}, content)]));
+  return h(
+    "dl",
+    { class: "headers" },
+    pairs.map(([name, content]) => [h("dt", {}, name), h("dd", {}, content)]),
+  );
 }
 
 export function refusal(data) {
   return [
     h("p", { class: "reason" }, data.message ?? ""),
-    h("dl", { class: "headers" }, ["layer", "status", "code", "param"].filter((name) => data[name] !== null && data[name] !== undefined)
-      .map((name) => [h("dt", {}, name), h("dd", {}, String(data[name]))])),
+    h(
+      "dl",
+      { class: "headers" },
+      ["layer", "status", "code", "param"]
+        .filter((name) => data[name] !== null && data[name] !== undefined)
+        .map((name) => [h("dt", {}, name), h("dd", {}, String(data[name]))]),
+    ),
   ];
 }
 
@@ -101,23 +140,46 @@ export function refusal(data) {
 /** Both directions of an artifact's family. `go(id)` is called when an entry is chosen. */
 export function family(trace, artifact, go) {
   return [
-    h("section", { "aria-label": "Where this comes from" }, h("h3", {}, "Where does this come from?"), origin(trace, artifact), tree(trace, artifact.id, (id) => trace.parents(id), go)),
-    h("section", { "aria-label": "What became of this" }, h("h3", {}, "What became of it?"), outcome(trace, artifact), tree(trace, artifact.id, (id) => trace.children(id), go)),
+    h(
+      "section",
+      { "aria-label": "Where this comes from" },
+      h("h3", {}, "Where does this come from?"),
+      origin(trace, artifact),
+      tree(trace, artifact.id, (id) => trace.parents(id), go),
+    ),
+    h(
+      "section",
+      { "aria-label": "What became of this" },
+      h("h3", {}, "What became of it?"),
+      outcome(trace, artifact),
+      tree(trace, artifact.id, (id) => trace.children(id), go),
+    ),
   ];
 }
 
 /** The short answer: which tokens. */
 function origin(trace, artifact) {
   if (["request", "prompt"].includes(artifact.lane)) {
-    return h("p", {}, artifact.of.length ? "From the request; the model has had no part in it." : "From the client; everything else begins here.");
+    return h(
+      "p",
+      {},
+      artifact.of.length
+        ? "From the request; the model has had no part in it."
+        : "From the client; everything else begins here.",
+    );
   }
-  if (artifact.kind === "step") return h("p", {}, "From the model. Everything before it was translation; this is inference.");
+  if (artifact.kind === "step")
+    return h("p", {}, "From the model. Everything before it was translation; this is inference.");
   const steps = trace.steps(artifact.id);
   if (!steps.length) return h("p", {}, "No token has a part in it: it is Portico's own, made from the request alone.");
   const tokens = steps.flatMap((one) => (one.data.ids ?? []).map((id, i) => [id, one.data.pieces?.[i]]));
   return [
     h("p", {}, `From ${count(tokens.length, "token")} of ${count(steps.length, "engine step")}:`),
-    chips(tokens.map(([id]) => id), tokens.map(([, piece]) => piece), 40),
+    chips(
+      tokens.map(([id]) => id),
+      tokens.map(([, piece]) => piece),
+      40,
+    ),
   ];
 }
 
@@ -126,7 +188,11 @@ function outcome(trace, artifact) {
   if (artifact.kind === "chunk") return h("p", {}, "It went to the client, byte for byte.");
   if (!wires.length) return h("p", {}, "None of it has reached the wire.");
   const first = wires.reduce((a, b) => (a.at < b.at ? a : b));
-  return h("p", {}, `It is in ${count(wires.length, "chunk")} on the wire, the first ${duration(Math.max(0, first.at - artifact.at))} later.`);
+  return h(
+    "p",
+    {},
+    `It is in ${count(wires.length, "chunk")} on the wire, the first ${duration(Math.max(0, first.at - artifact.at))} later.`,
+  );
 }
 
 /** Relatives as a nested list; one that was listed already is not unfolded again. */
@@ -144,9 +210,20 @@ function tree(trace, id, next, go) {
       const known = seen.has(one);
       seen.add(one);
       const words = shortened(sentence(artifact), 64);
-      entries.push(h("li", {},
-        h("button", { type: "button", class: `entry ${artifact.by}`, data: { goto: one }, onclick: () => go(one) }, h("span", { class: "dot", "aria-hidden": "true" }), words, h("small", {}, ` ${artifact.lane} #${one}`)),
-        known ? null : list(next(one))));
+      entries.push(
+        h(
+          "li",
+          {},
+          h(
+            "button",
+            { type: "button", class: `entry ${artifact.by}`, data: { goto: one }, onclick: () => go(one) },
+            h("span", { class: "dot", "aria-hidden": "true" }),
+            words,
+            h("small", {}, ` ${artifact.lane} #${one}`),
+          ),
+          known ? null : list(next(one)),
+        ),
+      );
     }
     return entries.length ? h("ul", { class: "tree" }, entries) : null;
   };

@@ -27,7 +27,12 @@ export function duration(seconds) {
 
 /** Unix seconds as a time of day. */
 export function clock(unix) {
-  return new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  return new Date(unix * 1000).toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hour12: false,
+  });
 }
 
 export function count(number, one, many = `${one}s`) {
@@ -65,8 +70,13 @@ export function oncePerFrame(work) {
 /** Keeps a scrolled list at its end while it grows, unless the reader has scrolled up. Returns what to call after growth. */
 export function following(list) {
   let follows = true;
-  list.addEventListener("scroll", () => (follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40));
+  let followed = 0;
+  list.addEventListener("scroll", () => {
+    if (list.scrollTop !== followed) follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  });
   return () => {
-    if (follows) list.scrollTop = list.scrollHeight;
+    if (!follows) return;
+    list.scrollTop = list.scrollHeight;
+    followed = list.scrollTop;
   };
 }

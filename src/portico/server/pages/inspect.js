@@ -44,13 +44,28 @@ const draw = oncePerFrame(() => {
   $("empty").hidden = all.length > 0;
   $("none").hidden = !all.length || fitting.length > 0;
   list.hidden = !fitting.length;
-  const stop = [...list.children].find((row) => row === document.activeElement || row.dataset.id === shown) ?? list.firstChild;
+  const stop =
+    [...list.children].find((row) => row === document.activeElement || row.dataset.id === shown) ?? list.firstChild;
   for (const row of list.children) row.tabIndex = row === stop ? 0 : -1;
   if (shown === null && all.length && !location.hash) choose(all[0].id);
 });
 
 function searchable(head) {
-  return [head.id, head.request_id, head.method, head.path, head.model, head.state, STATES[head.state], head.status, head.finish, head.error?.layer, head.error?.message].join(" ").toLowerCase();
+  return [
+    head.id,
+    head.request_id,
+    head.method,
+    head.path,
+    head.model,
+    head.state,
+    STATES[head.state],
+    head.status,
+    head.finish,
+    head.error?.layer,
+    head.error?.message,
+  ]
+    .join(" ")
+    .toLowerCase();
 }
 
 function fill(row, head) {
@@ -58,17 +73,29 @@ function fill(row, head) {
   if (row.head === head) return;
   row.head = head;
   const tokens = [head.prompt_tokens, head.completion_tokens].some((n) => n !== null && n !== undefined)
-    ? `${head.prompt_tokens ?? "–"} → ${head.completion_tokens ?? "…"}` : "";
+    ? `${head.prompt_tokens ?? "–"} → ${head.completion_tokens ?? "…"}`
+    : "";
   row.className = head.state;
   row.replaceChildren(
     h("span", { class: "state", "aria-hidden": "true" }),
     h("span", { class: "path" }, head.path),
-    h("span", { class: "status" }, head.error ? `${head.status >= 400 ? head.status : STATES[head.state]} ${head.error.layer}` : (STATES[head.state] ?? head.state)),
+    h(
+      "span",
+      { class: "status" },
+      head.error
+        ? `${head.status >= 400 ? head.status : STATES[head.state]} ${head.error.layer}`
+        : (STATES[head.state] ?? head.state),
+    ),
     h("span", { class: "second" }, clock(head.began), " ", h("b", {}, shortened(head.model ?? "no model", 22))),
     h("span", { class: "duration", title: "duration" }, head.seconds === null ? "" : duration(head.seconds)),
-    h("span", { class: "figures" },
+    h(
+      "span",
+      { class: "figures" },
       tokens && h("span", { title: "tokens: prompt → completion" }, tokens),
-      head.first_token !== null && h("span", { title: "time to first token" }, `first after ${duration(head.first_token)}`)));
+      head.first_token !== null &&
+        h("span", { title: "time to first token" }, `first after ${duration(head.first_token)}`),
+    ),
+  );
 }
 
 function choose(id, artifact = null) {
@@ -99,7 +126,14 @@ list.addEventListener("click", (event) => {
 list.addEventListener("keydown", (event) => {
   const all = [...list.children];
   const here = all.indexOf(document.activeElement);
-  const to = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: all.length - 1, PageDown: Math.min(all.length - 1, here + 10), PageUp: Math.max(0, here - 10) }[event.key];
+  const to = {
+    ArrowDown: here + 1,
+    ArrowUp: here - 1,
+    Home: 0,
+    End: all.length - 1,
+    PageDown: Math.min(all.length - 1, here + 10),
+    PageUp: Math.max(0, here - 10),
+  }[event.key];
   if (event.key === "Enter" || event.key === " ") go(all[here].dataset.id);
   else if (to === undefined) return;
   else if (all[to]) {
@@ -155,6 +189,7 @@ async function watch() {
   }
 }
 
-$("example").textContent = `curl ${location.origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"messages": [{"role": "user", "content": "Hello!"}], "stream": true}'`;
+$("example").textContent =
+  `curl ${location.origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"messages": [{"role": "user", "content": "Hello!"}], "stream": true}'`;
 follow();
 watch();

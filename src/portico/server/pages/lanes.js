@@ -5,18 +5,16 @@
 // of it, and draws the connections; the rest steps back. One element at a time is in the tab order; arrows move:
 // left and right within the lane, up and down along the connections, + - 0 zoom.
 
+import { Connections } from "./connections.js";
 import { MAIN, boxes, inOrder, inTime } from "./layout.js";
 import { LANES, caption, nameOf, timing } from "./model.js";
 import { count, h, oncePerFrame } from "./dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const HEAD = 22; // pixels: the axis
 const BOX = 26;
 const THIN = 15;
 const PAD = 5;
 const BETWEEN = 3;
-const MOST_LINES = 500;
-const MANY = 60; // artifacts, from which on order reads better than time
 
 export class Lanes {
   /** `onselect(id)` when an artifact is chosen, `onlook(id or null)` when one is pointed at. */
@@ -30,14 +28,19 @@ export class Lanes {
     this._relayout = oncePerFrame(() => this._lay());
 
     this._names = h("div", { class: "lane-names", "aria-hidden": "true" });
-    this._lines = document.createElementNS(SVG, "svg");
-    this._lines.setAttribute("aria-hidden", "true");
-    this._lines.classList.add("lines");
+    this._connections = new Connections();
     this._axis = h("div", { class: "axis", "aria-hidden": "true" });
-    this._rows = LANES.map((lane) => h("div", { class: "lane", role: "group", "aria-label": `${lane.name} lane`, data: { lane: lane.name } }));
-    this._sheet = h("div", { class: "sheet" }, this._axis, this._rows, this._lines);
+    this._rows = LANES.map((lane) =>
+      h("div", { class: "lane", role: "group", "aria-label": `${lane.name} lane`, data: { lane: lane.name } }),
+    );
+    this._sheet = h("div", { class: "sheet" }, this._axis, this._rows, this._connections.element);
     this._scroller = h("div", { class: "scroller" }, this._sheet);
-    this.element = h("div", { class: "lanes", role: "group", "aria-label": "Artifacts, lane by lane. Arrow keys move, plus and minus zoom." }, this._names, this._scroller);
+    this.element = h(
+      "div",
+      { class: "lanes", role: "group", "aria-label": "Artifacts, lane by lane. Arrow keys move, plus and minus zoom." },
+      this._names,
+      this._scroller,
+    );
     this._listen();
     this.show(null);
   }
@@ -45,7 +48,8 @@ export class Lanes {
   show(trace) {
     this._trace = trace;
     this._selected = this._looked = null;
-    this._follows = true;
+    this._follows = true; // the end, while the request runs
+    this._wasOpen = false;
     this._axisChosen = false;
     this._zoom = { order: 1, time: 1 };
     this._clear();
@@ -100,7 +104,8 @@ export class Lanes {
     if (!place) return;
     const { scrollLeft, clientWidth } = this._scroller;
     if (place.x < scrollLeft + 8) this._scroller.scrollLeft = place.x - 40;
-    else if (place.x + Math.min(place.w, 120) > scrollLeft + clientWidth - 8) this._scroller.scrollLeft = place.x - clientWidth / 2;
+    else if (place.x + Math.min(place.w, 120) > scrollLeft + clientWidth - 8)
+      this._scroller.scrollLeft = place.x - clientWidth / 2;
     this._draw();
   }
 
@@ -113,7 +118,7 @@ export class Lanes {
   _clear() {
     for (const element of this._elements.values()) element.remove();
     this._elements.clear();
-    this._lines.replaceChildren();
+    this._connections.clear();
   }
 
   _lay() {
@@ -141,7 +146,12 @@ export class Lanes {
     });
     this._sheet.style.height = `${top}px`;
     this._sheet.style.width = `${Math.max(this._width, view)}px`;
-    if (this._follows && trace.head?.state === "open") this._scroller.scrollLeft = this._width;
+    const open = trace.head?.state === "open";
+    if (this._follows && (open || this._wasOpen)) {
+      this._scroller.scrollLeft = this._width;
+      this._followed = this._scroller.scrollLeft;
+    }
+    this._wasOpen = open;
     this._draw();
   }
 
@@ -183,7 +193,10 @@ export class Lanes {
   }
 
   _holdsFocus(box) {
-    return document.activeElement?.closest?.(".lanes") === this.element && Number(document.activeElement.dataset.first) === box.ids[0];
+    return (
+      document.activeElement?.closest?.(".lanes") === this.element &&
+      Number(document.activeElement.dataset.first) === box.ids[0]
+    );
   }
 
   _fill(element, box) {
@@ -208,18 +221,23 @@ export class Lanes {
     element.className = `box ${artifact.by} ${artifact.kind}${many ? " merged" : ""}${artifact.took === null ? " open" : ""}${flag ? " flag" : ""}${box.w < 22 ? " tiny" : ""}`;
     if (artifact.kind === "event") element.dataset.type = artifact.data.type;
     element.replaceChildren(h("span", {}, many ? `×${box.ids.length}` : caption(artifact)));
-    element.setAttribute("aria-label", many
-      ? `${count(box.ids.length, "artifact")} of the ${artifact.lane} lane; press Enter to zoom in`
-      : `${nameOf(artifact)}: ${caption(artifact)}; ${artifact.by}, ${timing(artifact)}`);
+    element.setAttribute(
+      "aria-label",
+      many
+        ? `${count(box.ids.length, "artifact")} of the ${artifact.lane} lane; press Enter to zoom in`
+        : `${nameOf(artifact)}: ${caption(artifact)}; ${artifact.by}, ${timing(artifact)}`,
+    );
   }
 
   _drawAxis(from, to) {
     const ticks = this._layout.ticks.filter((tick) => tick.x >= from && tick.x <= to);
-    this._axis.replaceChildren(...ticks.map((tick) => {
-      const element = h("span", {}, tick.label);
-      element.style.left = `${tick.x}px`;
-      return element;
-    }));
+    this._axis.replaceChildren(
+      ...ticks.map((tick) => {
+        const element = h("span", {}, tick.label);
+        element.style.left = `${tick.x}px`;
+        return element;
+      }),
+    );
   }
 
   // -- lighting up ------------------------------------------------------------------------------------------------------
@@ -242,63 +260,47 @@ export class Lanes {
     for (const element of this._elements.values()) {
       const { ids } = element.box;
       element.classList.toggle("centre", known !== false && ids.includes(centre));
-      element.classList.toggle("ancestor", ids.some((id) => up.has(id)));
-      element.classList.toggle("descendant", ids.some((id) => down.has(id)));
+      element.classList.toggle(
+        "ancestor",
+        ids.some((id) => up.has(id)),
+      );
+      element.classList.toggle(
+        "descendant",
+        ids.some((id) => down.has(id)),
+      );
       const selected = ids.includes(this._selected);
       element.classList.toggle("selected", selected);
       element.setAttribute("aria-pressed", String(selected));
       element.tabIndex = element === first ? 0 : -1;
     }
-    this._connect(known ? new Set([centre, ...up, ...down]) : new Set(), up, centre);
+    const { scrollLeft: left, clientWidth: width } = this._scroller;
+    const where = { left, width, height: this._sheet.clientHeight, edges: (id) => this._edges(id) };
+    this._connections.draw(trace, known ? new Set([centre, ...up, ...down]) : new Set(), up.add(centre), where);
+  }
+
+  /** Where an artifact lies on the sheet, in pixels. */
+  _edges(id) {
+    const place = this._layout.places.get(id);
+    if (!place) return null;
+    const { top, height } = this._row(place.lane, place.row);
+    const y = this._top[place.lane] + top;
+    return {
+      left: place.x,
+      right: place.x + place.w,
+      end: place.x + Math.min(place.w, place.solid),
+      top: y,
+      bottom: y + height,
+    };
   }
 
   /** The one element that Tab reaches: the focused, else the selected, else the first in view. */
   _tabStop() {
     const all = [...this._elements.values()];
-    return all.find((element) => element === document.activeElement)
-      ?? all.find((element) => this._selected !== null && element.box.ids.includes(this._selected))
-      ?? all[0];
-  }
-
-  _connect(lit, up, centre) {
-    const left = this._scroller.scrollLeft;
-    const right = left + this._scroller.clientWidth;
-    const { places } = this._layout;
-    const paths = [];
-    for (const id of lit) {
-      const to = places.get(id);
-      for (const parent of this._trace.parents(id)) {
-        const from = places.get(parent);
-        if (!lit.has(parent) || !from || !to || paths.length >= MOST_LINES) continue;
-        if ((from.x > right && to.x > right) || (from.x + from.w < left && to.x + to.w < left)) continue;
-        const path = document.createElementNS(SVG, "path");
-        path.setAttribute("d", this._curve(from, to, left));
-        path.setAttribute("class", up.has(id) || id === centre ? "up" : "down");
-        paths.push(path);
-      }
-    }
-    this._lines.style.left = `${left}px`;
-    this._lines.setAttribute("width", this._scroller.clientWidth);
-    this._lines.setAttribute("height", this._sheet.clientHeight);
-    this._lines.classList.toggle("many", paths.length > 24);
-    this._lines.replaceChildren(...paths);
-  }
-
-  _curve(from, to, left) {
-    const y = (place) => this._top[place.lane] + this._row(place.lane, place.row).top;
-    const high = (place) => this._row(place.lane, place.row).height;
-    if (from.lane === to.lane && from.row === to.row) {
-      if (to.x - from.x - from.w < 14) return `M${from.x + Math.min(from.w, from.solid) - left} ${y(from) + high(from) / 2}H${to.x - left}`;
-      const [x1, x2, floor] = [from.x + from.w - 10 - left, to.x + 10 - left, y(from) + high(from)]; // under those between
-      return `M${x1} ${floor}C${x1} ${floor + 16} ${x2} ${floor + 16} ${x2} ${floor}`;
-    }
-    const falls = y(from) < y(to);
-    const x1 = from.x + Math.min(from.w, 44) / 2 - left;
-    const x2 = to.x + Math.min(to.w, 44) / 2 - left;
-    const y1 = y(from) + (falls ? high(from) : 0);
-    const y2 = y(to) + (falls ? 0 : high(to));
-    const bend = (y2 - y1) * 0.55;
-    return `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`;
+    return (
+      all.find((element) => element === document.activeElement) ??
+      all.find((element) => this._selected !== null && element.box.ids.includes(this._selected)) ??
+      all[0]
+    );
   }
 
   // -- hands --------------------------------------------------------------------------------------------------------------
@@ -310,7 +312,10 @@ export class Lanes {
     };
     this._sheet.addEventListener("pointerover", (event) => this.look(idOf(event)));
     this._sheet.addEventListener("pointerleave", () => this.look(null));
-    this._sheet.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && this.look(idOf(event)));
+    this._sheet.addEventListener(
+      "focusin",
+      (event) => event.target.matches(":focus-visible") && this.look(idOf(event)),
+    );
     this._sheet.addEventListener("focusout", () => this.look(null));
     this._sheet.addEventListener("click", (event) => {
       const box = event.target.closest(".box")?.box;
@@ -319,14 +324,19 @@ export class Lanes {
       else this._onselect(box.ids[0], event.detail === 0);
     });
     this._scroller.addEventListener("scroll", () => {
-      this._follows = this._scroller.scrollLeft + this._scroller.clientWidth >= this._width - 24;
+      const { scrollLeft, clientWidth } = this._scroller;
+      if (scrollLeft !== this._followed) this._follows = scrollLeft + clientWidth >= this._width - 24; // it was the reader
       this._redraw();
     });
-    this._scroller.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      this.zoom(Math.exp(-event.deltaY / 240), event.clientX - this._scroller.getBoundingClientRect().left);
-    }, { passive: false });
+    this._scroller.addEventListener(
+      "wheel",
+      (event) => {
+        if (!event.ctrlKey && !event.metaKey) return;
+        event.preventDefault();
+        this.zoom(Math.exp(-event.deltaY / 240), event.clientX - this._scroller.getBoundingClientRect().left);
+      },
+      { passive: false },
+    );
     this.element.addEventListener("keydown", (event) => this._key(event));
     new ResizeObserver(this._relayout).observe(this._scroller);
   }
@@ -334,14 +344,24 @@ export class Lanes {
   /** Zoom in on a merged run, until it is what the view shows. */
   _enter(box) {
     this._follows = false;
-    this.zoom(Math.max(4, (this._scroller.clientWidth * 0.6) / Math.max(4, box.w)), box.x + box.w / 2 - this._scroller.scrollLeft);
-    const element = this._elements.get(box.ids[0]) ?? [...this._elements.values()].find((one) => box.ids.some((id) => one.box.ids.includes(id)));
+    this.zoom(
+      Math.max(4, (this._scroller.clientWidth * 0.6) / Math.max(4, box.w)),
+      box.x + box.w / 2 - this._scroller.scrollLeft,
+    );
+    const element =
+      this._elements.get(box.ids[0]) ??
+      [...this._elements.values()].find((one) => box.ids.some((id) => one.box.ids.includes(id)));
     element?.focus({ preventScroll: true });
   }
 
   _key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const actions = { "+": () => this.zoom(1.5), "=": () => this.zoom(1.5), "-": () => this.zoom(1 / 1.5), 0: () => this.fit() };
+    const actions = {
+      "+": () => this.zoom(1.5),
+      "=": () => this.zoom(1.5),
+      "-": () => this.zoom(1 / 1.5),
+      0: () => this.fit(),
+    };
     const focused = document.activeElement?.box;
     if (focused) {
       const lane = this._boxes[this._trace.get(focused.ids[0]).lane];
@@ -368,7 +388,11 @@ export class Lanes {
     for (let i = here + way; LANES[i]; i += way) {
       const lane = this._boxes[LANES[i].name] ?? [];
       const related = lane.filter((other) => other.ids.some((one) => relatives.has(one)));
-      const nearest = (list) => list.reduce((best, other) => (!best || Math.abs(other.x - box.x) < Math.abs(best.x - box.x) ? other : best), null);
+      const nearest = (list) =>
+        list.reduce(
+          (best, other) => (!best || Math.abs(other.x - box.x) < Math.abs(best.x - box.x) ? other : best),
+          null,
+        );
       if (lane.length) return nearest(related.length ? related : lane);
     }
     return null;

@@ -61,7 +61,11 @@ export function inOrder(trace, zoom) {
   beats.forEach((beat, i) => {
     for (const artifact of beat.members.filter(isHold)) {
       const until = artifact.took === null ? beats.length - 1 : lastBegunBy(beats, ended(artifact), i);
-      const w = Math.max(beat.w, beats[until].x - beat.x - GAP * zoom, artifact.took === null ? beats[until].x + beats[until].w - beat.x : 0);
+      const w = Math.max(
+        beat.w,
+        beats[until].x - beat.x - GAP * zoom,
+        artifact.took === null ? beats[until].x + beats[until].w - beat.x : 0,
+      );
       places.set(artifact.id, { x: beat.x, w, lane: artifact.lane, row: THIN, solid: w });
     }
   });
@@ -77,7 +81,7 @@ const begins = (artifact) => ["request", "prompt", "tokens"].includes(artifact.l
 
 function lastBegunBy(beats, moment, from) {
   let low = from;
-  for (let high = beats.length - 1; low < high; ) {
+  for (let high = beats.length - 1; low < high;) {
     const middle = Math.ceil((low + high) / 2);
     if (beats[middle].at <= moment + 1e-6) low = middle;
     else high = middle - 1;
@@ -125,11 +129,18 @@ export function niceStep(least) {
 /** The boxes to draw, lane by lane from left to right: `{ids, x, w, row, solid}`; more than one id is a merged run. */
 export function boxes(trace, places) {
   const lanes = {};
-  const sorted = trace.artifacts.map((artifact) => [artifact.id, places.get(artifact.id)]).sort((a, b) => a[1].x - b[1].x || a[0] - b[0]);
+  const sorted = trace.artifacts
+    .map((artifact) => [artifact.id, places.get(artifact.id)])
+    .sort((a, b) => a[1].x - b[1].x || a[0] - b[0]);
   for (const [id, place] of sorted) {
     const lane = (lanes[place.lane] ??= []);
     const before = lane.findLast((box) => box.row === place.row);
-    const crowded = before && place.w < UNSEEN && (before.ids.length > 1 ? place.x - before.x - before.w < UNSEEN && before.w < 64 : before.w < UNSEEN && place.x - before.x < UNSEEN);
+    const crowded =
+      before &&
+      place.w < UNSEEN &&
+      (before.ids.length > 1
+        ? place.x - before.x - before.w < UNSEEN && before.w < 64
+        : before.w < UNSEEN && place.x - before.x < UNSEEN);
     if (crowded) {
       before.ids.push(id);
       before.w = before.solid = Math.max(UNSEEN, place.x + place.w - before.x);

@@ -122,8 +122,11 @@ export function firstToken(trace) {
     stages.push({ name, by: artifact.by, from: passed, to: end, id: artifact.id, note });
     passed = end ?? passed;
   };
-  const before = Object.keys(PREPARING).map((kind) => trace.first(kind)).filter(Boolean);
-  for (const artifact of before.sort((a, b) => ended(a) - ended(b) || a.id - b.id)) add(PREPARING[artifact.kind], artifact, ended(artifact));
+  const before = Object.keys(PREPARING)
+    .map((kind) => trace.first(kind))
+    .filter(Boolean);
+  for (const artifact of before.sort((a, b) => ended(a) - ended(b) || a.id - b.id))
+    add(PREPARING[artifact.kind], artifact, ended(artifact));
   const submitted = trace.first("submitted");
   if (!submitted) return stages;
 
@@ -151,14 +154,27 @@ export function firstToken(trace) {
 // -- words for artifacts ------------------------------------------------------------------------------------------------
 
 const NAMES = {
-  http_request: "HTTP request", validated: "validated request", error: "error", prompt: "rendered prompt",
-  prompt_tokens: "prompt tokens", constraint: "grammar", submitted: "engine request", step: "engine step", text: "text",
-  held: "held back", event: "event", frame: "frame", chunk: "chunk", response: "response head",
+  http_request: "HTTP request",
+  validated: "validated request",
+  error: "error",
+  prompt: "rendered prompt",
+  prompt_tokens: "prompt tokens",
+  constraint: "grammar",
+  submitted: "engine request",
+  step: "engine step",
+  text: "text",
+  held: "held back",
+  event: "event",
+  frame: "frame",
+  chunk: "chunk",
+  response: "response head",
 };
 
 export function nameOf(artifact) {
   if (artifact.kind === "frame" && !/^\d+ bytes$/.test(artifact.label)) return artifact.label; // the server says what it is for
-  return artifact.kind === "event" ? (artifact.data.type ?? "event") : (NAMES[artifact.kind] ?? artifact.kind.replaceAll("_", " "));
+  return artifact.kind === "event"
+    ? (artifact.data.type ?? "event")
+    : (NAMES[artifact.kind] ?? artifact.kind.replaceAll("_", " "));
 }
 
 /** What stands in an artifact's box: the thing itself where it is short, else its size. */
@@ -172,10 +188,16 @@ export function caption(artifact) {
   if (kind === "submitted") return "engine";
   if (kind === "response") return String(data.status ?? label);
   if (kind === "error") return `${data.status ?? ""} ${data.layer ?? "error"}`.trim();
-  if (kind === "step" && data.pieces) return data.pieces.length ? visible(data.pieces.join("")) : `${data.finish_reason ?? "empty"}`;
+  if (kind === "step" && data.pieces)
+    return data.pieces.length ? visible(data.pieces.join("")) : `${data.finish_reason ?? "empty"}`;
   if (kind === "text" && typeof data.text === "string") return visible(data.text);
   if (kind === "held") return data.reason ? data.reason : label;
-  if (kind === "frame" || kind === "chunk") return /^\d+ bytes$/.test(label) ? label.replace("bytes", "B") : bytesOf(data) === null ? label : `${bytesOf(data)} B`;
+  if (kind === "frame" || kind === "chunk")
+    return /^\d+ bytes$/.test(label)
+      ? label.replace("bytes", "B")
+      : bytesOf(data) === null
+        ? label
+        : `${bytesOf(data)} B`;
   if (kind === "event") return eventCaption(data) ?? label;
   return label || nameOf(artifact);
 }

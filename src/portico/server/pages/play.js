@@ -1,89 +1,16 @@
 // The playground: a form that is sent as either API's request; the answer as it is put together, the bytes as they come,
 // and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
 
-import { NoKeyError, blocks, call, dataOf, get } from "./api.js";
-import { Answer, FieldError, SAMPLE_SCHEMA, SAMPLE_TOOLS, curlOf, requestOf, toolsOf } from "./chat.js";
+import { NoKeyError, blocks, call, dataOf } from "./api.js";
+import { Answer, FieldError, curlOf, requestOf } from "./chat.js";
 import { count, duration, following, h, oncePerFrame, size } from "./dom.js";
+import { fieldOf, form, offerModels, restore, save, turn } from "./form.js";
 import { json, wire } from "./syntax.js";
 import { TraceView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const FIELDS = ["api", "model", "system", "temperature", "max_tokens", "seed", "thinking", "tools", "tool_choice", "schema"];
-const SAVED = "portico.play";
-
-// which control a server's `param` speaks of
-const PARAMS = [
-  [/^messages/, "turn-0"], [/^system/, "system"], [/^model/, "model"], [/^temperature/, "temperature"], [/^max_/, "max_tokens"], [/^seed/, "seed"],
-  [/^tool_choice/, "tool_choice"], [/^tools/, "tools"], [/^(response_format|output_)/, "schema"], [/^(reasoning|thinking)/, "thinking"],
-];
-
 const view = new TraceView({ compact: true, onartifact: (id) => markEvents(id) });
 $("trace").append(view.element);
-
-// -- the form ---------------------------------------------------------------------------------------------------------------
-
-function turn(role = "user", text = "") {
-  const number = $("turns").children.length;
-  const area = h("textarea", { rows: 2, class: "turn-text", "aria-label": `Message ${number + 1}` });
-  area.value = text;
-  const select = h("select", { class: "turn-role", "aria-label": `Role of message ${number + 1}` }, ["user", "assistant"].map((one) => h("option", { value: one }, one)));
-  select.value = role;
-  const element = h("div", { class: "turn" }, select, h("button", { type: "button", class: "quiet small", "aria-label": `Remove message ${number + 1}`, onclick: () => remove(element) }, "remove"), area);
-  $("turns").append(element);
-  renumber();
-  return area;
-}
-
-function remove(element) {
-  element.remove();
-  if (!$("turns").children.length) turn();
-  renumber();
-  save();
-}
-
-function renumber() {
-  [...$("turns").children].forEach((element, i) => (element.querySelector("textarea").id = `turn-${i}`));
-}
-
-function form() {
-  const turns = [...$("turns").children].map((element) => ({ role: element.querySelector("select").value, text: element.querySelector("textarea").value }));
-  return { ...Object.fromEntries(FIELDS.map((field) => [field, $(field).value])), turns, stream: $("stream").checked };
-}
-
-function save() {
-  sessionStorage.setItem(SAVED, JSON.stringify(form()));
-}
-
-function restore() {
-  const saved = JSON.parse(sessionStorage.getItem(SAVED) ?? "null");
-  for (const { role, text } of saved?.turns ?? [{ role: "user", text: "What is a portico? One sentence." }]) turn(role, text);
-  if (saved) {
-    for (const field of FIELDS) $(field).value = saved[field] ?? "";
-    $("stream").checked = saved.stream;
-  }
-  offerChoices(saved?.tool_choice);
-}
-
-/** The tool choices that there are, for the tools that there are. */
-function offerChoices(wanted = $("tool_choice").value) {
-  let names = [];
-  try {
-    names = toolsOf(form()).map((tool) => tool.name);
-  } catch {
-    // the field says so when it is sent
-  }
-  const options = [["auto", "auto: the model decides"], ["none", "none"], ["required", "required: some tool"], ...names.map((name) => [`tool:${name}`, `only ${name}`])];
-  $("tool_choice").replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
-  $("tool_choice").value = options.some(([value]) => value === wanted) ? wanted : "auto";
-}
-
-async function offerModels() {
-  const wanted = JSON.parse(sessionStorage.getItem(SAVED) ?? "null")?.model;
-  const { data } = await get("/v1/models");
-  const chatting = data.filter((model) => !model.capabilities || model.capabilities.includes("generate"));
-  $("model").replaceChildren(...(chatting.length ? chatting : data).map((model) => h("option", { value: model.id }, model.id)));
-  if (data.some((model) => model.id === wanted)) $("model").value = wanted;
-}
 
 // -- sending ----------------------------------------------------------------------------------------------------------------
 
@@ -109,7 +36,12 @@ async function send() {
   const began = performance.now();
   try {
     const headers = { ...request.headers, "x-portico-trace": "1" };
-    const response = await call(request.path, { method: "POST", headers, body: JSON.stringify(request.body), signal: sending.signal });
+    const response = await call(request.path, {
+      method: "POST",
+      headers,
+      body: JSON.stringify(request.body),
+      signal: sending.signal,
+    });
     trace(response.headers.get("x-portico-trace-id"));
     warn(response.headers.get("x-portico-warning"));
     const streamed = (response.headers.get("content-type") ?? "").startsWith("text/event-stream");
@@ -128,7 +60,8 @@ async function send() {
 
 async function readStream(api, response, began) {
   for await (const block of blocks(response)) {
-    if (events.length === 0) $("outcome").textContent = `first event after ${duration((performance.now() - began) / 1000)}`;
+    if (events.length === 0)
+      $("outcome").textContent = `first event after ${duration((performance.now() - began) / 1000)}`;
     receive(block);
     const data = dataOf(block);
     if (data !== null && data !== "[DONE]") answer.feed(api, JSON.parse(data));
@@ -147,12 +80,13 @@ async function readBody(api, response) {
 
 function outcome(began) {
   const { finish, usage } = answer;
-  return [finish && `finish: ${finish}`, usage && `${usage.prompt} → ${count(usage.completion, "token")}`, duration((performance.now() - began) / 1000)].filter(Boolean).join(", ");
-}
-
-function fieldOf(error) {
-  const param = error.param ?? /^([a-z_]+)[\s.:[]/.exec(error.message ?? "")?.[1] ?? "";
-  return PARAMS.find(([pattern]) => pattern.test(param))?.[1];
+  return [
+    finish && `finish: ${finish}`,
+    usage && `${usage.prompt} → ${count(usage.completion, "token")}`,
+    duration((performance.now() - began) / 1000),
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 // -- showing ----------------------------------------------------------------------------------------------------------------
@@ -177,12 +111,25 @@ const showAnswer = oncePerFrame(() => {
   if (error) return;
   const body = $("answer");
   const folded = body.querySelector("details")?.open === false;
-  body.replaceChildren(...[
-    reasoning && h("details", { class: "reasoning", open: !folded }, h("summary", {}, "Reasoning"), h("p", {}, reasoning)),
-    content && h("p", { class: "content" }, content),
-    ...calls.filter(Boolean).map((one) => h("div", { class: "call" }, h("h3", {}, h("span", {}, "calls "), one.name), h("small", {}, one.id), h("pre", { class: "code" }, json(pretty(one.arguments))))),
-    body.querySelector(".continue"),
-  ].filter(Boolean));
+  body.replaceChildren(
+    ...[
+      reasoning &&
+        h("details", { class: "reasoning", open: !folded }, h("summary", {}, "Reasoning"), h("p", {}, reasoning)),
+      content && h("p", { class: "content" }, content),
+      ...calls
+        .filter(Boolean)
+        .map((one) =>
+          h(
+            "div",
+            { class: "call" },
+            h("h3", {}, h("span", {}, "calls "), one.name),
+            h("small", {}, one.id),
+            h("pre", { class: "code" }, json(pretty(one.arguments))),
+          ),
+        ),
+      body.querySelector(".continue"),
+    ].filter(Boolean),
+  );
   followAnswer();
 });
 
@@ -198,7 +145,11 @@ function receive(text) {
   const from = events.at(-1)?.to ?? 0;
   const event = { from, to: from + text.length };
   const isBody = dataOf(text) === null && !text.startsWith(":"); // not an event but a whole answer: shown indented
-  event.element = h("li", {}, h("button", { type: "button", onclick: () => lookUp(event) }, isBody ? json(pretty(text)) : wire(text)));
+  event.element = h(
+    "li",
+    {},
+    h("button", { type: "button", onclick: () => lookUp(event) }, isBody ? json(pretty(text)) : wire(text)),
+  );
   events.push(event);
   $("raw").append(event.element);
   followRaw();
@@ -210,11 +161,22 @@ function refuse(error, field, status = null) {
   const control = field && $(field);
   if (control) control.setAttribute("aria-invalid", "true");
   $("outcome").textContent = status ? `status ${status}` : "not sent";
-  $("answer").replaceChildren(h("div", { class: "refusal", role: "alert" },
-    h("strong", {}, status ? `Refused with ${status}` : "This cannot be"),
-    h("p", {}, error.message ?? ""),
-    h("p", { class: "where" }, [error.param && `field ${error.param}`, error.code && `code ${error.code}`, error.type].filter(Boolean).join(", ")),
-    control ? h("button", { type: "button", onclick: () => control.focus() }, "Go to the field") : null));
+  $("answer").replaceChildren(
+    h(
+      "div",
+      { class: "refusal", role: "alert" },
+      h("strong", {}, status ? `Refused with ${status}` : "This cannot be"),
+      h("p", {}, error.message ?? ""),
+      h(
+        "p",
+        { class: "where" },
+        [error.param && `field ${error.param}`, error.code && `code ${error.code}`, error.type]
+          .filter(Boolean)
+          .join(", "),
+      ),
+      control ? h("button", { type: "button", onclick: () => control.focus() }, "Go to the field") : null,
+    ),
+  );
 }
 
 function warn(text) {
@@ -226,13 +188,22 @@ function offerToContinue() {
   requestAnimationFrame(() => {
     $("answer").querySelector(".continue")?.remove();
     if (!answer.content) return;
-    $("answer").append(h("button", {
-      type: "button", class: "continue", onclick: () => {
-        turn("assistant", answer.content);
-        turn("user").focus();
-        save();
-      },
-    }, "Continue from here"));
+    $("answer").append(
+      h(
+        "button",
+        {
+          type: "button",
+          class: "continue",
+          onclick: () => {
+            turn("assistant", answer.content);
+            turn("user").focus();
+            save();
+          },
+        },
+        "Continue from here",
+      ),
+    );
+    followAnswer();
   });
 }
 
@@ -241,13 +212,17 @@ function offerToContinue() {
 function trace(id) {
   $("traced").hidden = id !== null;
   if (id !== null) view.open(id);
-  else $("traced").textContent = "No trace came with this answer: start the server with --inspect, or allow tracing by header.";
+  else
+    $("traced").textContent =
+      "No trace came with this answer: start the server with --inspect, or allow tracing by header.";
 }
 
 /** The chunks of the trace with the places of their text in the body. */
 function chunks() {
   let from = 0;
-  const all = (view.trace?.artifacts ?? []).filter((artifact) => artifact.kind === "chunk" && typeof artifact.data.bytes === "string");
+  const all = (view.trace?.artifacts ?? []).filter(
+    (artifact) => artifact.kind === "chunk" && typeof artifact.data.bytes === "string",
+  );
   return all.map((artifact) => ({ id: artifact.id, from, to: (from += artifact.data.bytes.length) }));
 }
 
@@ -280,24 +255,7 @@ $("form").addEventListener("submit", (event) => {
 $("form").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();
 });
-$("form").addEventListener("input", (event) => {
-  event.target.removeAttribute("aria-invalid");
-  if (event.target.id === "tools") offerChoices();
-  save();
-});
 $("stop").addEventListener("click", () => sending?.abort());
-$("add").addEventListener("click", () => {
-  const last = $("turns").lastElementChild?.querySelector("select").value;
-  turn(last === "user" ? "assistant" : "user").focus();
-  save();
-});
-for (const [button, field, sample] of [["sample-tools", "tools", SAMPLE_TOOLS], ["sample-schema", "schema", SAMPLE_SCHEMA]]) {
-  $(button).addEventListener("click", () => {
-    $(field).value = JSON.stringify(sample, null, 1);
-    offerChoices();
-    save();
-  });
-}
 $("curl").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(curlOf(location.origin, requestOf(form())));

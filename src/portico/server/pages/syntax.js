@@ -19,7 +19,8 @@ function cut(text, pattern, make) {
   return nodes.flat().filter((node) => node !== "");
 }
 
-const within = (text) => (text.length > MOST ? `${text.slice(0, MOST)}… (${text.length - MOST} more characters)` : text);
+const within = (text) =>
+  text.length > MOST ? `${text.slice(0, MOST)}… (${text.length - MOST} more characters)` : text;
 
 /** JSON text, coloured as it stands. */
 export function json(text) {
@@ -52,7 +53,11 @@ export function wire(text) {
     const end = line.slice(rest.length);
     const field = /^(data|event|id|retry): ?|^:.*/.exec(rest);
     const head = field ? [h("span", { class: "sse-field" }, field[0])] : [];
-    return [head, json(rest.slice(field ? field[0].length : 0)), end && [h("span", { class: "newline", "aria-hidden": "true" }, visible(end)), "\n"]];
+    return [
+      head,
+      json(rest.slice(field ? field[0].length : 0)),
+      end && [h("span", { class: "newline", "aria-hidden": "true" }, visible(end)), "\n"],
+    ];
   });
 }
 
@@ -66,7 +71,12 @@ export function chips(ids, pieces, most = 400) {
   const shown = ids.slice(0, most).map((id, i) => {
     const piece = pieces?.[i] ?? "";
     const special = piece.length > 2 && new RegExp(`^(?:${SPECIAL.source})$`).test(piece);
-    return h("li", { class: special ? "chip special" : "chip" }, h("span", { class: "piece" }, piece === "" ? "∅" : visible(piece)), h("small", {}, String(id)));
+    return h(
+      "li",
+      { class: special ? "chip special" : "chip" },
+      h("span", { class: "piece" }, piece === "" ? "∅" : visible(piece)),
+      h("small", {}, String(id)),
+    );
   });
   if (ids.length > most) shown.push(h("li", { class: "more" }, `and ${ids.length - most} more`));
   return h("ul", { class: "chips", "aria-label": "tokens", tabindex: ids.length > 20 ? 0 : null }, shown); // it may scroll
@@ -78,14 +88,21 @@ export function logprobs(entries, textOf) {
     const share = Math.exp(logprob);
     const filled = h("span", { class: "filled" });
     filled.style.width = `${Math.max(0.5, share * 100)}%`;
-    return h("li", { class: chosen ? "chosen" : null },
+    return h(
+      "li",
+      { class: chosen ? "chosen" : null },
       h("span", { class: "piece" }, shortened(visible(textOf(id) ?? `id ${id}`), 18)),
       h("span", { class: "bar", "aria-hidden": "true" }, filled),
-      h("span", { class: "figure" }, `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`));
+      h("span", { class: "figure" }, `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`),
+    );
   };
   return entries.map(([token, logprob, top]) => {
     const others = (top ?? []).filter(([id]) => id !== token).map(([id, value]) => [id, value, false]);
     const all = [[token, logprob, true], ...others].sort((a, b) => b[1] - a[1]);
-    return h("ul", { class: "logprobs", "aria-label": `probabilities in place of token ${token}` }, all.map((entry) => bar(...entry)));
+    return h(
+      "ul",
+      { class: "logprobs", "aria-label": `probabilities in place of token ${token}` },
+      all.map((entry) => bar(...entry)),
+    );
   });
 }

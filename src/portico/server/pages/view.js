@@ -5,7 +5,8 @@ import { NoKeyError, get, open, values } from "./api.js";
 import { details, family } from "./details.js";
 import { clock, count, duration, h, oncePerFrame } from "./dom.js";
 import { Lanes } from "./lanes.js";
-import { Trace, firstToken, sentence, timing } from "./model.js";
+import { Trace, sentence, timing } from "./model.js";
+import { waterfall } from "./waterfall.js";
 
 export const STATES = { open: "running", ok: "done", refused: "refused", failed: "failed", gone: "client gone" };
 
@@ -15,42 +16,89 @@ export class TraceView {
     this._onartifact = onartifact;
     this._compact = compact;
     this._refresh = oncePerFrame(() => this._show());
-    this.lanes = new Lanes({ onselect: (id) => {
-      this.select(id);
-      this._makeRoom();
-    }, onlook: (id) => this._look(id) });
+    this.lanes = new Lanes({
+      onselect: (id) => {
+        this.select(id);
+        this._makeRoom();
+      },
+      onlook: (id) => this._look(id),
+    });
     this._build();
   }
 
   _build() {
-    const axis = (name, says) => h("button", { type: "button", data: { axis: name }, title: says, "aria-pressed": "false", onclick: () => this._setAxis(name) }, name);
-    const tool = (sign, says, act) => h("button", { type: "button", title: says, "aria-label": says, onclick: act }, sign);
+    const axis = (name, says) =>
+      h(
+        "button",
+        {
+          type: "button",
+          data: { axis: name },
+          title: says,
+          "aria-pressed": "false",
+          onclick: () => this._setAxis(name),
+        },
+        name,
+      );
+    const tool = (sign, says, act) =>
+      h("button", { type: "button", title: says, "aria-label": says, onclick: act }, sign);
     this._head = h("header", { class: "trace-head" });
     this._error = h("div", { class: "refusal", role: "alert", hidden: true });
     this._facts = h("dl", { class: "facts" });
     this._waterfall = h("section", { class: "card waterfall", "aria-label": "What the first token waited for" });
-    this._axes = h("div", { class: "segmented", role: "group", "aria-label": "Axis" }, axis("order", "One beat per engine step, however long it took"), axis("time", "To scale"));
+    this._axes = h(
+      "div",
+      { class: "segmented", role: "group", "aria-label": "Axis" },
+      axis("order", "One beat per engine step, however long it took"),
+      axis("time", "To scale"),
+    );
     this._readout = h("p", { class: "readout" });
     this._details = h("section", { class: "card details", "aria-label": "The selected artifact" });
-    this._family = h("div", { class: "card family", "aria-live": "polite", role: "region", "aria-label": "Its family" });
+    this._family = h("div", {
+      class: "card family",
+      "aria-live": "polite",
+      role: "region",
+      "aria-label": "Its family",
+    });
     this.element = h("article", { class: "trace", hidden: true }, [
       this._compact ? null : this._head,
       this._error,
-      this._compact ? null : h("div", { class: "overview" }, h("section", { class: "card", "aria-label": "Facts" }, this._facts), this._waterfall),
-      this._line = h("section", { class: "card line", "aria-label": "The line" },
-        h("div", { class: "toolbar" },
+      this._compact
+        ? null
+        : h(
+            "div",
+            { class: "overview" },
+            h("section", { class: "card", "aria-label": "Facts" }, this._facts),
+            this._waterfall,
+          ),
+      (this._line = h(
+        "section",
+        { class: "card line", "aria-label": "The line" },
+        h(
+          "div",
+          { class: "toolbar" },
           h("h3", {}, "The line"),
           this._axes,
-          h("div", { class: "segmented", role: "group", "aria-label": "Zoom" },
-            tool("−", "Zoom out (-)", () => this.lanes.zoom(1 / 1.6)), tool("+", "Zoom in (+)", () => this.lanes.zoom(1.6)), tool("fit", "Fit into the view (0)", () => this.lanes.fit())),
-          h("ul", { class: "legend", "aria-label": "Legend" },
+          h(
+            "div",
+            { class: "segmented", role: "group", "aria-label": "Zoom" },
+            tool("−", "Zoom out (-)", () => this.lanes.zoom(1 / 1.6)),
+            tool("+", "Zoom in (+)", () => this.lanes.zoom(1.6)),
+            tool("fit", "Fit into the view (0)", () => this.lanes.fit()),
+          ),
+          h(
+            "ul",
+            { class: "legend", "aria-label": "Legend" },
             h("li", {}, h("span", { class: "key box translation" }), "translation: Portico's"),
             h("li", {}, h("span", { class: "key box inference" }), "inference: the engine's"),
-            h("li", {}, h("span", { class: "key box held" }), "held back, and why"))),
+            h("li", {}, h("span", { class: "key box held" }), "held back, and why"),
+          ),
+        ),
         this.lanes.element,
-        this._readout),
+        this._readout,
+      )),
       h("div", { class: "closer" }, this._details, this._family),
-      this._compact ? this._waterfall : null]);
+      this._compact ? this._waterfall : null,
+    ]);
     this._blank();
   }
 
@@ -65,7 +113,9 @@ export class TraceView {
     this._blank();
     try {
       do {
-        for await (const { trace, artifacts } of values(await open(`/inspect/traces/${encodeURIComponent(id)}/live`, opened.signal))) {
+        for await (const { trace, artifacts } of values(
+          await open(`/inspect/traces/${encodeURIComponent(id)}/live`, opened.signal),
+        )) {
           if (opened.signal.aborted) return;
           if (trace) this.trace.head = trace;
           for (const one of artifacts ?? []) this.trace.put(one);
@@ -94,7 +144,11 @@ export class TraceView {
   _makeRoom() {
     if (this._compact) return; // there the answer above should stay
     const top = this._details.getBoundingClientRect().top;
-    if (top > innerHeight - 180) this._line.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    if (top > innerHeight - 180)
+      this._line.scrollIntoView({
+        block: "start",
+        behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+      });
   }
 
   _setAxis(name) {
@@ -105,7 +159,10 @@ export class TraceView {
   _fail(error) {
     this.element.hidden = false;
     this._error.hidden = false;
-    this._error.replaceChildren(h("strong", {}, error.status === 404 ? "This trace is gone" : "The trace cannot be shown"), h("p", {}, error.message));
+    this._error.replaceChildren(
+      h("strong", {}, error.status === 404 ? "This trace is gone" : "The trace cannot be shown"),
+      h("p", {}, error.message),
+    );
   }
 
   // -- showing --------------------------------------------------------------------------------------------------------------
@@ -113,8 +170,12 @@ export class TraceView {
   _blank() {
     this._error.hidden = true;
     this._look(null);
-    this._details.replaceChildren(h("p", { class: "hint" }, "Choose an artifact in the lanes: click it, or press Tab, the arrow keys and Enter."));
-    this._family.replaceChildren(h("p", { class: "hint" }, "Here it is told where it comes from, down to the tokens, and what became of it."));
+    this._details.replaceChildren(
+      h("p", { class: "hint" }, "Choose an artifact in the lanes: click it, or press Tab, the arrow keys and Enter."),
+    );
+    this._family.replaceChildren(
+      h("p", { class: "hint" }, "Here it is told where it comes from, down to the tokens, and what became of it."),
+    );
   }
 
   _show() {
@@ -123,76 +184,75 @@ export class TraceView {
     this.element.hidden = false; // not before there is something: headings come in order
     if (!this._compact) this._showHead(trace.head);
     this._showError();
-    this._showWaterfall();
+    this._waterfall.replaceChildren(...waterfall(trace, (id) => this.select(id)));
     this.lanes.changed();
     this._showAxis();
-    const wanted = this._wanted ?? (trace.head.state === "open" ? null : trace.first("error")?.id ?? null);
+    const wanted = this._wanted ?? (trace.head.state === "open" ? null : (trace.first("error")?.id ?? null));
     if (this.selected === null && wanted !== null && trace.get(wanted)) this.select(wanted);
     else if (this._shown !== undefined && trace.get(this.selected) !== this._shown) this._showArtifact();
   }
 
   _showAxis() {
-    for (const button of this._axes.children) button.setAttribute("aria-pressed", String(button.dataset.axis === this.lanes.axis));
+    for (const button of this._axes.children)
+      button.setAttribute("aria-pressed", String(button.dataset.axis === this.lanes.axis));
   }
 
   _showHead(head) {
     const midway = head.state === "failed" && head.status < 400 ? "midway" : null;
-    const badge = h("span", { class: `badge ${head.state}` }, [head.status, STATES[head.state] ?? head.state, midway].filter(Boolean).join(" "));
+    const badge = h(
+      "span",
+      { class: `badge ${head.state}` },
+      [head.status, STATES[head.state] ?? head.state, midway].filter(Boolean).join(" "),
+    );
     this._head.replaceChildren(
       h("h2", {}, h("span", { class: "method" }, head.method), ` ${head.path}`),
       badge,
       h("span", { class: "spacer" }),
-      h("button", { type: "button", onclick: () => this.export() }, "Export JSON"));
-    const speed = head.completion_tokens > 1 && head.seconds > head.first_token && head.first_token !== null
-      ? `${count(Number(((head.completion_tokens - 1) / (head.seconds - head.first_token)).toPrecision(3)), "token")} / s` : null;
+      h("button", { type: "button", onclick: () => this.export() }, "Export JSON"),
+    );
+    const speed =
+      head.completion_tokens > 1 && head.seconds > head.first_token && head.first_token !== null
+        ? `${count(Number(((head.completion_tokens - 1) / (head.seconds - head.first_token)).toPrecision(3)), "token")} / s`
+        : null;
     const facts = [
-      ["model", head.model], ["began", clock(head.began)], ["answer", head.stream === null || head.stream === undefined ? null : head.stream ? "streamed" : "one body"],
+      ["model", head.model],
+      ["began", clock(head.began)],
+      ["answer", head.stream === null || head.stream === undefined ? null : head.stream ? "streamed" : "one body"],
       ["prompt", head.prompt_tokens === null ? null : count(head.prompt_tokens, "token")],
       ["completion", head.completion_tokens === null ? null : count(head.completion_tokens, "token")],
-      ["speed", speed], ["finish", head.finish], ["duration", head.seconds === null ? null : duration(head.seconds)],
-      ["trace", head.id], ["request", head.request_id],
-      ["bodies", head.redacted ? "redacted" : null], ["not kept", head.dropped ? count(head.dropped, "artifact") : null],
+      ["speed", speed],
+      ["finish", head.finish],
+      ["duration", head.seconds === null ? null : duration(head.seconds)],
+      ["trace", head.id],
+      ["request", head.request_id],
+      ["bodies", head.redacted ? "redacted" : null],
+      ["not kept", head.dropped ? count(head.dropped, "artifact") : null],
     ];
-    this._facts.replaceChildren(...facts.filter(([, what]) => what).flatMap(([name, what]) => [h("dt", {}, name), h("dd", {}, what)]));
+    this._facts.replaceChildren(
+      ...facts.filter(([, what]) => what).flatMap(([name, what]) => [h("dt", {}, name), h("dd", {}, what)]),
+    );
   }
 
   _showError() {
     const { error } = this.trace;
     this._error.hidden = !error;
     if (!error) return;
-    this._error.replaceChildren(...[
-      h("strong", {}, `${this.trace.head.state === "failed" ? "Failed in" : "Refused by"} ${error.layer}`, error.status >= 400 ? h("span", { class: "status" }, ` ${error.status}`) : null),
-      this._compact ? null : h("p", {}, error.message ?? ""), // the answer beside it says it
-      h("p", { class: "where" }, [error.param && `field ${error.param}`, error.code && `code ${error.code}`].filter(Boolean).join(", ")),
-    ].filter(Boolean));
-  }
-
-  _showWaterfall() {
-    const stages = firstToken(this.trace);
-    const known = stages.filter((stage) => stage.to !== null);
-    const total = known.at(-1)?.to ?? 0;
-    const reached = this.trace.first("step") !== undefined;
-    const share = (by) => known.filter((stage) => stage.by === by).reduce((sum, stage) => sum + stage.to - stage.from, 0);
-    const held = share("held") > 0 && [", ", h("b", {}, duration(share("held"))), " held back"];
-    const slowest = known.reduce((most, stage) => (!most || stage.to - stage.from > most.to - most.from ? stage : most), null);
-    const row = (stage) => {
-      const bar = h("span", { class: `bar ${stage.by}` });
-      if (total > 0) {
-        bar.style.left = `${(stage.from / total) * 100}%`;
-        bar.style.width = `${stage.to === null ? 100 : ((stage.to - stage.from) / total) * 100}%`;
-      }
-      return h("tr", { class: stage === slowest && known.length > 1 ? "slowest" : null },
-        h("th", { scope: "row" }, h("button", { type: "button", onclick: () => this.select(stage.id), title: stage.note || null }, stage.name)),
-        h("td", { class: "track" }, bar),
-        h("td", { class: "figure" }, stage.to === null ? "waiting" : duration(stage.to - stage.from)),
-        h("td", { class: "note" }, stage.note));
-    };
-    const { error } = this.trace;
-    const words = !known.length ? "Nothing has been recorded yet."
-      : !reached && error ? h("span", {}, "It came as far as ", h("b", {}, known.at(-1).name), "; then ", h("b", {}, error.layer), " said no.")
-      : !reached ? `Prepared in ${duration(total)}.`
-      : h("span", {}, "First token on the wire after ", h("b", {}, duration(total)), ": ", h("b", {}, duration(share("inference"))), " the engine's, ", h("b", {}, duration(share("translation"))), " Portico's", held, ".");
-    this._waterfall.replaceChildren(h("h3", {}, error && !reached ? "How far it came" : "What the first token waited for"), h("p", { class: "verdict" }, words), h("table", {}, h("tbody", {}, stages.map(row))));
+    this._error.replaceChildren(
+      ...[
+        h(
+          "strong",
+          {},
+          `${this.trace.head.state === "failed" ? "Failed in" : "Refused by"} ${error.layer}`,
+          error.status >= 400 ? h("span", { class: "status" }, ` ${error.status}`) : null,
+        ),
+        this._compact ? null : h("p", {}, error.message ?? ""), // the answer beside it says it
+        h(
+          "p",
+          { class: "where" },
+          [error.param && `field ${error.param}`, error.code && `code ${error.code}`].filter(Boolean).join(", "),
+        ),
+      ].filter(Boolean),
+    );
   }
 
   _showArtifact() {
@@ -215,7 +275,10 @@ export class TraceView {
     const { id } = this.trace.head;
     try {
       const text = JSON.stringify(await get(`/inspect/traces/${encodeURIComponent(id)}`), null, 1);
-      const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: `${id}.json` });
+      const link = h("a", {
+        href: URL.createObjectURL(new Blob([text], { type: "application/json" })),
+        download: `${id}.json`,
+      });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     } catch (error) {

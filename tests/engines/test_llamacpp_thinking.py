@@ -138,6 +138,16 @@ async def test_the_model_is_cut_short(client: Client, tokenizer: Tokenizer, toke
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_the_closing_ids_count_for_penalties(client: Client, tokenizer: Tokenizer) -> None:
+    thought = budget(tokenizer, 0, is_open=True)
+    favourite = thought.close[2]
+    rules = {"thought": thought, "logit_bias": {favourite: 50.0}, "max_tokens": len(thought.close) + 1}
+    prompt = list(tokenizer.encode(PROMPT + "<think>\n"))
+    assert (await client.run(prompt, **rules)).ids[-1] == favourite
+    assert (await client.run(prompt, presence_penalty=1000.0, **rules)).ids[-1] != favourite
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("is_open", [True, False])
 async def test_the_grammar_behind_a_thought_holds(client: Client, tokenizer: Tokenizer, is_open: bool) -> None:
     lark = f"""start: {"" if is_open else '"<think>" '}thought "\\n\\n" answer

@@ -86,7 +86,9 @@ def replaying(
     prompt, or the first. ``adapters`` are further models of the same engine. ``checked`` has grammars tried out, in a
     process of its own. Further arguments are facts of the model, such as ``tool_parser``."""
     tokenizer = tiny_tokenizer()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that nothing waits for more
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
     found = Replaying(f"http://127.0.0.1:{listener.getsockname()[1]}")
     scripts = {name: Script(tokenizer.encode(one)) if isinstance(one, str) else one for name, one in answers.items()}
 

@@ -381,3 +381,33 @@ except Exception as error:
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert result.stdout.strip() == "[]"
+
+
+async def test_an_engine_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trace's headers are metadata of the call."""
+    grpc = pytest.importorskip("grpc")
+    from portico.engines.grpc import GrpcEngine
+    from portico.events import EngineRequest, SamplingParams
+    from support_grpc import calling
+
+    told: list[dict[str, Any]] = []
+
+    class Listening(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            if details.method.endswith("/Generate"):
+                told.append(dict(details.invocation_metadata))
+            return await continuation(details)
+
+    plain = grpc.aio.server
+    monkeypatch.setattr(
+        grpc.aio, "server", lambda interceptors, **rest: plain(interceptors=[Listening(), *interceptors], **rest)
+    )
+    async with calling(ANSWERS) as up:
+        engine = GrpcEngine(f"grpc://{up.target}")
+        await engine.start()
+        try:
+            headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
+            await engine.submit(EngineRequest("r", [1, 2], SamplingParams(max_tokens=2), trace_headers=headers))
+        finally:
+            await engine.close()
+    assert headers.items() <= told[0].items()

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from portico.parsing import render_calls, tool_names
+from portico.parsing.registry import program
 from portico.server.rerun import CannotReplayError, Means, rerun
-from portico.trace import Difference, Export, first_difference, read_export
+from portico.trace import Difference, Export, first_difference, read_export, vocabulary
 from support_generation import tiny_tokenizer
 from support_replay import Replaying, replaying
 from support_server import running_server
@@ -114,6 +117,36 @@ class TestIdentical:
                 data = export_of(up, CHAT, asking("plain", stream=stream))
                 assert read_export(data).trace.error.code == "request_timeout"  # type: ignore[union-attr]
                 assert_identical(data)
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+def test_every_format(server: Replaying, path: str) -> None:
+    """Whatever ids a format makes up for its calls: a replay of a replay is the replay."""
+    tool = WEATHER if path == CHAT else {"name": "get_weather", "input_schema": WEATHER["function"]["parameters"]}
+    data = export_of(server, path, asking("call", tools=[tool], stream=True))
+    calls = [{"name": "get_weather", "arguments": {"city": "Köln"}}] * 2
+    called = 0
+    for name in tool_names():
+        if name == "hf" or program(name, None).written is None:  # hf: as a checkpoint says
+            continue
+        recorded = read_export(data)
+        recorded.facts["models"][0].update(tool_parser=name, reasoning_parser=None)
+        tokens = tiny_tokenizer().encode(render_calls(calls, name, [WEATHER["function"]]))
+        step = recorded.of_kind("step")[0]
+        before = [one for one in recorded.artifacts if one.kind != "step"]
+        assert recorded.vocabulary is not None
+        recorded.vocabulary = vocabulary(tiny_tokenizer(), [*tokens, *recorded.of_kind("prompt_tokens")[0].data["ids"]])
+        steps = []
+        for start in range(0, len(tokens), 5):
+            last = start + 5 >= len(tokens)
+            more = {"finish_reason": "stop"} if last else {}
+            steps.append(msgspec.structs.replace(step, data={"ids": tokens[start : start + 5], **more}))
+        recorded.artifacts = [*before, *steps]
+        first = asyncio.run(rerun(recorded))
+        second = asyncio.run(rerun(first))
+        assert first_difference(first, second) is None, name
+        called += any(one.data["type"] == "CallStart" for one in first.of_kind("event"))
+    assert called > 20
 
 
 class TestRefused:

@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +28,7 @@ DEADLY = 666
 def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_vllm"))
     monkeypatch.setenv("FAKE_VLLM_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(process, "LEAVING", 0.3)
     return tmp_path / "log"
 
 
@@ -84,6 +87,14 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def running(pid: int) -> bool:
+    """Whether the process runs; an orphan's zombie is for the system to reap."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def noted(log: Path, what: str) -> list[dict[str, Any]]:
@@ -172,9 +183,9 @@ async def test_loading_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("death", ["the process", "the core in it"])
-async def test_it_comes_back_from_death(death: str) -> None:
+async def test_it_comes_back_from_death(death: str, log: Path) -> None:
     async with loaded() as (engine, reader):
-        first = pid_of(engine)
+        first, helper = pid_of(engine), noted(log, "helper")[0]["pid"]
         await engine.submit(asking("r", [1] * 4000))
         await until(lambda: "r" in reader.outputs)
         if death == "the process":
@@ -192,6 +203,7 @@ async def test_it_comes_back_from_death(death: str) -> None:
         await engine.submit(asking("r", [1, 2]))  # a name from the former life
         await until(lambda: reader.ids("r")[-2:] == [1, 2])
         assert not alive(first)
+        assert not running(helper), "what vLLM had started has ended too"
 
 
 async def test_a_core_that_does_not_come_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,13 +247,30 @@ async def test_a_stuck_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not alive(pid_of(engine))
 
 
-async def test_it_ends_when_the_front_door_is_gone() -> None:
-    async with loaded() as (engine, _):
-        pid = pid_of(engine)
-        assert engine._process is not None
-        assert engine._process._process is not None
-        assert engine._process._process.stdin is not None
-        assert engine._supervisor is not None
-        engine._supervisor.cancel()
-        engine._process._process.stdin.close()  # what the death of the front door does
-        await until(lambda: not alive(pid))
+FRONT_DOOR = """
+import asyncio
+from portico.engines.vllm import VllmEngine
+
+async def main():
+    engine = VllmEngine("/model", name="m")
+    await engine.start()
+    print(engine._process.pid, flush=True)
+    async for _ in engine.steps():
+        pass
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_stays_behind_when_the_front_door_is_gone(how: signal.Signals, log: Path) -> None:
+    front = subprocess.Popen([sys.executable, "-c", FRONT_DOOR], stdout=subprocess.PIPE, text=True)
+    assert front.stdout is not None
+    pid = int(front.stdout.readline())
+    helper = noted(log, "helper")[0]["pid"]
+    assert running(pid)
+    assert running(helper)
+    front.send_signal(how)
+    front.communicate(timeout=20)
+    asyncio.run(until(lambda: not running(pid) and not running(helper)))
+    assert noted(log, "shutdown")

@@ -26,6 +26,7 @@ from portico.errors import PorticoError
 __all__ = ["main"]
 
 HEALTH_SECONDS: Final = 0.1  # between looks at the core
+LINGERING: Final = 2.0  # seconds that the other processes get when the front door is gone
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ class _Life:
     """When to leave. Before there is anything to leave in good order, the process is just ended."""
 
     def __init__(self) -> None:
+        self.front_door = os.getppid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.over = asyncio.Event()
 
@@ -76,7 +78,17 @@ async def _serve(load: Load, connection: socket.socket, life: _Life) -> None:
     if not life.over.is_set():
         os._exit(1)
     await core.close()
+    if os.getppid() != life.front_door:
+        _clear_away()
     os._exit(0)
+
+
+def _clear_away() -> None:
+    """End what vLLM has left behind, where there is no front door that does."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(LINGERING)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

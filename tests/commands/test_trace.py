@@ -65,7 +65,9 @@ class TestTrace:
         assert re.search(r"held +translation +held: .*may be the beginning of <tool_call>", table)
         assert re.search(r"events +event +translation +Finish: stop", table)
         artifacts = json.loads(portico("trace", id, "--json", url=server.url).stdout)["artifacts"]
-        assert sum(bool(re.match(r" *\d+ +[\d.]+", row)) for row in rows) == len(artifacts)
+        assert sum(
+            bool(re.match(r" *\d+ +[\d.]+ +[\d.]+ +(request|prompt|tokens|text|events|wire) ", row)) for row in rows
+        ) == len(artifacts)
 
     def test_an_error_says_which_layer(self, server: Replaying) -> None:
         shown = portico("trace", ask(server, "plain", temperature="hot"), url=server.url).stdout

@@ -255,6 +255,12 @@ class TestFollowing:
         ended = {value["trace"]["id"]: value["trace"] for _, value in found if value["trace"]["state"] != "open"}
         assert [ended[id]["state"] for id in ids] == ["ok", "refused"]
 
+    def test_only_the_head(self) -> None:
+        with replaying(ANSWERS, inspect=True) as up, httpx.Client(timeout=5) as client:
+            head = client.head(up.url + "/inspect/live")
+            assert head.headers["content-type"].startswith("text/event-stream")
+            assert client.get(up.url + "/health").status_code == 200  # on the same connection
+
     def test_a_server_that_ends_does_not_wait_for_its_followers(self, tmp_path: Path, smollm2_path: Path) -> None:
         script = tmp_path / "answers.jsonl"
         script.write_text(json.dumps({"text": "Hello."}) + "\n")

@@ -186,7 +186,8 @@ class Inspector:
             await exchange.start_stream(sse.MEDIA_TYPE)
             silent = 0.0
             data = batch()
-            while not (gone.done() or over() or self._served.draining):
+            asked = exchange.method != "HEAD"
+            while asked and not (gone.done() or over() or self._served.draining):
                 if data:
                     await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
                 data = b""

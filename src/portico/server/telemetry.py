@@ -16,8 +16,10 @@ opentelemetry-semantic-conventions 0.66.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +49,7 @@ __all__ = ["Telemetry"]
 log = logging.getLogger("portico")
 
 TRACES = "/v1/traces"
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 3.0
 OPERATIONS = {
     "/v1/chat/completions": "chat",
     "/v1/messages": "chat",
@@ -98,9 +100,16 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what has not been sent; a collector that does not answer is not waited for long."""
-        closing = asyncio.get_running_loop().run_in_executor(None, self._provider.shutdown)
+        loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            self._provider.shutdown()
+            with contextlib.suppress(RuntimeError):  # the loop did not wait
+                loop.call_soon_threadsafe(sent.set)
+
+        threading.Thread(target=shut_down, daemon=True).start()  # a pool's thread would keep the process
         try:
-            await asyncio.wait_for(asyncio.shield(closing), CLOSE_SECONDS)
+            await asyncio.wait_for(sent.wait(), CLOSE_SECONDS)
         except asyncio.TimeoutError:
             log.warning("the collector of spans does not answer; the last spans are lost")
 

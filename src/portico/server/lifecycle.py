@@ -121,6 +121,7 @@ async def _serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on who a proxy says is asking
             timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
             timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
         )

@@ -21,7 +21,7 @@ from portico.trace.artifacts import Artifact, Fault, Head, Lane
 
 __all__ = ["Clock", "Record", "exact_bytes", "layer_of", "spelled"]
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 64 << 20
 # What a redacted trace keeps. Everything else is what was said, or may be: headers, fields and errors repeat it.
 TOLD = frozenset(
     {"method", "path", "status", "last", "choices", "tool_parser", "reasoning_parser", "finish_reason", "cached_tokens",
@@ -89,7 +89,7 @@ class Record:
         """Record one artifact; returns its id, or -1 where the trace is full."""
         if self.head.redacted:
             data = _unsaid(data)
-        self.size += 200 + sum(_weight(value) for value in data.values())
+        self.size += 500 + _weight(data) + 8 * len(of)
         if self.size > MAX_BYTES:
             self.head.dropped += 1
             return -1
@@ -180,11 +180,16 @@ def exact_bytes(data: Mapping[str, Any], name: str = "bytes") -> bytes:
 
 
 def _weight(value: Any) -> int:
+    """Bytes of memory, roughly."""
     if isinstance(value, str):
-        return len(value)
+        return 50 + len(value) * (1 if value.isascii() else 3)
+    if isinstance(value, dict):
+        return 200 + sum(_weight(name) + _weight(one) for name, one in value.items())
     if isinstance(value, list | tuple):
-        return 16 * len(value)
-    return len(repr(value)) if isinstance(value, dict) else 8
+        flat = 60 + 36 * len(value)
+        nested = value and (isinstance(value[0], list | tuple | dict | str) or isinstance(value[-1], list | tuple))
+        return flat + sum(map(_weight, value)) if nested else flat
+    return 0  # numbers are counted with what holds them
 
 
 def _unsaid(data: dict[str, Any]) -> dict[str, Any]:

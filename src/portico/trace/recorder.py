@@ -11,7 +11,7 @@ from portico.trace.trace import Trace
 
 __all__ = ["Recorder"]
 
-MAX_BYTES = 128 << 20  # of all traces together, as ``Trace.size`` counts
+MAX_BYTES = 256 << 20  # of all traces together, as ``Trace.size`` counts
 
 Listener = Callable[[Head], None]
 

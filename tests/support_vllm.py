@@ -4,7 +4,7 @@ They are skipped unless asked for, because they need a second environment of sev
 one with vLLM in it (0.32.0 was tested, its CPU build), and a directory with SmolLM2 135M Instruct in Hugging Face's
 layout:
 
-    pip install 'portico[grpc,test]' smg-grpc-servicer
+    pip install '.[test,gateways]'
     PORTICO_VLLM_MODEL=DIR pytest -m vllm tests/engines
 
 ``PORTICO_VLLM_ARGS`` are further options of vLLM, such as ``--enforce-eager --dtype float32 --max-model-len 2048``.

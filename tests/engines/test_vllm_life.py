@@ -21,7 +21,7 @@ from portico.engines.vllm import VllmEngine, process
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import EngineOutput, EngineRequest, SamplingParams
 
-DEADLY = 666
+DEADLY, DEADLY_FOR_ONE = 666, 667
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +182,7 @@ async def test_loading_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch
     assert longest < 0.5
 
 
-@pytest.mark.parametrize("death", ["the process", "the core in it"])
+@pytest.mark.parametrize("death", ["the process", "the core in it", "one of its cores"])
 async def test_it_comes_back_from_death(death: str, log: Path) -> None:
     async with loaded() as (engine, reader):
         first, helper = pid_of(engine), noted(log, "helper")[0]["pid"]
@@ -191,7 +191,7 @@ async def test_it_comes_back_from_death(death: str, log: Path) -> None:
         if death == "the process":
             os.kill(first, signal.SIGKILL)
         else:
-            await engine.submit(asking("deadly", [DEADLY, 1]))
+            await engine.submit(asking("deadly", [DEADLY if death == "the core in it" else DEADLY_FOR_ONE, 1]))
         last = await reader.last("r")
         assert (last.finish_reason, last.error) == ("error", "The engine stopped.")
         await until(lambda: not engine.healthy)

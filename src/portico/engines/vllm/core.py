@@ -59,8 +59,11 @@ class VllmCore:
 
     @property
     def healthy(self) -> bool:
-        """False once the core has died."""
-        return self._core is not None and not self._closed and not self._core.resources.engine_dead
+        """False once the core has died; of several, any."""
+        if self._core is None or self._closed:
+            return False
+        resources = self._core.resources  # vLLM ends the other cores, which takes seconds, before it calls itself dead
+        return not resources.engine_dead and getattr(resources.engine_manager, "failed_proc_name", None) is None
 
     async def start(self) -> None:
         """Load the model, which takes vLLM a minute or more. Raises ``EngineError`` with what vLLM says."""

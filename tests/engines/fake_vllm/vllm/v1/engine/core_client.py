@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 DEADLY = 666
+DEADLY_FOR_ONE = 667
 
 
 class EngineCoreClient:
@@ -16,7 +17,7 @@ class EngineCoreClient:
         return EngineCoreClient()
 
     def __init__(self) -> None:
-        self.resources = SimpleNamespace(engine_dead=False)
+        self.resources = SimpleNamespace(engine_dead=False, engine_manager=SimpleNamespace(failed_proc_name=None))
         self._running: dict[str, list[int]] = {}
         self._changed = asyncio.Event()
         ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
@@ -38,6 +39,8 @@ class EngineCoreClient:
         ids = request.prompt["prompt_token_ids"]
         if ids[0] == DEADLY:
             self.resources.engine_dead = True
+        if ids[0] == DEADLY_FOR_ONE:
+            self.resources.engine_manager.failed_proc_name = "EngineCore_DP1"
         self._running[request.request_id] = list(ids)
         self._changed.set()
 

@@ -270,6 +270,7 @@ class TestThinking:
             ("", SIGNER.sign("hm")),
             ("", SIGNER.sign("hm", carry=True)[:-4] + "AAAA"),
         ],
+        ids=[str(number) for number in range(9)],
     )
     def test_thoughts_of_others_are_left_out(self, words: str, signature: str) -> None:
         found = self.turn(self.thought(words, signature))

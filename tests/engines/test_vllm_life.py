@@ -26,7 +26,7 @@ DEADLY, DEADLY_FOR_ONE = 666, 667
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_vllm"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_vllm"), prepend=os.pathsep)
     monkeypatch.setenv("FAKE_VLLM_LOG", str(tmp_path / "log"))
     monkeypatch.setattr(process, "LEAVING", 0.3)
     return tmp_path / "log"

@@ -6,9 +6,9 @@ import json
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from vocabulary import Model
+from vocabulary import Endless, Model
 
 from portico.constraints.gbnf import is_gbnf, to_lark
 from portico.errors import BadRequestError
@@ -82,7 +82,11 @@ def test_a_regular_grammar_is_exactly_its_regular_expression(
     gbnf, regex = pair
     lark = to_lark(f"root ::= {gbnf}", "g")
     assert model.accepts(lark, text) == (re.fullmatch(regex, text) is not None)
-    assert re.fullmatch(regex, model.write(lark, seed, free=4))
+    try:
+        written = model.write(lark, seed, free=4)
+    except Endless:  # what comes at random seldom is the one way out of "any characters, then these two"
+        reject()
+    assert re.fullmatch(regex, written)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class _Life:
     """When to leave. Before there is anything to leave in good order, the process is just ended."""
 
     def __init__(self) -> None:
-        self.front_door = os.getppid()
+        self.orphaned = True  # until the front door says goodbye
         self._loop: asyncio.AbstractEventLoop | None = None
         self.over = asyncio.Event()
 
@@ -53,7 +53,7 @@ class _Life:
     def end_with_front_door(self) -> None:
         """Runs in a thread: standard input is open as long as the front door wants this process."""
         while os.read(0, 1):
-            pass
+            self.orphaned = False
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.over.set)
             time.sleep(GOODBYE)
@@ -78,7 +78,7 @@ async def _serve(load: Load, connection: socket.socket, life: _Life) -> None:
     if not life.over.is_set():
         os._exit(1)
     await core.close()
-    if os.getppid() != life.front_door:
+    if life.orphaned:
         _clear_away()
     os._exit(0)
 

@@ -61,6 +61,7 @@ class VllmProcess:
         if self._process is None or self._watcher is None:
             return
         assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")  # a word of goodbye: what it leaves behind is seen to here
         self._process.stdin.close()  # it leaves at the end of its input
         try:
             await asyncio.wait_for(asyncio.shield(self._watcher), GOODBYE + SPARE)

@@ -119,7 +119,9 @@ class Metrics:
             "portico_inter_token_seconds", "Between one output of a choice and the next.", _FAST
         )
         self.step = LightHistogram(
-            "portico_step_seconds", "The front door's work on one engine step: decode, parse, encode, and write where steps do not share it.", _TINY
+            "portico_step_seconds",
+            "The front door's work on one engine step: decode, parse, encode, and write where steps do not share it.",
+            _TINY,
         )
         self.stages = {
             "read": LightHistogram("portico_read_seconds", "Receiving one request's body.", _TINY),

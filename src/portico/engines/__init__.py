@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from portico.events import EngineOutput, EngineRequest
 
-__all__ = ["EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache"]
+__all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,19 @@ class EngineInfo:
     max_logprobs: int = 20
     embedding_size: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Described:
+    """An engine that learns what it is while it starts, and sets ``_info`` then."""
+
+    _info: EngineInfo | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """Known after ``start()``."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
 
 
 @dataclass(frozen=True)

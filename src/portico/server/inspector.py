@@ -11,7 +11,6 @@ let any web page read along.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib import resources
 from typing import Any
@@ -22,6 +21,7 @@ import orjson
 from portico.errors import NotFoundError, PermissionDeniedError, PorticoError
 from portico.protocols import sse
 from portico.server.app import Methods, Outcome
+from portico.server.auth import is_loopback
 from portico.server.exchange import Exchange
 from portico.server.export import exported, facts
 from portico.server.served import Served
@@ -56,8 +56,10 @@ PAGES = frozenset({"/inspect", "/play", *(f"/inspect/assets/{name}" for name in 
 class Inspector:
     """Observes requests (see ``portico.server.app.Observer``) and has the handlers that show them.
 
-    ``about`` are facts of the server that go into every export.
+    ``about`` are facts of the server that go into every export. ``pages`` are the paths that need no key.
     """
+
+    pages = PAGES
 
     def __init__(
         self,
@@ -215,7 +217,7 @@ class Inspector:
 
     def _guard(self, exchange: Exchange) -> None:
         host = (exchange.header(b"host") or "").rsplit("@")[-1]
-        if not self._keyed and not _is_loopback(host):
+        if not self._keyed and not is_loopback(_without_port(host)):
             raise PermissionDeniedError("Without API keys, traces are shown under a loopback address only.")
 
     @staticmethod
@@ -256,11 +258,5 @@ def _sending(exchange: Exchange, trace: Trace) -> Callable[[MutableMapping[str, 
     return sent
 
 
-def _is_loopback(host: str) -> bool:
-    name = host[1 : host.index("]")] if host.startswith("[") and "]" in host else host.partition(":")[0]
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+def _without_port(host: str) -> str:
+    return host[1 : host.index("]")] if host.startswith("[") and "]" in host else host.partition(":")[0]

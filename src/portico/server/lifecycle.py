@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import socket
@@ -29,17 +28,17 @@ from portico.engines import Engine
 from portico.errors import BadRequestError, OverloadedError
 from portico.server.app import build_app
 from portico.server.assemble import assemble
-from portico.server.auth import OPEN_PATHS, Keys
+from portico.server.auth import OPEN_PATHS, Keys, is_loopback
 from portico.server.connection import connections
 from portico.server.export import about
 from portico.server.gate import Gate
-from portico.server.inspector import PAGES, Inspector
 from portico.server.routes import routes
 from portico.server.served import Served
 from portico.trace import Recorder
 
 if TYPE_CHECKING:
     from portico.server.grpc_server import GrpcServer
+    from portico.server.inspector import Inspector
     from portico.server.telemetry import Telemetry
 
 __all__ = ["serve", "serve_on"]
@@ -102,7 +101,7 @@ async def _serve(
     try:
         inspector = _inspector(settings, served)
         keys = Keys(
-            (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | PAGES if inspector else OPEN_PATHS
+            (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
         )
         app = build_app(
             {**routes(served), **(inspector.routes() if inspector else {})},
@@ -148,6 +147,8 @@ def _inspector(settings: Settings, served: Served) -> Inspector | None:
     """Who records requests, where the settings want any recorded."""
     if not settings.inspect and not settings.trace_header:
         return None
+    from portico.server.inspector import Inspector  # it has the files of its pages in memory
+
     recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
     return Inspector(recorder, served, everything=settings.inspect, keyed=bool(settings.api_key), about=about(settings))
 
@@ -226,28 +227,19 @@ class _Server(uvicorn.Server):
 
 def _refuse_to_be_open(settings: Settings) -> None:
     """A server that others can reach needs a key, unless the operator says that it does not."""
-    if (settings.inspect or settings.trace_header) and not settings.api_key and not _is_loopback(settings.host):
+    if (settings.inspect or settings.trace_header) and not settings.api_key and not is_loopback(settings.host):
         raise BadRequestError(
             f"Recorded requests would be shown to everybody who can reach {settings.host}: set --api-key "
             "(or PORTICO_API_KEY), bind 127.0.0.1, or leave --inspect and --trace-header out."
         )
     if (settings.inspect or settings.trace_header) and settings.workers > 1:
         raise BadRequestError("Each worker would record its own requests: inspect with --workers 1.", param="workers")
-    if settings.api_key or settings.insecure or _is_loopback(settings.host):
+    if settings.api_key or settings.insecure or is_loopback(settings.host):
         return
     raise BadRequestError(
         f"Binding {settings.host} would serve everybody who can reach this machine. "
         "Set --api-key (or PORTICO_API_KEY), bind 127.0.0.1, or say --insecure."
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _bind(host: str, port: int) -> socket.socket:

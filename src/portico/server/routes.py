@@ -24,7 +24,7 @@ from portico.server.app import Methods
 from portico.server.exchange import Exchange
 from portico.server.metrics import CONTENT_TYPE
 from portico.server.openapi import openapi_document
-from portico.server.served import Served
+from portico.server.served import Served, ServedModel
 
 __all__ = ["routes"]
 
@@ -204,11 +204,8 @@ class Handlers:
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
         request = parse_body(embeddings.EmbeddingRequest, await exchange.body())
-        exchange.validated(request)
-        exchange.call_it(request.request_id)
-        served = self._served.embedding(request.model)
+        served = self._embedding(exchange, request)
         model = served.model
-        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         special = request.add_special_tokens is not False
         prompts = [
             await model.prompter.completion(one, add_special_tokens=special)
@@ -222,11 +219,8 @@ class Handlers:
     async def score(self, exchange: Exchange) -> None:
         """POST /v1/score: how near texts are to each other, as cosines of their embeddings."""
         request = parse_body(scoring.ScoreRequest, await exchange.body())
-        exchange.validated(request)
-        exchange.call_it(request.request_id)
-        served = self._served.embedding(request.model)
+        served = self._embedding(exchange, request)
         model = served.model
-        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         first, second = scoring.pairs(request, model)
         token_ids = [
             *await self._text_ids(request, first, model, "text_1"),
@@ -240,11 +234,8 @@ class Handlers:
     async def rerank(self, exchange: Exchange) -> None:
         """POST /v1/rerank: documents by their nearness to a query, as cosines of their embeddings."""
         request = parse_body(scoring.RerankRequest, await exchange.body())
-        exchange.validated(request)
-        exchange.call_it(request.request_id)
-        served = self._served.embedding(request.model)
+        served = self._embedding(exchange, request)
         model = served.model
-        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         query, documents = scoring.query_and_documents(request, model)
         token_ids = [
             *await self._text_ids(request, query, model, "query"),
@@ -253,6 +244,14 @@ class Handlers:
         batch = await computed(exchange, self._served, served.line.embed(token_ids))
         body = scoring.rerank_body(request, batch.vectors, batch.prompt_tokens, model, name=exchange.request_id)
         await exchange.respond_json(body)
+
+    def _embedding(self, exchange: Exchange, request: EmbeddedRequest) -> ServedModel:
+        """Note what the request says of itself; returns the model that it is for."""
+        exchange.validated(request)
+        exchange.call_it(request.request_id)
+        served = self._served.embedding(request.model)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        return served
 
     @staticmethod
     async def _text_ids(request: EmbeddedRequest, texts: list[str], model: Model, param: str) -> list[list[int]]:

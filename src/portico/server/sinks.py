@@ -19,7 +19,7 @@ from portico.protocols import sse
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.server.exchange import ClientGoneError, Exchange
 
-__all__ = ["BodyEncoder", "BodySink", "EventSink", "StreamEncoder", "StreamSink"]
+__all__ = ["BodySink", "EventSink", "StreamSink"]
 
 MAX_UNSENT = 8 << 20  # bytes collected for a client that does not read before its flight ends
 

@@ -39,9 +39,9 @@ from portico import __version__
 from portico.errors import PorticoError
 from portico.events import EngineOutput
 from portico.generation import Choice, Delta, Generation
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.server.app import Outcome
 from portico.server.exchange import Exchange, Onlooker
-from portico.server.sinks import BodyEncoder, StreamEncoder
 from portico.trace import layer_of
 
 __all__ = ["Telemetry"]

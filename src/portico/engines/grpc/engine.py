@@ -20,7 +20,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 
-from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.grpc.host import Host
 from portico.engines.grpc.messages import Reader, error_of, generate_request
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError, PorticoError
@@ -41,7 +41,7 @@ FLUSH_SECONDS: Final = 10.0
 EMBEDDINGS_AT_ONCE: Final = 32
 
 
-class GrpcEngine:
+class GrpcEngine(Described):
     """``target`` is ``grpc://host:port[,host:port…]``, or ``grpcs://…`` for TLS. ``key`` is sent to the hosts."""
 
     def __init__(self, target: str, *, key: str | None = None, start_seconds: float = START_SECONDS) -> None:
@@ -51,7 +51,6 @@ class GrpcEngine:
             raise BadRequestError("An engine elsewhere is named grpc://host:port[,host:port…].", param="engine")
         self._hosts = [Host(name, key=key, secure=scheme == "grpcs") for name in names]
         self._start_seconds = start_seconds
-        self._info: EngineInfo | None = None
         self._ends: frozenset[int] = frozenset()
         self._changed = asyncio.Event()  # a host's health has turned
         self._calls: dict[str, Any] = {}  # request id -> the call that serves it
@@ -61,13 +60,6 @@ class GrpcEngine:
         self._closed = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def info(self) -> EngineInfo:
-        """Known after ``start()``."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     @property
     def healthy(self) -> bool:

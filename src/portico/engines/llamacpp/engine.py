@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.llamacpp import wire
 from portico.engines.llamacpp.admission import check_embedding_inputs, check_request
 from portico.engines.llamacpp.process import EngineProcess
@@ -37,7 +37,7 @@ _GENERATING: Final = frozenset(
 _EMBEDDING: Final = frozenset({"embed"})
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(Described):
     """A GGUF model on this machine, behind the ``Engine`` protocol.
 
     ``context_length`` (tokens) None is the model's own, at most 32768. ``max_sequences`` requests decode at a time,
@@ -70,7 +70,6 @@ class LlamaCppEngine:
             cache_tokens,
             embedding,
         )
-        self._info: EngineInfo | None = None
         self._process: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._serving = asyncio.Event()
@@ -84,13 +83,6 @@ class LlamaCppEngine:
         self._stepped = asyncio.Event()
 
     # -- life -----------------------------------------------------------------------------------------------------
-
-    @property
-    def info(self) -> EngineInfo:
-        """Known after ``start()``."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     @property
     def healthy(self) -> bool:

@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.shared import wire
 from portico.errors import BadRequestError, EngineDeadError, EngineError, PorticoError
 from portico.events import EngineOutput, EngineRequest, FinishReason
@@ -19,12 +19,11 @@ from portico.events import EngineOutput, EngineRequest, FinishReason
 __all__ = ["SharedEngine"]
 
 
-class SharedEngine(asyncio.Protocol):
+class SharedEngine(Described, asyncio.Protocol):
     """``connection`` leads to a hub."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._info: EngineInfo | None = None
         self._known = asyncio.Event()
         self._healthy = False
         self._closed = False
@@ -41,13 +40,6 @@ class SharedEngine(asyncio.Protocol):
         self._stepped = asyncio.Event()
 
     # -- life ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def info(self) -> EngineInfo:
-        """Known after ``start()``."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     @property
     def healthy(self) -> bool:

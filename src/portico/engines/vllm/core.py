@@ -16,7 +16,7 @@ from importlib import import_module
 from itertools import count
 from typing import Any
 
-from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.vllm.messages import engine_output, sampling_arguments
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import EngineOutput, EngineRequest
@@ -26,7 +26,7 @@ __all__ = ["VllmCore"]
 log = logging.getLogger("portico")
 
 
-class VllmCore:
+class VllmCore(Described):
     """``model`` is a directory in Hugging Face's layout, or a name on its hub. ``loras`` maps names to directories."""
 
     def __init__(self, model: str, arguments: Sequence[str] = (), *, name: str, loras: Mapping[str, str] | None = None):
@@ -35,7 +35,6 @@ class VllmCore:
         self._arguments = [*(["--enable-lora"] if loras else []), *arguments]
         self._adapters = dict(loras or {})
         self._loras: dict[str, Any] = {}  # the same as vLLM's requests for them
-        self._info: EngineInfo | None = None
         self._core: Any = None
         self._inputs: Any = None
         self._words: Any = None  # vLLM's module of sampling rules
@@ -49,13 +48,6 @@ class VllmCore:
         self._aborting: set[asyncio.Task[None]] = set()
 
     # -- life ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def info(self) -> EngineInfo:
-        """Known after ``start()``."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     @property
     def healthy(self) -> bool:

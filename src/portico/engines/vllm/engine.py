@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines import Described, EmbeddingBatch
 from portico.engines.restarts import keep_alive
 from portico.engines.shared import SharedEngine
 from portico.engines.vllm.process import Load, VllmProcess
@@ -19,7 +19,7 @@ from portico.events import EngineOutput, EngineRequest
 __all__ = ["VllmEngine"]
 
 
-class VllmEngine:
+class VllmEngine(Described):
     """``model`` is a directory in Hugging Face's layout, or a name on its hub; ``arguments`` are options of
     ``vllm serve``; ``loras`` maps names of adapters to their directories."""
 
@@ -27,20 +27,12 @@ class VllmEngine:
         self._load = Load(model, name, list(arguments), dict(loras or {}))
         self._engine: SharedEngine | None = None  # the process's; None while there is none that is loaded
         self._process: VllmProcess | None = None
-        self._info: EngineInfo | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._trouble = "it has not been started"
         self._turned = asyncio.Event()  # an engine has come, or none will come any more
         self._closed = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def info(self) -> EngineInfo:
-        """Known after ``start()``."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     @property
     def healthy(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from portico.parsing.json_text import quoted
 from portico.parsing.literals import PYTHON, transcribe
-from portico.parsing.schema import Schema, as_json, quoted
+from portico.parsing.schema import Schema
+from portico.parsing.values import as_json
 
 
 @pytest.mark.parametrize(

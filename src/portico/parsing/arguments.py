@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from portico import grammar as g
-from portico.parsing.literals import Done, json_value
+from portico.parsing.json_text import Done, json_value
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, Tape, comes, markers, space

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, ClassVar
 from portico import grammar as g
 from portico.events import ToolCall
 from portico.parsing.arguments import Codec, read_json
+from portico.parsing.json_text import Done, json_value, quoted
 from portico.parsing.keywords import Keyword
-from portico.parsing.literals import DEPTH, Dialect, Done, json_value, literal
+from portico.parsing.literals import DEPTH, Dialect, literal
 from portico.parsing.machine import Machine
-from portico.parsing.schema import Schema, quoted
+from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, comes, markers, peek, space
 from portico.parsing.wire import BLANK, cores, fill, fill_in, literals, parts, plain
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from portico import grammar as g
 from portico.events import ToolCall
-from portico.parsing.literals import Done
+from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, comes, markers, sequence, space

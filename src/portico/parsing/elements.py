@@ -17,10 +17,12 @@ from typing import Any
 
 from portico import grammar as g
 from portico.parsing.arguments import DEPTH_OF_GRAMMAR, text_of
-from portico.parsing.literals import DEPTH, Done
+from portico.parsing.json_text import Done, escaped, quoted
+from portico.parsing.literals import DEPTH
 from portico.parsing.machine import Machine
-from portico.parsing.schema import Schema, as_json, escaped, quoted
+from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, Tape, comes, markers, until
+from portico.parsing.values import as_json
 from portico.parsing.wire import BLANK, fill, parts
 
 __all__ = ["Elements"]

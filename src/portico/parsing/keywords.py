@@ -15,10 +15,12 @@ from typing import Any
 
 from portico import grammar as g
 from portico.parsing.arguments import DEPTH_OF_GRAMMAR
-from portico.parsing.literals import Dialect, Done, literal
+from portico.parsing.json_text import Done, quoted
+from portico.parsing.literals import Dialect, literal
 from portico.parsing.machine import Machine
-from portico.parsing.schema import Schema, quoted
+from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, Tape, comes, markers, space, until
+from portico.parsing.values import as_json
 from portico.parsing.wire import fill, parts
 
 __all__ = ["Keyword"]
@@ -87,7 +89,7 @@ class Keyword:
             separator = ", "
             yield from space(tape)
             member = schema.member(key) if schema is not None and self.typed else None
-            if not (yield from literal(tape, m.arguments, self.dialect, member)):
+            if not (yield from literal(tape, m.arguments, self.dialect, member, as_json)):
                 return False
             if not (yield from comes(tape, markers(","))) and not (yield from comes(tape, closer, take=False)):
                 return False

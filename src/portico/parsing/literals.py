@@ -1,7 +1,5 @@
-"""Values as models write them: JSON passed through, and other literal syntaxes put into JSON as they come.
+"""Values in literal syntaxes other than JSON, put into JSON as they come.
 
-``json_value`` knows only enough JSON to find where a value ends (strings, brackets, depth) and passes the model's own
-text through; the one thing it changes is a raw control character inside a string, which no JSON reader would accept.
 ``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit
 stack: what differs between them is a ``Dialect``. White space, commas and brackets go through as they are, so JSON
 read as a Python literal comes out unchanged.
@@ -13,108 +11,19 @@ import json
 import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from portico.parsing.schema import Schema, as_json, escaped
-from portico.parsing.tape import Markers, Tape, comes, markers, peek, until
+from portico.parsing.json_text import Done, Emit, escaped, quoted
+from portico.parsing.schema import Schema
+from portico.parsing.tape import Tape, comes, markers, peek, until
 
-__all__ = ["DEPTH", "PYTHON", "Dialect", "json_value", "literal", "transcribe"]
+__all__ = ["DEPTH", "PYTHON", "Dialect", "Typed", "literal", "transcribe"]
 
 DEPTH = 100  # brackets inside brackets; deeper nesting is refused
-Done: TypeAlias = Generator[None, None, bool]
-Emit: TypeAlias = Callable[[str], None]
-
-_OUTSIDE = re.compile(r'["{}\[\]]|[^\s\w.,:+\-]')
-_INSIDE = re.compile('["\\\\\x00-\x1f]')
-_SCALAR = re.compile(r"[\w.+\-]*")
+Typed = Callable[[str, "Schema | None"], str]  # the JSON text of bare words, given the schema of their place
 
 
-def json_value(tape: Tape, emit: Emit, stops: Markers) -> Done:
-    """Pass on one JSON value, from its first character to its last. False if it was cut short.
-
-    ``stops``: markers that end a broken value when they stand outside its strings.
-    """
-    first = yield from peek(tape)
-    if first not in ("{", "[", '"'):
-        return (yield from _scalar(tape, emit, stops))
-    depth = 0
-    inside = escape = False
-    at = tape.at
-    while True:
-        text, end = tape.text, len(tape.text)
-        while at < end:
-            if inside:
-                if escape:
-                    escape = False
-                    at += 1
-                    continue
-                found = _INSIDE.search(text, at)
-                if found is None:
-                    at = end
-                    break
-                at = found.end()
-                char = found.group()
-                if char == '"':
-                    inside = False
-                    if not depth:
-                        emit(tape.take(at))
-                        return True
-                elif char == "\\":
-                    escape = True
-                else:
-                    emit(tape.take(at - 1))
-                    tape.take(at)
-                    emit(escaped(char))
-                continue
-            found = _OUTSIDE.search(text, at)
-            if found is None:
-                at = end
-                break
-            char = found.group()
-            if char == '"':
-                inside = True
-            elif char in "{[":
-                depth += 1
-            elif char in "}]":
-                depth -= 1
-                if not depth:
-                    emit(tape.take(found.end()))
-                    return True
-            else:  # not JSON: a marker that ends the call, or noise
-                stop = stops.match(text, found.start(), tape.ended)
-                if stop is not None:
-                    if found.start() > tape.at:
-                        emit(tape.take(found.start()))
-                    at = tape.at
-                    if stop[2]:
-                        return False
-                    break
-            at = found.end()
-        if at > tape.at:
-            emit(tape.take(at))
-        if tape.ended:
-            return False
-        before = tape.at
-        yield
-        at = tape.at + (at - before)
-
-
-def _scalar(tape: Tape, emit: Emit, stops: Markers) -> Done:
-    """A number or word; anything else is passed on until a stop."""
-    seen = False
-    while True:
-        found = _SCALAR.match(tape.text, tape.at)
-        if found and found.end() > tape.at:
-            emit(tape.take(found.end()))
-            seen = True
-        if tape.at < len(tape.text):
-            return seen
-        if tape.ended:
-            return False
-        yield
-
-
-# -- other syntaxes ---------------------------------------------------------------------------------------------------
+def _as_text(text: str, schema: Schema | None) -> str:
+    return quoted(text)
 
 
 @dataclass(frozen=True)
@@ -143,7 +52,7 @@ _HEX = {"x": 2, "u": 4, "U": 8}
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
-def literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None = None) -> Done:
+def literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None = None, typed: Typed = _as_text) -> Done:
     """Read one value and pass it on as JSON text. False at the first thing that is no such value (not consumed)."""
     frames: list[tuple[str, Schema | None]] = []  # the brackets that are open: closer owed, schema
     here = schema  # of the value being read
@@ -164,7 +73,7 @@ def literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None = No
                 here = entered
                 continue
             emit(blank)
-        elif not (yield from _scalar_literal(tape, emit, dialect, here)):
+        elif not (yield from _scalar_literal(tape, emit, dialect, here, typed)):
             return False
         while frames:  # a value has ended: close brackets up to the next comma
             closer, within = frames[-1]
@@ -222,18 +131,18 @@ def _enter(
     return within.member(name) if within is not None else None
 
 
-def _scalar_literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None) -> Done:
+def _scalar_literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None, typed: Typed) -> Done:
     start = yield from comes(tape, markers(*dialect.quotes))
     if start:
-        typed = not dialect.escapes and schema is not None and schema.types and "string" not in schema.types
+        delimited = not dialect.escapes and schema is not None and schema.types and "string" not in schema.types
         pieces: list[str] = []
-        if not typed:
+        if not delimited:
             emit('"')
-        done = yield from _string(tape, pieces.append if typed else emit, dialect, start)
+        done = yield from _string(tape, pieces.append if delimited else emit, dialect, start)
         while done and dialect.escapes and (start := (yield from comes(tape, markers(*dialect.quotes)))):
             done = yield from _string(tape, emit, dialect, start)  # 'a' 'b' is 'ab'
-        if typed:
-            emit(as_json(_unescaped("".join(pieces)), schema))
+        if delimited:
+            emit(typed(_unescaped("".join(pieces)), schema))
         elif done:
             emit('"')
         return done
@@ -241,7 +150,7 @@ def _scalar_literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | N
     if not word:
         return False
     if dialect.bare_keys:
-        emit(as_json(word, schema))
+        emit(typed(word, schema))
         return True
     if len(word) <= 2 and dialect.escapes and set(word.lower()) <= set("rbuf"):
         start = yield from comes(tape, markers(*dialect.quotes))

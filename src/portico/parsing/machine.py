@@ -17,15 +17,13 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Finish, Message, Reasoning, ToolCall
+from portico.parsing.schema import Schema
 from portico.parsing.tape import Tape
-
-if TYPE_CHECKING:
-    from portico.parsing.schema import Schema
 
 __all__ = ["Machine", "OutputReader", "fold", "random_id"]
 

@@ -1,24 +1,17 @@
-"""What a tool's schema says about a value, and the JSON text of a value that the wire carries as bare text.
+"""What a tool's schema says about a value.
 
-Formats with tagged parameters write ``3`` for the number and for the string alike; the schema decides. The candidates
-come from ``type``, the values of ``enum`` and ``const``, the branches of ``anyOf``, ``oneOf`` and ``allOf``, with
-``$ref`` followed; they are tried from the narrowest to the widest: null, integer, number, boolean, object or array,
-string. Text that fits none of them is taken as JSON if it is JSON, else as the string it is: nothing is dropped.
-Numbers are never converted, only recognised, so that no digit changes.
+Its types come from ``type``, the values of ``enum`` and ``const``, the branches of ``anyOf``, ``oneOf`` and ``allOf``,
+with ``$ref`` followed.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from functools import lru_cache
-from json.encoder import encode_basestring
 from typing import Any
 
 from portico import grammar as g
 
-__all__ = ["UNKNOWN", "Schema", "as_json", "escaped", "quoted"]
+__all__ = ["UNKNOWN", "Schema"]
 
 _ALIASES = {
     **dict.fromkeys(("str", "text", "varchar", "char", "enum"), "string"),
@@ -35,9 +28,6 @@ _ALIASES = {
 _PYTHON = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _PYTHON |= {type(None): "null", dict: "object", list: "array"}
 _HOPS = 32  # references followed in a row
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_INTEGRAL = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 class Schema:
@@ -175,66 +165,3 @@ def _member(node: Mapping[str, Any], root: Any, name: str, depth: int) -> Any:
 
 
 UNKNOWN = Schema({})
-
-
-def escaped(text: str) -> str:
-    """Text as it stands between the quotes of a JSON string."""
-    return encode_basestring(text)[1:-1]
-
-
-def quoted(text: str) -> str:
-    """A JSON string."""
-    return f'"{escaped(text)}"'
-
-
-@lru_cache(maxsize=512)
-def _json_or_none(text: str) -> str | None:
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return text
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(word)  # NaN and Infinity are not JSON
-
-
-def as_json(text: str, schema: Schema | None) -> str:
-    """The JSON text of a value that the wire wrote as ``text``. ``None``: the parameter is not declared."""
-    types = schema.types if schema is not None else frozenset()
-    bare = text.strip()
-    if "null" in types and bare.lower() in ("null", "none"):
-        return "null"
-    if "integer" in types:
-        if _INTEGER.fullmatch(bare):
-            return bare
-        if integral := _INTEGRAL.fullmatch(bare):
-            return integral.group(1)
-    if "number" in types and _NUMBER.fullmatch(bare):
-        return bare
-    if "boolean" in types:
-        if bare.lower() in ("true", "1"):
-            return "true"
-        if bare.lower() in ("false", "0"):
-            return "false"
-    if types & _NESTED:
-        found = _nested(bare)
-        if found is not None:
-            return found
-    if "string" in types or (schema is not None and not types):
-        return quoted(text)
-    return _nested(bare) or quoted(text)
-
-
-def _nested(text: str) -> str | None:
-    """JSON text of what is JSON or, failing that, a Python literal of a list, tuple or dict."""
-    if len(text) > 65536:  # too long to be worth remembering
-        found = _json_or_none.__wrapped__(text)
-    else:
-        found = _json_or_none(text)
-    if found is None and text[:1] in ("{", "[", "("):
-        from portico.parsing.literals import PYTHON, transcribe  # they need ``escaped``
-
-        return transcribe(text, PYTHON)
-    return found

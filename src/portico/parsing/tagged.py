@@ -18,10 +18,12 @@ from typing import Any
 
 from portico import grammar as g
 from portico.parsing.arguments import text_of
-from portico.parsing.literals import PYTHON, Done, literal
+from portico.parsing.json_text import Done, escaped, quoted
+from portico.parsing.literals import PYTHON, literal
 from portico.parsing.machine import Machine
-from portico.parsing.schema import Schema, as_json, escaped, quoted
+from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, Tape, comes, markers, peek, space, until
+from portico.parsing.values import as_json
 from portico.parsing.wire import BLANK, Literal, cores, fill, fill_in, parts, split_at
 
 __all__ = ["Tagged"]

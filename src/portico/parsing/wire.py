@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from portico.parsing.literals import Done
+from portico.parsing.json_text import Done
 from portico.parsing.tape import Tape, comes, markers, space
 
 __all__ = [

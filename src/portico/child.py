@@ -1,41 +1,140 @@
-"""A Python process that does one kind of work, may be killed while it does, and is replaced when it was.
+"""Python processes that do one kind of work, may be killed while they do, and are replaced when they were.
 
 For work that a client can make arbitrarily long and that cannot be interrupted from inside: native code, a single
-step of an interpreter. Parent and child speak length-prefixed frames over the child's standard input and output; what
-the frames mean is the business of the module that uses this. The child sees almost none of the environment, may not
-grow without bound where the system can hold it to that, and ends when its standard input does: with its parent,
-however that ends.
+step of an interpreter. A question and its answer are values that MessagePack holds, so nothing that a child sends can
+run code here; they travel as length-prefixed frames over its standard input and output. A ``BadRequestError`` that the
+child raises is raised here. The child sees almost none of the environment, may not grow without bound where the system
+can hold it to that, and ends when its standard input does: with its parent, however that ends.
 
-    parent                                   child: python -m some.module
-    child = Child("some.module", ...)        answer_frames(work, cpu_seconds=1, memory=...)
-    child.ask(frame) -> frame or None        work(frame) -> frame
+    parent                                      child: python -m some.module
+    children = Children("some.module", Answer)  answer_questions(work, Question, cpu_seconds=1, memory=...)
+    children.ask(question) -> Answer or None    work(question) -> Answer
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any, Generic, TypeVar
 
-__all__ = ["Child", "answer_frames"]
+import msgspec
+
+from portico.errors import BadRequestError
+
+__all__ = ["Children", "answer_questions"]
 
 MAX_FRAME = 256 * 1024 * 1024
-PASSED_ON = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TZ")  # all of the environment that the child sees
+PASSED_ON = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TZ")  # all of the environment that a child sees
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
 
 
-class Child:
-    """The parent's side. ``ask`` blocks, one question at a time; any thread may call it.
+class _Reply(msgspec.Struct):
+    """What a child found: an answer, or why there is none (message, param, code)."""
 
-    ``greeting`` is the first frame that every new process gets, answered with an empty one when it is ready: starting
-    does not count against ``seconds``, the wall-clock time of one question.
+    answer: msgspec.Raw = msgspec.Raw(b"\xc0")
+    refusal: tuple[str, str | None, str | None] | None = None
+
+
+class Children(Generic[Answer]):
+    """The parent's side of ``count`` processes that all do the same. ``ask`` blocks; any thread may call it.
+
+    ``greeting`` is the first value that every new process gets: starting does not count against ``seconds``, the
+    wall-clock time of one question. Processes start with the first questions that need them.
     """
 
-    def __init__(self, module: str, *, seconds: float, greeting: bytes = b"") -> None:
+    def __init__(
+        self, module: str, answers: type[Answer], *, seconds: float, greeting: object = None, count: int = 1
+    ) -> None:
+        first = msgspec.msgpack.encode(greeting)
+        self._answers = answers
+        self._all = [_Child(module, seconds, first) for _ in range(count)]
+        self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()  # the last one used is asked first: it runs already
+        for child in reversed(self._all):
+            self._idle.put(child)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes now running."""
+        return [child.pid for child in self._all if child.pid is not None]
+
+    @property
+    def idle(self) -> int:
+        """How many are free to be asked, running or not."""
+        return self._idle.qsize()
+
+    def start(self) -> None:
+        """Have one process ready for the first question; raises ``OSError`` if it cannot be started."""
+        self._all[0].start()
+
+    def ask(self, question: object) -> Answer | None:
+        """The answer; None when the child had to be killed or died over it. Raises what the child refused with."""
+        child = self._idle.get()
+        try:
+            frame = child.ask(msgspec.msgpack.encode(question))
+        finally:
+            self._idle.put(child)
+        if frame is None:
+            return None
+        reply = msgspec.msgpack.decode(frame, type=_Reply)
+        if reply.refusal is not None:
+            message, param, code = reply.refusal
+            raise BadRequestError(message, param=param, code=code)
+        return msgspec.msgpack.decode(reply.answer, type=self._answers)
+
+    def close(self) -> None:
+        """End the processes; idempotent. The next question would start another."""
+        for child in self._all:
+            child.close()
+
+
+def answer_questions(
+    work: Callable[[Question], object],
+    questions: type[Question],
+    *,
+    greet: Callable[[Any], None] | None = None,
+    greetings: Any = Any,
+    cpu_seconds: float,
+    memory: int,
+) -> None:
+    """The child's side: answer ``questions`` until the parent is gone.
+
+    ``greet`` takes the greeting, of type ``greetings``. A question that needs more than ``cpu_seconds`` of processor
+    time ends the process, by the system's own timer, so also out of native code; so does growing by more than
+    ``memory`` bytes of address space once greeted.
+    """
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    greeting = _read(source)
+    if greeting is None:
+        return
+    if greet is not None:
+        greet(msgspec.msgpack.decode(greeting, type=greetings))
+    _limit_memory(memory)
+    _write(sink, b"")
+    while (frame := _read(source)) is not None:
+        _limit_time(cpu_seconds)
+        try:
+            reply = _Reply(msgspec.Raw(msgspec.msgpack.encode(work(msgspec.msgpack.decode(frame, type=questions)))))
+        except BadRequestError as error:
+            reply = _Reply(refusal=(error.message, error.param, error.code))
+        _limit_time(0)
+        _write(sink, msgspec.msgpack.encode(reply))
+
+
+# -- one process, and frames of bytes ---------------------------------------------------------------------------------
+
+
+class _Child:
+    """One process. The first frame that it gets is the greeting, answered with an empty one when it is ready."""
+
+    def __init__(self, module: str, seconds: float, greeting: bytes) -> None:
         self.module = module
         self.seconds = seconds
         self.greeting = greeting
@@ -48,12 +147,11 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Have the process ready for the first question; raises ``OSError`` if it cannot be started."""
         with self._lock:
             self._ready()
 
     def ask(self, frame: bytes) -> bytes | None:
-        """The child's answer; None when it had to be killed or died over it."""
+        """The answering frame; None when the process had to be killed or died over it."""
         with self._lock:
             process = self._ready()
             timer = threading.Timer(self.seconds, process.kill)
@@ -68,7 +166,6 @@ class Child:
             return answer
 
     def close(self) -> None:
-        """End the process; idempotent. The next question would start another."""
         with self._lock:
             self._stop()
 
@@ -100,30 +197,6 @@ class Child:
                         pipe.close()
                     except OSError:
                         pass
-
-
-def answer_frames(
-    work: Callable[[bytes], bytes], *, greet: Callable[[bytes], None] | None = None, cpu_seconds: float, memory: int
-) -> None:
-    """The child's side: answer frames until the parent is gone.
-
-    ``greet`` takes the greeting. A question that needs more than ``cpu_seconds`` of processor time ends the process, by
-    the system's own timer, so also out of native code; so does growing by more than ``memory`` bytes of address space
-    once greeted.
-    """
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    greeting = _read(source)
-    if greeting is None:
-        return
-    if greet is not None:
-        greet(greeting)
-    _limit_memory(memory)
-    _write(sink, b"")
-    while (frame := _read(source)) is not None:
-        _limit_time(cpu_seconds)
-        answer = work(frame)
-        _limit_time(0)
-        _write(sink, answer)
 
 
 def _exchange(process: subprocess.Popen[bytes], frame: bytes) -> bytes | None:

@@ -27,18 +27,18 @@ def test_without_a_vocabulary_bytes_do() -> None:
 def test_verdicts_are_remembered_but_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "REMEMBERED", 3)
     checker = Checker()
-    asked: list[bytes] = []
-    ask = checker._child.ask
+    asked: list[str] = []
+    ask = checker._children.ask
 
-    def counting(frame: bytes) -> bytes | None:
-        asked.append(frame)
-        return ask(frame)
+    def counting(lark: str) -> isolation._Verdict | None:
+        asked.append(lark)
+        return ask(lark)
 
-    monkeypatch.setattr(checker._child, "ask", counting)
+    monkeypatch.setattr(checker._children, "ask", counting)
     try:
         for number in (1, 2, 3, 1, 4, 1, 2):
             checker.check(grammar(number))
-        assert [frame[8:9] for frame in asked] == [b"1", b"2", b"3", b"4", b"2"]
+        assert [lark[8] for lark in asked] == ["1", "2", "3", "4", "2"]
     finally:
         checker.close()
 
@@ -50,7 +50,7 @@ def test_a_checker_whose_process_was_killed_goes_on() -> None:
     checker = Checker()
     try:
         checker.check(grammar(1))
-        first = checker._child.pid
+        first = checker._children.pids[0]
         assert first is not None
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, os.WNOHANG)
@@ -59,6 +59,6 @@ def test_a_checker_whose_process_was_killed_goes_on() -> None:
                 checker.check(grammar(number))
             except BadRequestError:
                 assert number == 2  # the pipe broke under this one
-        assert checker._child.pid != first
+        assert checker._children.pids[0] != first
     finally:
         checker.close()

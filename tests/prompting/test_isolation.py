@@ -71,7 +71,7 @@ def test_the_child_knows_nothing_of_the_environment(process: TemplateProcess, mo
     other = TemplateProcess()
     try:
         other.template("x", {})
-        with open(f"/proc/{other.pid}/environ", "rb") as environment:
+        with open(f"/proc/{other.pids[0]}/environ", "rb") as environment:
             assert b"secret" not in environment.read()
     except FileNotFoundError:
         pytest.skip("no /proc here")

@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 from llguidance import LLTokenizer
 
-from portico.child import Child, answer_frames
+from portico.child import Children, answer_questions
 from portico.constraints.cache import BoundedCache
 from portico.constraints.lark import field_of
 from portico.constraints.trial import Vocabulary, byte_vocabulary, try_out
@@ -39,13 +39,12 @@ class Checker:
     """
 
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
-        greeting = msgspec.msgpack.encode(vocabulary or byte_vocabulary())
-        self._child = Child(__name__, seconds=WALL_SECONDS, greeting=greeting)
+        self._children = Children(__name__, _Verdict, seconds=WALL_SECONDS, greeting=vocabulary or byte_vocabulary())
         self._verdicts = BoundedCache[_Verdict](entries=REMEMBERED, size=1_000_000)
 
     def start(self) -> None:
         """Start the process ahead of the first question."""
-        self._child.start()
+        self._children.start()
 
     def check(self, constraint: Constraint) -> None:
         """Raises ``BadRequestError``, on the request field at fault, for a constraint that cannot be followed: its
@@ -60,12 +59,15 @@ class Checker:
 
     def close(self) -> None:
         """End the process; idempotent."""
-        self._child.close()
+        self._children.close()
 
     def _ask(self, lark: str) -> _Verdict:
-        answer = self._child.ask(lark.encode())
-        if answer is not None:
-            return msgspec.msgpack.decode(answer, type=_Verdict)
+        try:
+            verdict = self._children.ask(lark)
+        except BadRequestError as error:
+            return _Verdict(error.message, error.param, error.code)
+        if verdict is not None:
+            return verdict
         param = field_of(lark)
         problem = "is too complex to be enforced: trying it out takes too much time or memory"
         return _Verdict(f"{param or 'The grammar of this request'} {problem}.", param, "invalid_grammar")
@@ -75,18 +77,14 @@ def _serve() -> None:
     """The process: try out every grammar that comes."""
     tokenizer: list[LLTokenizer] = []
 
-    def greet(frame: bytes) -> None:
-        tokenizer.append(msgspec.msgpack.decode(frame, type=Vocabulary).build())
+    def greet(vocabulary: Vocabulary) -> None:
+        tokenizer.append(vocabulary.build())
 
-    def work(frame: bytes) -> bytes:
-        verdict = _Verdict()
-        try:
-            try_out(frame.decode(), tokenizer[0])
-        except BadRequestError as error:
-            verdict = _Verdict(error.message, error.param, error.code)
-        return msgspec.msgpack.encode(verdict)
+    def work(lark: str) -> _Verdict:
+        try_out(lark, tokenizer[0])
+        return _Verdict()
 
-    answer_frames(work, greet=greet, cpu_seconds=CPU_SECONDS, memory=MEMORY)
+    answer_questions(work, str, greet=greet, greetings=Vocabulary, cpu_seconds=CPU_SECONDS, memory=MEMORY)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ one comparison of two deeply shared lists is a single step that nothing in the s
 ``|string`` of them fills the memory. So templates that come in requests, where the operator allows them at all, are
 compiled, asked and rendered in a child process with an address-space limit and no environment, which is killed when
 time is up and replaced at the next request (``portico.child``). It is started once and kept while it behaves.
-
-Parent and child speak MessagePack: nothing that the child sends can run code here.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from portico.child import Child, answer_frames
+from portico.child import Children, answer_questions
 from portico.errors import BadRequestError
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.syntax import Syntax
@@ -30,7 +28,7 @@ MEMORY = 512 * 1024 * 1024  # bytes of address space beyond what the fresh proce
 
 
 class _Call(msgspec.Struct):
-    """One request to the child: to inspect ``source``, or with ``messages`` to render it."""
+    """One question to a child: to inspect ``source``, or with ``messages`` to render it."""
 
     source: str
     special_tokens: dict[str, Any]
@@ -50,8 +48,6 @@ class _Reply(msgspec.Struct):
 
     text: str | None = None
     inspection: _Inspection | None = None
-    error: str | None = None
-    param: str | None = None
 
 
 # -- here -------------------------------------------------------------------------------------------------------------
@@ -61,12 +57,12 @@ class TemplateProcess:
     """The child process. Calls block, one at a time; any thread may make them."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
-        self._child = Child(__name__, seconds=seconds)
+        self._children = Children(__name__, _Reply, seconds=seconds)
 
     @property
-    def pid(self) -> int | None:
-        """The process now running, if any."""
-        return self._child.pid
+    def pids(self) -> list[int]:
+        """The processes now running."""
+        return self._children.pids
 
     def template(self, source: str, special_tokens: Mapping[str, Any]) -> IsolatedTemplate:
         """The template ``source``, looked at in the child. Raises ``BadRequestError`` where it is none."""
@@ -74,20 +70,17 @@ class TemplateProcess:
 
     def call(self, call: _Call) -> _Reply:
         """Let the child do it. Raises ``BadRequestError`` with the template's words, or when limits are passed."""
-        frame = self._child.ask(msgspec.msgpack.encode(call))
-        if frame is None:
+        reply = self._children.ask(call)
+        if reply is None:
             raise BadRequestError(
                 "The chat template cannot render the conversation: it takes too long or needs too much memory.",
                 param="chat_template",
             )
-        reply = msgspec.msgpack.decode(frame, type=_Reply)
-        if reply.error is not None:
-            raise BadRequestError(reply.error, param=reply.param)
         return reply
 
     def close(self) -> None:
         """End the child; the next call would start another."""
-        self._child.close()
+        self._children.close()
 
 
 class IsolatedTemplate:
@@ -136,15 +129,10 @@ def _serve() -> None:
     """The child: answer calls until the parent is gone."""
     template = lru_cache(maxsize=8)(_template)
 
-    def work(frame: bytes) -> bytes:
-        call = msgspec.msgpack.decode(frame, type=_Call)
-        try:
-            reply = _answer(template(call.source, tuple(sorted(call.special_tokens.items()))), call)
-        except BadRequestError as error:
-            reply = _Reply(error=error.message, param=error.param)
-        return msgspec.msgpack.encode(reply)
+    def work(call: _Call) -> _Reply:
+        return _answer(template(call.source, tuple(sorted(call.special_tokens.items()))), call)
 
-    answer_frames(work, cpu_seconds=SECONDS, memory=MEMORY)
+    answer_questions(work, _Call, cpu_seconds=SECONDS, memory=MEMORY)
 
 
 def _template(source: str, special_tokens: tuple[tuple[str, Any], ...]) -> ChatTemplate:

@@ -1,0 +1,152 @@
+"""Work that takes long and cannot be awaited, away from the event loop: a few threads, and a queue that is fair.
+
+Rules
+    * Who waits is bounded: with the queue full, the caller with most works in it gives way, and that is told with 503.
+    * Callers are served in turn, so one that sends much keeps nobody else waiting. Who is calling is said by
+      ``CALLER``, which a server sets to the digest of the API key.
+    * When nobody awaits a work any more (its task was cancelled because the client is gone), it is left out if it has
+      not begun, and ends at its next ``checkpoint()`` if it has.
+    * No thread keeps the process alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+from portico.errors import OverloadedError
+
+__all__ = ["CALLER", "AbandonedError", "Threads", "checkpoint"]
+
+CALLER: ContextVar[str] = ContextVar("caller", default="")  # in whose turn the works of this task stand
+
+# Python code in a thread holds the interpreter lock; a loop that wants it waits for a whole switch interval, 5 ms by
+# default and more in practice (docs/performance.md).
+SWITCH_INTERVAL = 0.001  # seconds
+
+Result = TypeVar("Result")
+
+
+class AbandonedError(Exception):
+    """Nobody waits for this work any more."""
+
+
+class _Here(threading.local):
+    work: _Work[Any] | None = None
+
+
+_here = _Here()
+
+
+def checkpoint() -> None:
+    """For works of some length, now and then: raises ``AbandonedError`` when nobody waits for this thread's work."""
+    if _here.work is not None and _here.work.abandoned:
+        raise AbandonedError
+
+
+class _Work(Generic[Result]):
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self.function = function
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Result] = self.loop.create_future()
+        self.abandoned = False
+
+    def do(self) -> None:
+        """In a thread: do it, unless it is abandoned, and tell the loop."""
+        if self.abandoned:
+            return
+        _here.work = self
+        try:
+            result = self.function()
+        except AbandonedError:
+            return
+        except BaseException as error:
+            self.tell(self.fail, error)
+        else:
+            self.tell(self.finish, result)
+        finally:
+            _here.work = None
+
+    def tell(self, how: Callable[[Any], None], what: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(how, what)
+        except RuntimeError:  # the loop has ended meanwhile
+            self.abandoned = True
+
+    def finish(self, result: Result) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Threads:
+    """At most ``count`` works at a time, at most ``waiting`` more in the queue; threads start when first needed."""
+
+    def __init__(self, name: str, count: int, *, waiting: int = 256) -> None:
+        self.name = name
+        self.count = count
+        self.waiting = waiting
+        self._started = 0
+        self._idle = 0
+        self._queues: OrderedDict[str, deque[_Work[Any]]] = OrderedDict()  # by caller, whose turn it is first
+        self._changed = threading.Condition()
+
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """What ``function`` returns or raises, from a thread. Raises ``OverloadedError`` where too many wait."""
+        work = _Work(function)
+        self._put(work, CALLER.get())
+        try:
+            return await work.future
+        finally:
+            work.abandoned = True
+
+    def _put(self, work: _Work[Any], caller: str) -> None:
+        with self._changed:
+            self._drop_abandoned()
+            mine = self._queues.setdefault(caller, deque())
+            mine.append(work)
+            free = self._idle + self.count - self._started
+            if (queued := sum(map(len, self._queues.values()))) > self.waiting + free:
+                longest = max(self._queues.values(), key=len)
+                refused = (mine if len(mine) == len(longest) else longest).pop()
+                refused.tell(refused.fail, OverloadedError("Too much such work is waiting; try again.", retry_after=1))
+                if not mine:
+                    del self._queues[caller]
+            if queued > self._idle and self._started < self.count:
+                self._started += 1
+                sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
+                threading.Thread(target=self._serve, name=f"{self.name}-{self._started}", daemon=True).start()
+            self._changed.notify()
+
+    def _drop_abandoned(self) -> None:
+        for caller, queue in list(self._queues.items()):
+            if any(work.abandoned for work in queue):
+                kept = deque(work for work in queue if not work.abandoned)
+                self._queues[caller] = kept
+                if not kept:
+                    del self._queues[caller]
+
+    def _serve(self) -> None:
+        while True:
+            self._take().do()
+
+    def _take(self) -> _Work[Any]:
+        """The next work: of the caller whose turn it is, who then goes to the end of the line."""
+        with self._changed:
+            self._idle += 1
+            while not self._queues:
+                self._changed.wait()
+            self._idle -= 1
+            caller, queue = self._queues.popitem(last=False)
+            work = queue.popleft()
+            if queue:
+                self._queues[caller] = queue
+            return work

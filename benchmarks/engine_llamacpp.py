@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from portico import models
-from portico.engines.llamacpp import LlamaCppEngine, wire
+from portico.engines.llamacpp import LlamaCppEngine
 from portico.engines.llamacpp.generating import Generator
 from portico.engines.llamacpp.libllama import Library, Model
+from portico.engines.shared import wire
 from portico.events import EngineOutput, EngineRequest, SamplingParams
 
 RANDOM = random.Random(0)
@@ -125,7 +126,7 @@ def hand_over() -> float:
     at = time.process_time()
     for _ in range(rounds):
         for message in reader.feed(frame):
-            wire.from_engine.decode(message)
+            wire.from_hub.decode(message)
     return round((time.process_time() - at) / rounds * 1e6, 2)
 
 

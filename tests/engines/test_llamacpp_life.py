@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.engines.llamacpp import LlamaCppEngine, engine, libllama, process
+from portico.engines.llamacpp import LlamaCppEngine, libllama, process
 from portico.errors import EngineDeadError, EngineError
 from support_llamacpp import Client
 
@@ -148,7 +148,7 @@ async def test_waiting_for_a_restart_has_an_end(
     smollm2_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is gone when the process dies: requests wait their time and are refused; closing still works."""
-    monkeypatch.setattr(engine, "RESTART_WAIT", 0.5)
+    monkeypatch.setattr(LlamaCppEngine, "patience", 0.5)
     path = tmp_path / "link.gguf"
     path.symlink_to(smollm2_path)
     async with Client(serve(path)) as client:
@@ -160,7 +160,7 @@ async def test_waiting_for_a_restart_has_an_end(
             await client.submit(PROMPT)
         assert caught.value.retry_after
         path.symlink_to(smollm2_path)
-        monkeypatch.setattr(engine, "RESTART_WAIT", 30)
+        monkeypatch.setattr(LlamaCppEngine, "patience", 30)
         assert (await client.run(PROMPT, max_tokens=1)).ids
 
 
@@ -189,7 +189,7 @@ async def test_interrupts_are_the_parents_business(smollm2_path: Path) -> None:
 
 
 async def test_a_stuck_process_is_killed(smollm2_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_GOODBYE", 0.2)
+    monkeypatch.setattr(process.LlamaCppProcess, "goodbye", 0.2)
     subject = serve(smollm2_path)
     await subject.start()
     pid = subject.pid

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from portico.events import EngineOutput, EngineRequest
 
-__all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache"]
+__all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache", "GivesSigns"]
 
 
 @dataclass(frozen=True)
@@ -99,4 +99,13 @@ class FlushesCache(Protocol):
 
     async def flush_cache(self) -> bool:
         """True when nothing of earlier prompts is kept."""
+        ...
+
+
+@runtime_checkable
+class GivesSigns(Protocol):
+    """What an engine may do beside that is not watched over where it runs: say that it is not hung."""
+
+    async def give_sign(self) -> None:
+        """Returns when the batch that is being computed is done."""
         ...

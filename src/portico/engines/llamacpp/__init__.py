@@ -1,8 +1,8 @@
 """The embedded engine: llama.cpp, driven at token level in a process of its own.
 
-Read in this order: ``engine`` (the front door's side), ``process`` and ``wire`` (between the two), ``child`` (the
-process), ``generating`` with ``scheduler``, ``sampling`` and ``grammar``, ``embedding``; ``libllama`` is the only file
-that touches native code.
+Read in this order: ``engine`` (the front door's side), ``process`` (what is started), ``child`` (the process itself),
+``generating`` with ``scheduler``, ``sampling`` and ``grammar``, ``embedding``; ``libllama`` is the only file that
+touches native code.
 """
 
 from portico.engines.llamacpp.engine import LlamaCppEngine

@@ -1,8 +1,9 @@
-"""The engine's own process: ``python -m portico.engines.llamacpp.child FD PARENT_PID``.
+"""The engine's own process: ``python -m portico.engines.llamacpp.child FD PARENT_PID LOAD``, LOAD in JSON.
 
-It talks to its parent over the inherited socket FD and lives exactly as long as that socket: end of file ends it, even
-in the middle of a native call. Two threads: one reads messages (so requests are answered during a long decode, which
-does not hold the interpreter's lock), the main one decodes. Grammars compile in threads of their own.
+It talks to its parent over the inherited socket FD, in the frames of ``shared``, and lives exactly as long as that
+socket: end of file ends it, even in the middle of a native call. Two threads: one reads messages (so requests are
+answered during a long decode, which does not hold the interpreter's lock), the main one decodes. Grammars compile in
+threads of their own.
 
 Interrupts are the parent's business: Ctrl-C and SIGTERM reach the whole process group or service, and a server that
 drains still needs its engine.
@@ -17,18 +18,29 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-from portico.engines.llamacpp import wire
+import msgspec
+
+from portico.engines import EngineInfo
 from portico.engines.llamacpp.embedding import Embedder
 from portico.engines.llamacpp.generating import Generator
 from portico.engines.llamacpp.grammar import Grammar, GrammarCompiler, GrammarError
 from portico.engines.llamacpp.libllama import Library, LlamaError, Model
+from portico.engines.llamacpp.process import Load
+from portico.engines.shared import wire
+from portico.errors import BadRequestError, EngineError, NotSupportedError, PorticoError
 from portico.events import EngineRequest
 
 _PR_SET_PDEATHSIG: Final = 1
 _COMPILING_THREADS: Final = 2
+
+_GENERATING: Final = frozenset(
+    {"generate", "logprobs", "prompt_logprobs", "constraints", "priority", "thinking_budget"}
+)
+_EMBEDDING: Final = frozenset({"embed"})
 
 
 class _Process:
@@ -38,17 +50,20 @@ class _Process:
         self._connection = connection
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[
-            wire.Load | wire.Abort | wire.Embed | wire.Flush | tuple[EngineRequest, Grammar | None]
+            wire.Abort | wire.Embed | wire.FlushCache | wire.Ping | tuple[EngineRequest, Grammar | None]
         ] = SimpleQueue()
         self._grammars: GrammarCompiler | None = None
         self._compilers = ThreadPoolExecutor(_COMPILING_THREADS, thread_name_prefix="grammar")
         self._compiling: set[str] = set()
         self._compiling_lock = threading.Lock()
 
-    def send(self, message: wire.FromEngine) -> None:
+    def send(self, message: wire.FromHub) -> None:
         frame = wire.encode(message)
         with self._sending:
             self._connection.sendall(frame)
+
+    def refuse(self, number: int, error: PorticoError) -> None:
+        self.send(wire.failure(number, error))
 
     # -- the reader's thread --------------------------------------------------------------------------------------
 
@@ -58,7 +73,7 @@ class _Process:
         try:
             while data := self._connection.recv(1 << 18):
                 for frame in frames.feed(data):
-                    self._receive(wire.to_engine.decode(frame))
+                    self._receive(wire.to_hub.decode(frame))
         except OSError:
             pass
         except BaseException:
@@ -66,9 +81,9 @@ class _Process:
             os._exit(1)
         os._exit(0)
 
-    def _receive(self, message: wire.ToEngine) -> None:
+    def _receive(self, message: wire.ToHub) -> None:
         if isinstance(message, wire.Submit):
-            request = message.request
+            request = msgspec.structs.replace(message.request, request_id=str(message.number))
             if request.constraint is None:
                 self._accept(request, None)
             else:
@@ -78,15 +93,15 @@ class _Process:
         else:
             if isinstance(message, wire.Abort):
                 with self._compiling_lock:
-                    self._compiling.discard(message.request_id)
+                    self._compiling.discard(str(message.number))
             self._inbox.put(message)
 
     def _accept(self, request: EngineRequest, grammar: Grammar | None) -> None:
-        self.send(wire.Accepted(request.request_id))
+        self.send(wire.Done(int(request.request_id)))
         self._inbox.put((request, grammar))
 
     def _compile(self, request: EngineRequest, lark: str) -> None:
-        """Runs in a grammar thread: compile, then accept or reject, unless the request was aborted meanwhile."""
+        """Runs in a grammar thread: compile, then accept or refuse, unless the request was aborted meanwhile."""
         assert self._grammars is not None
         grammar, reason = None, ""
         try:
@@ -101,68 +116,88 @@ class _Process:
             if wanted and grammar is not None:
                 self._accept(request, grammar)
             elif wanted:
-                self.send(wire.Rejected(request.request_id, f"The grammar cannot be used: {reason}", "constraint"))
+                refusal = BadRequestError(f"The grammar cannot be used: {reason}", param="constraint")
+                self.refuse(int(request.request_id), refusal)
 
     # -- the main thread ------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Load what the first message says, then decode for ever."""
-        load = self._inbox.get()
-        assert isinstance(load, wire.Load)
-        model = Model(Library(), load.model_path)
-        if load.embedding:
-            self._embed(model, load)
+    def run(self, load: Load) -> None:
+        """Load the model, then decode for ever."""
+        try:
+            model = Model(Library(), load.model_path)
+            engine: Generator | Embedder = _embedder(model, load) if load.embedding else _generator(model, load)
+        except LlamaError as error:
+            raise EngineError(f"{Path(load.model_path).name} cannot be served: {error}") from error
+        self.send(wire.Health(True))
+        self.send(wire.facts(_info(model, load, engine), True))
+        if isinstance(engine, Generator):
+            self._grammars = GrammarCompiler(model)
+            self._generate(engine)
         else:
-            self._generate(model, load)
+            self._embed(engine)
 
-    def _generate(self, model: Model, load: wire.Load) -> None:
-        engine = Generator(
-            model,
-            context_length=load.context_length,
-            max_sequences=load.max_sequences,
-            threads=load.threads,
-            batch_tokens=load.batch_tokens,
-            cache_tokens=load.cache_tokens,
-        )
-        self._grammars = GrammarCompiler(model)
-        self._ready(model, load, engine.context_length, None, cache_tokens=engine.cache_tokens)
+    def _generate(self, engine: Generator) -> None:
         while True:
             while engine.idle or not self._inbox.empty():
                 message = self._inbox.get()
                 if isinstance(message, tuple):
                     engine.submit(*message)
                 elif isinstance(message, wire.Abort):
-                    engine.abort(message.request_id)
-                elif isinstance(message, wire.Flush):
-                    self.send(wire.Flushed(message.request_id, engine.flush()))
-                elif isinstance(message, wire.Embed):
-                    self.send(wire.Rejected(message.request_id, "This model generates; it does not embed.", "model"))
+                    engine.abort(str(message.number))
+                elif isinstance(message, wire.Ping):
+                    self.send(wire.Pong())
+                elif isinstance(message, wire.FlushCache):
+                    self.send(wire.Done(message.number, flushed=engine.flush()))
+                else:
+                    error = NotSupportedError("This model generates; it does not embed.", param="model")
+                    self.refuse(message.number, error)
             outputs = engine.step()
             if outputs:
                 self.send(wire.Step(outputs))
 
-    def _embed(self, model: Model, load: wire.Load) -> None:
-        engine = Embedder(
-            model, context_length=load.context_length, threads=load.threads, batch_tokens=load.batch_tokens
-        )
-        self._ready(model, load, engine.context_length, model.embedding_size)
+    def _embed(self, engine: Embedder) -> None:
         while True:
             while engine.idle or not self._inbox.empty():
                 message = self._inbox.get()
                 if isinstance(message, wire.Embed):
-                    engine.submit(message.request_id, message.inputs)
-                elif isinstance(message, wire.Flush):
-                    self.send(wire.Flushed(message.request_id, True))  # an embedding is not kept
+                    engine.submit(message.number, message.inputs)
+                elif isinstance(message, wire.Ping):
+                    self.send(wire.Pong())
+                elif isinstance(message, wire.FlushCache):
+                    self.send(wire.Done(message.number, flushed=True))  # an embedding is not kept
                 elif isinstance(message, wire.Abort):
-                    engine.abort(message.request_id)
-            for request_id, vectors in engine.step():
-                self.send(wire.Embedded(request_id, vectors.tobytes()))
+                    engine.abort(message.number)
+            for job in engine.step():
+                self.send(wire.Done(job.number, job.vectors.tobytes(), job.lengths))
 
-    def _ready(
-        self, model: Model, load: wire.Load, context_length: int, embedding_size: int | None, **facts: object
-    ) -> None:
-        metadata = {**model.description(), "threads": load.threads, **facts}
-        self.send(wire.Ready(context_length, model.vocab_size, sorted(model.end_tokens), embedding_size, metadata))
+
+def _generator(model: Model, load: Load) -> Generator:
+    return Generator(
+        model,
+        context_length=load.context_length,
+        max_sequences=load.max_sequences,
+        threads=load.threads,
+        batch_tokens=load.batch_tokens,
+        cache_tokens=load.cache_tokens,
+    )
+
+
+def _embedder(model: Model, load: Load) -> Embedder:
+    return Embedder(model, context_length=load.context_length, threads=load.threads, batch_tokens=load.batch_tokens)
+
+
+def _info(model: Model, load: Load, engine: Generator | Embedder) -> EngineInfo:
+    generates = isinstance(engine, Generator)
+    facts = {"cache_tokens": engine.cache_tokens} if isinstance(engine, Generator) else {}
+    return EngineInfo(
+        model=load.model_id,
+        context_length=engine.context_length,
+        vocab_size=model.vocab_size,
+        capabilities=_GENERATING if generates else _EMBEDDING,
+        eos_token_ids=model.end_tokens,
+        embedding_size=None if generates else model.embedding_size,
+        metadata={"engine": "llama.cpp", **model.description(), "threads": load.threads, **facts},
+    )
 
 
 def _die_with(parent: int) -> None:
@@ -181,12 +216,14 @@ def main() -> None:
     process = _Process(socket.socket(fileno=int(sys.argv[1])))
     threading.Thread(target=process.read, name="reader", daemon=True).start()
     try:
-        process.run()
+        process.run(msgspec.json.decode(sys.argv[3], type=Load))
+    except EngineError as error:
+        process.refuse(wire.NOBODY, error)
     except LlamaError as error:
-        process.send(wire.Failed(str(error)))
+        process.refuse(wire.NOBODY, EngineError(str(error)))
     except BaseException as error:
         sys.excepthook(*sys.exc_info())
-        process.send(wire.Failed(f"{type(error).__name__}: {error}"))
+        process.refuse(wire.NOBODY, EngineError(f"{type(error).__name__}: {error}"))
     finally:
         os._exit(1)
 

@@ -32,12 +32,13 @@ BATCHED_INPUTS: Final = 32
 
 
 @dataclass(eq=False)
-class _Job:
-    """One request: its inputs' vectors, and how many are missing."""
+class Job:
+    """One request: its inputs' vectors, shape (inputs, embedding size), how many are missing, and their tokens."""
 
-    request_id: str
+    number: int
     vectors: npt.NDArray[np.float32]
     missing: int
+    lengths: list[int]
 
 
 class Embedder:
@@ -68,29 +69,29 @@ class Embedder:
             self._context.close()
             self._context = context(pooling)
         self._batch = Batch(self._context.batch_tokens)
-        self._inputs: deque[tuple[_Job, int, list[int]]] = deque()
-        self._jobs: dict[str, _Job] = {}
+        self._inputs: deque[tuple[Job, int, list[int]]] = deque()
+        self._jobs: dict[int, Job] = {}
 
     @property
     def idle(self) -> bool:
         return not self._inputs
 
-    def submit(self, request_id: str, inputs: list[list[int]]) -> None:
+    def submit(self, number: int, inputs: list[list[int]]) -> None:
         """Queue checked inputs; there is at least one."""
-        job = _Job(request_id, np.empty((len(inputs), self._model.embedding_size), dtype=np.float32), len(inputs))
-        self._jobs[request_id] = job
+        vectors = np.empty((len(inputs), self._model.embedding_size), dtype=np.float32)
+        job = self._jobs[number] = Job(number, vectors, len(inputs), [len(token_ids) for token_ids in inputs])
         self._inputs.extend((job, row, token_ids) for row, token_ids in enumerate(inputs))
 
-    def abort(self, request_id: str) -> None:
-        """Drop a request; unknown ids are ignored."""
-        job = self._jobs.pop(request_id, None)
+    def abort(self, number: int) -> None:
+        """Drop a request; unknown numbers are ignored."""
+        job = self._jobs.pop(number, None)
         if job is not None:
             self._inputs = deque(entry for entry in self._inputs if entry[0] is not job)
 
-    def step(self) -> list[tuple[str, npt.NDArray[np.float32]]]:
-        """Do one batch; the requests it completed, each with its vectors of shape (inputs, embedding size)."""
+    def step(self) -> list[Job]:
+        """Do one batch; the requests it completed."""
         batch = self._batch
-        taken: list[tuple[_Job, int]] = []
+        taken: list[tuple[Job, int]] = []
         batch.clear()
         while self._inputs and len(taken) < BATCHED_INPUTS:
             job, row, token_ids = self._inputs[0]
@@ -109,6 +110,6 @@ class Embedder:
             job.vectors[row] = vector / max(float(np.linalg.norm(vector)), 1e-12)
             job.missing -= 1
             if not job.missing:
-                del self._jobs[job.request_id]
-                done.append((job.request_id, job.vectors))
+                del self._jobs[job.number]
+                done.append(job)
         return done

@@ -1,10 +1,15 @@
-"""The ``Engine`` of a process that shares another's: every method is a frame to the hub, or made from one."""
+"""The ``Engine`` whose work another process does: every method is a frame to it, or made from one.
+
+While it is watched, the other process is asked for a sign of life, between its steps; one that gives none, and does
+nothing (``silence``), is taken for dead until it speaks again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import count
 from typing import cast
 
@@ -13,22 +18,31 @@ import numpy as np
 
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.shared import wire
+from portico.engines.silence import LOOKS, Silence, processor_seconds
 from portico.errors import BadRequestError, EngineDeadError, EngineError, PorticoError
 from portico.events import EngineOutput, EngineRequest, FinishReason
 
 __all__ = ["SharedEngine"]
 
+log = logging.getLogger("portico")
+
 
 class SharedEngine(Described, asyncio.Protocol):
-    """``connection`` leads to a hub."""
+    """``connection`` leads to a hub. ``gone``, where the hub's process is known, completes when that has ended, with a
+    sentence that says how."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, gone: asyncio.Future[str] | None = None) -> None:
         self._connection = connection
+        self._gone = gone
         self._known = asyncio.Event()
         self._healthy = False
         self._closed = False
         self._parted = False  # the hub has gone
+        self._silent = False  # the hub is there, and hung
+        self._spoke = False  # since somebody looked
+        self._watcher: asyncio.Task[None] | None = None
         self._refusal: PorticoError | None = None  # why there is no engine
+        self.trouble = ""  # a sentence's end: why nothing is served
         self._flushes = False
         self._frames = wire.FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -44,22 +58,29 @@ class SharedEngine(Described, asyncio.Protocol):
     @property
     def healthy(self) -> bool:
         """Whether the shared engine can take requests."""
-        return self._healthy
+        return self._healthy and not self._silent
 
     async def start(self) -> None:
         """Learn what the engine is. Raises what it cannot start for, or ``EngineError`` when the hub is gone."""
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._connection)
         await self._known.wait()
         if self._info is None:
-            raise self._refusal or EngineError("The process that has the engine is gone.")
+            raise self._refusal or EngineError(f"The engine cannot start: {self.trouble}.")
+
+    def watch(self, limit: float, leader: int, hung: Callable[[str], None] = lambda reason: None) -> None:
+        """From now on see whether the process ``leader`` is hung: neither says nor does anything for ``limit`` seconds.
+        Then what is in flight ends, and ``hung`` is told, once."""
+        self._watcher = asyncio.create_task(self._watch(limit, leader, hung))
 
     async def close(self) -> None:
         """Part from the hub, which aborts what is in flight. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._end_all("abort", None)
+            self._end("abort", None)
+            if self._watcher is not None:
+                self._watcher.cancel()
             if self._transport is not None:
-                self._transport.close()
+                self._transport.abort()
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -111,8 +132,8 @@ class SharedEngine(Described, asyncio.Protocol):
         return (await self._ask(number, wire.FlushCache(number))).flushed
 
     async def _ask(self, number: int, message: wire.ToHub) -> wire.Done:
-        if self._transport is None or self._transport.is_closing():
-            raise EngineDeadError("The engine is not available.", retry_after=1)
+        if self._transport is None or self._transport.is_closing() or self._silent:
+            raise self._dead()
         answer: asyncio.Future[wire.Done] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         self._send(message)
@@ -133,6 +154,29 @@ class SharedEngine(Described, asyncio.Protocol):
         if request_id is not None:
             del self._numbers_by_id[request_id]
 
+    # -- whether the hub is alive -------------------------------------------------------------------------------------
+
+    async def _watch(self, limit: float, leader: int, hung: Callable[[str], None]) -> None:
+        silence, seconds = Silence(limit), limit / LOOKS
+        while not self._parted:
+            if self._spoke and not self._silent:
+                self._spoke = False
+                self._send(wire.Ping())
+            await asyncio.sleep(seconds)
+            used = None if self._spoke else await asyncio.to_thread(processor_seconds, leader)
+            if silence.look(seconds, self._spoke, used) and not self._silent:
+                self._silent = True
+                self.trouble = f"it has neither said nor done anything for {limit:g} seconds"
+                log.error("the engine is hung: %s", self.trouble)
+                for number in self._ids:
+                    self._send(wire.Abort(int(number)))  # should it wake up
+                self._end("error", f"The engine stopped: {self.trouble}.")
+                hung("was hung")
+
+    def _dead(self) -> EngineDeadError:
+        told = f": {self.trouble}" if self.trouble else ""
+        return EngineDeadError(f"The engine is not available{told}.", retry_after=1)
+
     # -- what the hub says --------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,21 +184,32 @@ class SharedEngine(Described, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._healthy = False
+        if self._gone is None:
+            self._part("the process that has it is gone")
+        else:
+            self._gone.add_done_callback(lambda gone: self._part(gone.result()))
+
+    def _part(self, how: str) -> None:
         self._parted = True
+        self.trouble = self._refusal.message.removesuffix(".") if self._refusal is not None else how
         self._known.set()
         if not self._closed:
-            self._end_all("error", "The engine stopped.")
+            self._end("error", f"The engine stopped: {self.trouble}.")
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             message = wire.from_hub.decode(frame)
             if isinstance(message, wire.Step):
+                self._spoke = True
                 self._step(message.outputs)
+            elif isinstance(message, wire.Pong):
+                self._spoke, self._silent = True, False
             elif isinstance(message, wire.Health):
                 self._healthy = message.healthy
             elif isinstance(message, wire.Facts):
                 self._info = msgspec.convert(message.info, EngineInfo)
                 self._flushes = message.flushes
+                self._spoke = True
                 self._known.set()
             elif isinstance(message, wire.Failed) and message.number == wire.NOBODY:
                 self._refusal = wire.error_of(message)
@@ -178,12 +233,12 @@ class SharedEngine(Described, asyncio.Protocol):
             self._outputs.append(wanted)
             self._stepped.set()
 
-    def _end_all(self, reason: FinishReason, error: str | None) -> None:
-        dead = EngineDeadError("The engine is not available.", retry_after=1)
+    def _end(self, reason: FinishReason, error: str | None) -> None:
+        """End what waits for an answer, and what is in flight."""
         asked = {str(number) for number, answer in self._answers.items() if not answer.done()}
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(dead)
+                answer.set_exception(self._dead())
         ended = [
             EngineOutput(request_id, (), finish_reason=reason, error=error)
             for number, request_id in self._ids.items()

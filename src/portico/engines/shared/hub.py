@@ -6,13 +6,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from dataclasses import fields
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final, cast
 
 import msgspec
 
-from portico.engines import Engine, FlushesCache
+from portico.engines import Engine, FlushesCache, GivesSigns
 from portico.engines.shared import wire
 from portico.errors import PorticoError
 from portico.events import EngineOutput
@@ -85,10 +85,8 @@ class _Member(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        info = self._engine.info
-        facts = {field.name: getattr(info, field.name) for field in fields(info)}
-        self.send(wire.Facts(facts, isinstance(self._engine, FlushesCache)))
         self.send(wire.Health(self._engine.healthy))
+        self.send(wire.facts(self._engine.info, isinstance(self._engine, FlushesCache)))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._members.pop(self._number, None)
@@ -101,6 +99,9 @@ class _Member(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             message = wire.to_hub.decode(frame)
+            if isinstance(message, wire.Ping):
+                self._start(wire.NOBODY, self._live())
+                continue
             number = message.number
             if isinstance(message, wire.Submit):
                 self._start(number, self._submit(message))
@@ -134,10 +135,10 @@ class _Member(asyncio.Protocol):
     def _id(self, number: int) -> str:
         return f"{self._number}:{number}"
 
-    def _start(self, number: int, work: Coroutine[Any, Any, wire.Done]) -> None:
+    def _start(self, number: int, work: Coroutine[Any, Any, wire.Done | wire.Pong]) -> None:
         self._tasks[number] = asyncio.create_task(self._answer(number, work))
 
-    async def _answer(self, number: int, work: Coroutine[Any, Any, wire.Done]) -> None:
+    async def _answer(self, number: int, work: Coroutine[Any, Any, wire.Done | wire.Pong]) -> None:
         try:
             self.send(await work)
         except PorticoError as error:
@@ -147,6 +148,12 @@ class _Member(asyncio.Protocol):
             self.send(wire.failure(number, PorticoError("The engine failed on this request.")))
         finally:
             del self._tasks[number]
+
+    async def _live(self) -> wire.Pong:
+        if isinstance(self._engine, GivesSigns):
+            with suppress(Exception):  # that it failed is a sign of life too
+                await self._engine.give_sign()
+        return wire.Pong()
 
     async def _submit(self, message: wire.Submit) -> wire.Done:
         await self._engine.submit(msgspec.structs.replace(message.request, request_id=self._id(message.number)))

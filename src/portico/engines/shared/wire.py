@@ -1,17 +1,20 @@
-"""The frames between a hub and the processes that share its engine: msgpack, each after its length.
+"""The frames between a process that has an engine and one that uses it: msgpack, each after its length.
 
-``number`` is the process's own number of a request, and its outputs' ``request_id`` (as text) on the way back.
+One frame is one message, and one engine step is one frame. ``number`` is the using process's own number of a request,
+and its outputs' ``request_id`` (as text) on the way back: an id that a client uses again cannot meet outputs of its
+former life.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from portico import errors
-from portico.engines.llamacpp.wire import FrameReader
+from portico.engines import EngineInfo
 from portico.errors import PorticoError
 from portico.events import EngineOutput, EngineRequest
 
@@ -26,18 +29,21 @@ __all__ = [
     "FrameReader",
     "FromHub",
     "Health",
+    "Ping",
+    "Pong",
     "Step",
     "Submit",
     "ToHub",
     "encode",
     "error_of",
+    "facts",
     "failure",
     "from_hub",
     "to_hub",
 ]
 
 NOBODY: Final = 0  # no request's number: the failure is the engine's, which cannot start
-_LENGTH_BYTES: Final = 4  # little-endian, as FrameReader has it
+_LENGTH_BYTES: Final = 4  # little-endian
 
 
 class Submit(Struct, tag=True, array_like=True):
@@ -66,8 +72,12 @@ class FlushCache(Struct, tag=True, array_like=True):
     number: int
 
 
+class Ping(Struct, tag=True, array_like=True):
+    """A sign of life is wanted: ``Pong``, as soon as the engine is done with the batch that it is at."""
+
+
 class Facts(Struct, tag=True, array_like=True):
-    """What the engine is: the fields of ``EngineInfo``. The first frame."""
+    """What the engine is: the fields of ``EngineInfo``. With it the engine is known, health included."""
 
     info: dict[str, Any]
     flushes: bool
@@ -99,14 +109,18 @@ class Failed(Struct, tag=True, array_like=True):
     retry_after: int | None
 
 
+class Pong(Struct, tag=True, array_like=True):
+    """The engine is alive."""
+
+
 class Step(Struct, tag=True, array_like=True):
     """What one engine step gave the requests of this process."""
 
     outputs: list[EngineOutput]
 
 
-ToHub: TypeAlias = Submit | Abort | Embed | FlushCache
-FromHub: TypeAlias = Facts | Health | Done | Failed | Step
+ToHub: TypeAlias = Submit | Abort | Embed | FlushCache | Ping
+FromHub: TypeAlias = Facts | Health | Done | Failed | Pong | Step
 
 to_hub: Final = msgspec.msgpack.Decoder(ToHub)
 from_hub: Final = msgspec.msgpack.Decoder(FromHub)
@@ -121,6 +135,11 @@ def encode(message: ToHub | FromHub) -> bytes:
     return bytes(frame)
 
 
+def facts(info: EngineInfo, flushes: bool) -> Facts:
+    """The frame that says what the engine is."""
+    return Facts({field.name: getattr(info, field.name) for field in fields(info)}, flushes)
+
+
 def failure(number: int, error: PorticoError) -> Failed:
     """The frame that carries ``error``."""
     return Failed(number, type(error).__name__, error.message, error.param, error.code, error.retry_after)
@@ -132,3 +151,25 @@ def error_of(failed: Failed) -> PorticoError:
     error: PorticoError = kind(failed.message, param=failed.param, retry_after=failed.retry_after)
     error.code = failed.code
     return error
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, however it arrives."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that ``data`` completes, without their lengths."""
+        buffer = self._buffer
+        buffer += data
+        frames, at = [], 0
+        while len(buffer) - at >= _LENGTH_BYTES:
+            start = at + _LENGTH_BYTES
+            end = start + int.from_bytes(buffer[at:start], "little")
+            if end > len(buffer):
+                break
+            frames.append(bytes(buffer[start:end]))
+            at = end
+        del buffer[:at]
+        return frames

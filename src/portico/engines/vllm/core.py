@@ -189,6 +189,10 @@ class VllmCore(Described):
         """Not offered: this engine generates."""
         raise NotSupportedError("This model generates; it does not embed.", param="model")
 
+    async def give_sign(self) -> None:
+        """Ask the cores something that they answer between two steps."""
+        await self._core.get_supported_tasks_async()
+
     async def flush_cache(self) -> bool:
         """Forget cached prefixes; vLLM refuses while requests use them."""
         return bool(await self._core.reset_prefix_cache_async())

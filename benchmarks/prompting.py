@@ -35,7 +35,7 @@ from rich.table import Table
 from portico.errors import BadRequestError
 from portico.prompting import ChatTemplate, JinjaRenderer, Prompter, RenderRequest, Tokenizer, load_tokenizer
 from portico.prompting.environment import GenerationTag
-from portico.prompting.template import compile_source
+from portico.prompting.sources import compile_source
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("PORTICO_SHARED") or ROOT.parent / "shared") / "corpus"

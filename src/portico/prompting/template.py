@@ -1,41 +1,33 @@
 """Chat templates: messages in, the prompt's text out, exactly as Hugging Face's ``apply_chat_template`` renders it.
 
-A template is a string or a named set (``default``, ``tool_use``, ``rag``). It is compiled once per process, whoever
-asks for it. The messages given here are what the template sees, but for two habits of transformers 5 that templates
-count on: keys that are None do not exist, and earlier reasoning is found under each of its three names. Making lenient
-client messages fit a template is the business of ``messages``.
-
-``continue_final_message`` leaves the last message open: a mark is put at the end of its text, and the rendered prompt
-ends where the mark came out.
+A template is a string or a named set (``default``, ``tool_use``, ``rag``). The messages given here are what the
+template sees, but for two habits of transformers 5 that templates count on: keys that are None do not exist, and
+earlier reasoning is found under each of its three names. Making lenient client messages fit a template is the business
+of ``messages``.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
-from types import CodeType
 from typing import Any
 
 import jinja2
-from jinja2.exceptions import TemplateError, TemplateSyntaxError
+from jinja2.exceptions import TemplateError
 
 from portico.errors import BadRequestError
 from portico.prompting.capabilities import Ask, Capabilities, probe
 from portico.prompting.environment import ENVIRONMENT
 from portico.prompting.limits import MAX_SECONDS, TemplateLimitError, bounded, running
+from portico.prompting.open_end import REASONING_NAMES, cut_open_end, open_end
+from portico.prompting.sources import TemplateSource, compile_source, named_sources, token_texts
 from portico.prompting.syntax import Syntax, read_syntax
 from portico.prompting.tail import learn_headers
 
-__all__ = ["ChatTemplate", "TemplateSource"]
+__all__ = ["ChatTemplate"]
 
-TemplateSource = str | Mapping[str, str] | Sequence[Mapping[str, str]]
 Clock = Callable[[], datetime.datetime]
-
-REASONING_NAMES = ("reasoning_content", "thinking", "reasoning")  # the first is what templates read
-OPEN_END = "\ue0e5OPEN_END\ue0e5 "  # the trailing blank tells whether the template trims
-MAX_SOURCE = 1_000_000  # characters; the longest real template known has 30,000
 
 
 def _now() -> datetime.datetime:
@@ -115,7 +107,7 @@ class ChatTemplate:
                 param="continue_final_message",
             )
         if continue_final_message:
-            messages = _open_end(messages, continue_final_message)
+            messages = open_end(messages, continue_final_message)
         name = self.select(template, tools=bool(variables.get("tools")), documents=bool(variables.get("documents")))
         compiled = self._templates[name]
         context = compiled.new_context({**self.special_tokens, **variables, "messages": messages})
@@ -128,7 +120,7 @@ class ChatTemplate:
             raise _refusal("it needs too much memory") from None
         except Exception as error:
             raise _refusal(_words(error)) from None
-        return _cut_open_end(text) if continue_final_message else text
+        return cut_open_end(text) if continue_final_message else text
 
     def select(self, name: str | None = None, *, tools: bool = False, documents: bool = False) -> str:
         """Which member of the set serves a request."""
@@ -194,46 +186,6 @@ class ChatTemplate:
         return self.clock().strftime(format)
 
 
-@lru_cache(maxsize=64)
-def compile_source(text: str) -> CodeType:
-    """Compile a template. Raises ``BadRequestError`` naming the line at fault."""
-    if len(text) > MAX_SOURCE:
-        raise BadRequestError(
-            f"The chat template has {len(text):,} characters; at most {MAX_SOURCE:,} are allowed.",
-            param="chat_template",
-        )
-    try:
-        return ENVIRONMENT.compile(text)
-    except TemplateSyntaxError as error:
-        raise BadRequestError(
-            f"The chat template is not valid Jinja: line {error.lineno}: {error.message}", param="chat_template"
-        ) from None
-    except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError):
-        raise BadRequestError("The chat template is nested too deeply to compile.", param="chat_template") from None
-
-
-def named_sources(source: TemplateSource) -> dict[str, str]:
-    """The named set that ``source`` stands for; a lone text is called ``default``."""
-    if isinstance(source, str):
-        return {"default": source}
-    if isinstance(source, Mapping):
-        named = dict(source)
-    else:
-        named = {entry["name"]: entry["template"] for entry in source}
-    if not named or not all(isinstance(text, str) for text in named.values()):
-        raise BadRequestError("A set of chat templates maps names to Jinja texts.", param="chat_template")
-    return named
-
-
-def token_texts(special_tokens: Mapping[str, Any]) -> dict[str, Any]:
-    """Special tokens as template variables: added-token objects become their text, absent ones are left out."""
-    return {
-        name: token["content"] if isinstance(token, Mapping) and "content" in token else token
-        for name, token in special_tokens.items()
-        if token is not None
-    }
-
-
 def _visible(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message as transformers 5 shows it: no None, reasoning under every name (a ``thinking`` of its own is kept)."""
     shown = {key: value for key, value in message.items() if value is not None}
@@ -253,46 +205,6 @@ def _gather(pieces: Iterator[str]) -> str:
         bounded(size)
         gathered += some
     return "".join(gathered)
-
-
-def _open_end(messages: Sequence[Mapping[str, Any]], field: bool | str) -> list[Mapping[str, Any]]:
-    """The messages with the end of the last one's text marked."""
-    if not messages:
-        raise BadRequestError("There is no message to continue.", param="continue_final_message")
-    *before, final = messages
-    last = dict(final)
-    if not isinstance(field, str):
-        field = "content" if last.get("content") or "reasoning_content" not in last else "reasoning_content"
-    content = last.get(field)
-    if isinstance(content, list):
-        for index in range(len(content) - 1, -1, -1):
-            part = content[index]
-            if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-                opened = {**part, "text": part["text"] + OPEN_END}
-                last[field] = [*content[:index], opened, *content[index + 1 :]]
-                return [*before, last]
-        content = None
-    if not isinstance(content, str):
-        raise BadRequestError(
-            f"continue_final_message needs text in the last message's {field[:64]}.", param="continue_final_message"
-        )
-    names = [n for n in REASONING_NAMES if last.get(n) == content] if field in REASONING_NAMES else [field]
-    for name in names:
-        last[name] = content + OPEN_END
-    return [*before, last]
-
-
-def _cut_open_end(text: str) -> str:
-    """The text up to the mark."""
-    mark = OPEN_END.strip()
-    at = text.rfind(mark)
-    if at < 0:
-        raise BadRequestError(
-            "continue_final_message: the chat template does not show how the last message ends.",
-            param="continue_final_message",
-        )
-    kept_blank = text.startswith(OPEN_END, at)
-    return text[:at] if kept_blank else text[:at].rstrip()
 
 
 def _words(error: Exception) -> str:

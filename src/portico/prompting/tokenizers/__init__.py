@@ -74,7 +74,7 @@ def _from_json(path: Path) -> Tokenizer:
     if "model" in content:
         return load_huggingface(path)
     if "vocab" in content and "config" in content:
-        from portico.prompting.tokenizers.tiktoken import load_tekken
+        from portico.prompting.tokenizers.tekken import load_tekken
 
         return load_tekken(path, content)
     raise TokenizerError(f"{path.name} is JSON, but neither a tokenizer.json (no model) nor a tekken.json (no vocab)")

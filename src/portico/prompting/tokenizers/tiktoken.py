@@ -1,8 +1,8 @@
-"""Vocabularies for the tiktoken library: rank files, and Mistral's tekken.json.
+"""Vocabularies for the tiktoken library, and its rank files; Mistral's form of them is read by ``tekken``.
 
 A rank file has a token a line, base64 and rank; it says nothing of how text is cut into words nor of special tokens.
 Those come from the families below, told apart by how many ranks there are, and from ``added_tokens_decoder`` in a
-``tokenizer_config.json`` beside it. tekken.json carries all of it: its special tokens have the first ids, ranks follow.
+``tokenizer_config.json`` beside it.
 
 Encoding is the library's own. Decoding is joining bytes, for which nobody needs it.
 """
@@ -10,10 +10,9 @@ Encoding is the library's own. Decoding is joining bytes, for which nobody needs
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from portico.errors import BadRequestError
 from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError
@@ -21,7 +20,7 @@ from portico.prompting.tokenizers.byte_table import ByteTable
 from portico.prompting.tokenizers.companions import read_companions, token_text
 from portico.prompting.tokenizers.pre_tokenizers import CL100K, GPT2, KIMI, O200K, QWEN
 
-__all__ = ["TiktokenTokenizer", "load_tekken", "load_tiktoken"]
+__all__ = ["TiktokenTokenizer", "load_tiktoken"]
 
 
 class TiktokenTokenizer(Tokenizer):
@@ -246,73 +245,4 @@ def load_tiktoken(
     )
     return TiktokenTokenizer(
         ranks, tokens, pattern=pattern, kind="tiktoken", special=special, chat_template=companions.chat_template
-    )
-
-
-# -- tekken -----------------------------------------------------------------------------------------------------------
-
-# The special tokens of the files that do not list them (versions up to v7), in the order of their ids.
-_EARLY_TEKKEN = (
-    "<unk>",
-    "<s>",
-    "</s>",
-    "[INST]",
-    "[/INST]",
-    "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]",
-    "[TOOL_RESULTS]",
-    "[/TOOL_RESULTS]",
-    "[TOOL_CALLS]",
-    "[IMG]",
-    "<pad>",
-    "[IMG_BREAK]",
-    "[IMG_END]",
-    "[PREFIX]",
-    "[MIDDLE]",
-    "[SUFFIX]",
-    "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]",
-    "[TOOL_CONTENT]",
-)
-
-
-def load_tekken(path: Path, content: Mapping[str, Any] | None = None) -> TiktokenTokenizer:
-    """Mistral's ``tekken.json``; ``content`` is its JSON where it is already at hand."""
-    try:
-        if content is None:
-            content = json.loads(path.read_bytes())
-        config = content["config"]
-        reserved = int(config["default_num_special_tokens"])
-        inner = int(config["default_vocab_size"]) - reserved
-        ranks = {base64.b64decode(entry["token_bytes"]): int(entry["rank"]) for entry in content["vocab"][:inner]}
-        listed = content.get("special_tokens")
-        named = (
-            {int(entry["rank"]): entry["token_str"] for entry in listed} if listed else dict(enumerate(_EARLY_TEKKEN))
-        )
-        pattern = config["pattern"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise TokenizerError(f"{path.name} is not a tekken vocabulary: {error!r}") from error
-    tokens = {named.get(i, f"<SPECIAL_{i}>"): i for i in range(reserved)}
-    companions = read_companions(path.parent)
-    roles = {role: text for role, text in (("bos_token", "<s>"), ("eos_token", "</s>")) if text in tokens}
-    for role, text in (("unk_token", "<unk>"), ("pad_token", "<pad>")):
-        if text in tokens:
-            roles[role] = text
-    bos, eos = tokens.get("<s>"), tokens.get("</s>")
-    special = SpecialTokens(
-        roles={**roles, **companions.roles},
-        bos_token_id=bos,
-        eos_token_id=eos,
-        eos_token_ids=companions.eos_ids | ({eos} if eos is not None else set()),
-        prefix_ids=(bos,) if bos is not None else (),
-    )
-    return TiktokenTokenizer(
-        ranks,
-        tokens,
-        pattern=pattern,
-        kind="tekken",
-        special=special,
-        offset=reserved,
-        special_breaks=True,  # mistral-common decodes the text between special tokens piece by piece
-        chat_template=companions.chat_template,
     )

@@ -41,6 +41,10 @@ class Settings(BaseSettings):
 
     parser_plugin: PathList = Field([], description="Python file(s) that define further formats.")
 
+    engine_silence: float = Field(
+        30.0, gt=0, description="Seconds after which an engine that neither says nor does anything is started again."
+    )
+
     # The embedded engine
     context_length: int | None = Field(None, ge=16, description="Context in tokens; the model's own if absent.")
     max_sequences: int = Field(8, ge=1, le=256, description="Sequences that are computed together.")

@@ -47,7 +47,7 @@ def running(pid: int) -> bool:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         await asyncio.sleep(0.02)
@@ -128,6 +128,25 @@ async def test_killed_while_generating(smollm2_path: Path) -> None:
         after = await client.run(PROMPT, max_tokens=4)  # waits for the restart
         assert len(after.ids) == 4
         assert client.engine.healthy
+        assert client.engine.pid != first
+        await until(lambda: not alive(first))
+
+
+async def test_stopped_while_generating(smollm2_path: Path) -> None:
+    """As a driver that never comes back: noticed, killed, started again."""
+    async with Client(serve(smollm2_path, silence=2.0)) as client:
+        first = client.engine.pid
+        assert first is not None
+        answers = [await client.submit(PROMPT, max_tokens=900, ignore_eos=True) for _ in range(2)]
+        for answer in answers:
+            await answer.begun.wait()
+        os.kill(first, signal.SIGSTOP)
+        for answer in answers:
+            await client.finished(answer)
+            assert answer.finish == "error"
+            assert "neither said nor done anything" in (answer.last.error or "")
+        after = await client.run(PROMPT, max_tokens=4)  # waits for the restart
+        assert len(after.ids) == 4
         assert client.engine.pid != first
         await until(lambda: not alive(first))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ async def sharing(engine: ReplayEngine, count: int = 2) -> AsyncIterator[tuple[H
     for _ in range(count):
         ours, theirs = socket.socketpair()
         await hub.join(ours)
-        member = SharedEngine(theirs)
+        member = SharedEngine(theirs, leader=os.getpid(), silence=1000)
         await member.start()
         members.append(member)
     try:

@@ -21,7 +21,7 @@ from portico.engines.vllm import VllmEngine, process
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import EngineOutput, EngineRequest, SamplingParams
 
-DEADLY, DEADLY_FOR_ONE = 666, 667
+DEADLY, DEADLY_FOR_ONE, STALLING = 666, 667, 668
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ async def loaded(arguments: tuple[str, ...] = (), **options: Any) -> AsyncIterat
         await asyncio.wait_for(reader.task, 10)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
@@ -205,6 +205,24 @@ async def test_it_comes_back_from_death(death: str, log: Path) -> None:
         await until(lambda: reader.ids("r")[-2:] == [1, 2])
         assert not alive(first)
         assert not running(helper), "what vLLM had started has ended too"
+
+
+@pytest.mark.parametrize("what", ["the process", "the core in it"])
+async def test_what_hangs_is_started_again(what: str, log: Path) -> None:
+    async with loaded(silence=2.0) as (engine, reader):
+        first = pid_of(engine)
+        await engine.submit(asking("r", [1] * 4000))
+        await until(lambda: "r" in reader.outputs)
+        if what == "the process":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            await engine.submit(asking("deadly", [STALLING, 1]))
+        last = await reader.last("r")
+        assert last.finish_reason == "error"
+        assert "neither said nor done anything" in (last.error or "")
+        await until(lambda: engine.healthy)
+        assert pid_of(engine) != first
+        assert not alive(first)
 
 
 async def test_a_core_that_does_not_come_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,11 +30,12 @@ class EngineProcess:
         self._watcher: asyncio.Task[None] | None = None
         self._reason: str | None = None  # why it was killed
 
-    async def start(self, connection: socket.socket) -> None:
-        """Start the process, which serves on ``connection``; closed here."""
+    async def start(self, connection: socket.socket) -> int:
+        """Start the process, which serves on ``connection`` (closed here); its number."""
         with connection:
             self._process = await self._spawn(connection)
         self._watcher = asyncio.create_task(self._watch(self._process))
+        return self._process.pid
 
     @property
     def pid(self) -> int | None:

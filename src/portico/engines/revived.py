@@ -84,16 +84,17 @@ class RevivedEngine(Described, ABC):
         """Start a process and wait until it has loaded the model. Raises ``EngineError``."""
         ours, theirs = socket.socketpair()
         process = self._process = self._new_process()
-        engine = SharedEngine(ours, gone=process.gone)
+        engine: SharedEngine | None = None
         try:
-            await process.start(theirs)
+            leader = await process.start(theirs)
+            engine = SharedEngine(ours, leader=leader, silence=self._silence, hung=process.kill, gone=process.gone)
             await engine.start()
         except BaseException:
-            await engine.close()
+            if engine is not None:
+                await engine.close()
+            ours.close()
             await process.close()
             raise
-        assert process.pid is not None
-        engine.watch(self._silence, process.pid, process.kill)
         self._info, self._engine = engine.info, engine
         self._lives.append(engine)
         self._turned.set()

@@ -126,12 +126,18 @@ def _engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             context_length=settings.context_length,
             max_sequences=settings.max_sequences,
             threads=settings.threads,
+            silence=settings.engine_silence,
         )
     if settings.engine == "vllm":
         from portico.engines.vllm import VllmEngine
 
-        arguments = shlex.split(settings.engine_args)
-        return VllmEngine(str(resolved.path), arguments, name=resolved.name, loras=_adapters(settings))
+        return VllmEngine(
+            str(resolved.path),
+            shlex.split(settings.engine_args),
+            name=resolved.name,
+            loras=_adapters(settings),
+            silence=settings.engine_silence,
+        )
     if settings.engine.startswith("replay:"):
         tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
         return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
@@ -177,7 +183,13 @@ async def _embedding(settings: Settings, metrics: Metrics, shared: Sequence[Engi
 def _embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
     from portico.engines.llamacpp import LlamaCppEngine
 
-    return LlamaCppEngine(resolved.path, model_id=resolved.name, threads=settings.threads, embedding=True)
+    return LlamaCppEngine(
+        resolved.path,
+        model_id=resolved.name,
+        threads=settings.threads,
+        embedding=True,
+        silence=settings.engine_silence,
+    )
 
 
 async def _serve(

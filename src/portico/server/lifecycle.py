@@ -132,9 +132,10 @@ async def _serve(
             _announce(settings, served, listener, grpc_server)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
-        await _Server(config, served, settings.drain_timeout).serve([listener])
+        server = _Server(config, served, settings.drain_timeout)
+        await server.serve([listener])
         if grpc_server is not None:
-            await grpc_server.stop(settings.drain_timeout)
+            await grpc_server.stop(server.time_left())
     finally:
         for one in served.models:
             await one.line.close()
@@ -205,6 +206,11 @@ class _Server(uvicorn.Server):
         self._served = served
         self._drain_timeout = drain_timeout
         self._loop = asyncio.get_running_loop()
+        self._end = 0.0  # of the drain, in the loop's time
+
+    def time_left(self) -> float:
+        """Seconds of the drain that are left, and one for what was cut off to be told."""
+        return max(0.0, self._end - self._loop.time()) + 1.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Uvicorn would raise the signal again when done and die of it; a drained server ends with status 0."""
@@ -218,7 +224,8 @@ class _Server(uvicorn.Server):
             log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)
         for one in self._served.models:
             one.line.drain()
-        self._loop.call_later(self._drain_timeout, self._cut_off)
+        self._end = self._loop.time() + self._drain_timeout
+        self._loop.call_at(self._end, self._cut_off)
 
     def _cut_off(self) -> None:
         for one in self._served.models:

@@ -25,7 +25,10 @@ def main() -> None:
     with open(0, "rb", closefd=False) as pipe:
         settings = unpack(pipe.readline())
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    shared = [SharedEngine(socket.socket(fileno=int(number))) for number in connections]
+    shared = [
+        SharedEngine(socket.socket(fileno=int(number)), leader=os.getppid(), silence=settings.engine_silence)
+        for number in connections
+    ]
     try:
         serve_on(settings, socket.socket(fileno=int(listener)), shared, announce=announce == "announce")
     except PorticoError as error:

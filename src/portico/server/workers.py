@@ -33,6 +33,7 @@ __all__ = ["REFUSED", "pack", "supervise", "unpack"]
 
 log = logging.getLogger("portico")
 
+LEAVING: Final = 2.0  # seconds that a worker gets to end after its drain
 REFUSED: Final = 3  # the exit status of a worker that cannot start as it is told to
 
 
@@ -60,6 +61,8 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
         tasks = [asyncio.create_task(crew.keep(index)) for index in range(settings.workers)]
         await stop.wait()
         crew.stop()
+        await asyncio.wait(tasks, timeout=settings.drain_timeout + LEAVING)
+        crew.kill()
         await asyncio.gather(*tasks)
         if crew.refused:
             raise EngineError("A worker cannot start; it has said why.")
@@ -92,6 +95,12 @@ class _Crew:
         for process in self._processes.values():
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End who has not left."""
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.kill()
 
     async def keep(self, index: int) -> None:
         """Keep one worker alive until all are stopped."""

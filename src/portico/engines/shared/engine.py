@@ -1,7 +1,7 @@
 """The ``Engine`` whose work another process does: every method is a frame to it, or made from one.
 
-While it is watched, the other process is asked for a sign of life, between its steps; one that gives none, and does
-nothing (``silence``), is taken for dead until it speaks again.
+The other process is asked for signs of life, which it gives between its steps; one that gives none, and does nothing
+(``silence``), is taken for dead until it speaks again.
 """
 
 from __future__ import annotations
@@ -28,11 +28,24 @@ log = logging.getLogger("portico")
 
 
 class SharedEngine(Described, asyncio.Protocol):
-    """``connection`` leads to a hub. ``gone``, where the hub's process is known, completes when that has ended, with a
-    sentence that says how."""
+    """``connection`` leads to a hub, whose process is ``leader``, or of the session that it leads.
 
-    def __init__(self, connection: socket.socket, *, gone: asyncio.Future[str] | None = None) -> None:
+    When that neither says nor does anything for ``silence`` seconds it is hung: what is in flight ends, the engine is
+    not healthy until something is heard again, and ``hung`` is told how it was found. ``gone`` completes when the
+    process has ended, with a sentence that says how.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        leader: int,
+        silence: float,
+        hung: Callable[[str], None] = lambda reason: None,
+        gone: asyncio.Future[str] | None = None,
+    ) -> None:
         self._connection = connection
+        self._leader, self._silence, self._hung = leader, silence, hung
         self._gone = gone
         self._known = asyncio.Event()
         self._healthy = False
@@ -66,11 +79,7 @@ class SharedEngine(Described, asyncio.Protocol):
         await self._known.wait()
         if self._info is None:
             raise self._refusal or EngineError(f"The engine cannot start: {self.trouble}.")
-
-    def watch(self, limit: float, leader: int, hung: Callable[[str], None] = lambda reason: None) -> None:
-        """From now on see whether the process ``leader`` is hung: neither says nor does anything for ``limit`` seconds.
-        Then what is in flight ends, and ``hung`` is told, once."""
-        self._watcher = asyncio.create_task(self._watch(limit, leader, hung))
+        self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         """Part from the hub, which aborts what is in flight. Idempotent."""
@@ -156,22 +165,22 @@ class SharedEngine(Described, asyncio.Protocol):
 
     # -- whether the hub is alive -------------------------------------------------------------------------------------
 
-    async def _watch(self, limit: float, leader: int, hung: Callable[[str], None]) -> None:
-        silence, seconds = Silence(limit), limit / LOOKS
+    async def _watch(self) -> None:
+        silence, seconds = Silence(self._silence), self._silence / LOOKS
         while not self._parted:
             if self._spoke and not self._silent:
                 self._spoke = False
                 self._send(wire.Ping())
             await asyncio.sleep(seconds)
-            used = None if self._spoke else await asyncio.to_thread(processor_seconds, leader)
+            used = None if self._spoke else await asyncio.to_thread(processor_seconds, self._leader)
             if silence.look(seconds, self._spoke, used) and not self._silent:
                 self._silent = True
-                self.trouble = f"it has neither said nor done anything for {limit:g} seconds"
+                self.trouble = f"it has neither said nor done anything for {self._silence:g} seconds"
                 log.error("the engine is hung: %s", self.trouble)
                 for number in self._ids:
                     self._send(wire.Abort(int(number)))  # should it wake up
                 self._end("error", f"The engine stopped: {self.trouble}.")
-                hung("was hung")
+                self._hung("was hung")
 
     def _dead(self) -> EngineDeadError:
         told = f": {self.trouble}" if self.trouble else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 DEADLY = 666
 DEADLY_FOR_ONE = 667
+STALLING = 668
 
 
 class EngineCoreClient:
@@ -18,6 +19,7 @@ class EngineCoreClient:
 
     def __init__(self) -> None:
         self.resources = SimpleNamespace(engine_dead=False, engine_manager=SimpleNamespace(failed_proc_name=None))
+        self._stalled = False
         self._running: dict[str, list[int]] = {}
         self._changed = asyncio.Event()
         ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
@@ -27,6 +29,8 @@ class EngineCoreClient:
         self._note("shutdown")
 
     async def get_supported_tasks_async(self) -> tuple[str, ...]:
+        if self._stalled:
+            await asyncio.Event().wait()
         return ("generate",)
 
     async def add_lora_async(self, adapter: Any) -> bool:
@@ -41,6 +45,7 @@ class EngineCoreClient:
             self.resources.engine_dead = True
         if ids[0] == DEADLY_FOR_ONE:
             self.resources.engine_manager.failed_proc_name = "EngineCore_DP1"
+        self._stalled = self._stalled or ids[0] == STALLING
         self._running[request.request_id] = list(ids)
         self._changed.set()
 
@@ -54,7 +59,7 @@ class EngineCoreClient:
 
     async def get_output_async(self) -> Any:
         await asyncio.sleep(0.01)
-        while not self._running:
+        while not self._running or self._stalled:
             self._changed.clear()
             await self._changed.wait()
         if self.resources.engine_dead:

@@ -46,7 +46,7 @@ async def _serve(kind: str, tokens: int, rate: float, fd: int) -> None:
     """The child: serve until standard input ends, then say how much processor time the serving took."""
     script = Script([97] * tokens)
     if kind == "grpc":
-        from support_grpc import calling
+        from support.grpc import calling
 
         async with calling({"a": script}, interval=1 / rate if rate else 0, tokens_per_step=1) as up:
             await _report(up.port)

@@ -7,5 +7,5 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support_bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)
-from support_models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)
+from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)
+from support.models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)

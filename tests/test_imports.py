@@ -1,8 +1,9 @@
-"""The shape of the package: imports run down the roles, never up or sideways."""
+"""The shape of the package: imports run down the roles, never up or sideways; inside the server, down its rooms."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,37 +33,67 @@ ALLOWED: dict[str, set[str]] = {
                "trace", "config", "protos"},
 }  # fmt: skip
 ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everything
-VERSION = {"portico"}  # ``from portico import __version__``
+
+# Inside the server: room -> the rooms it may import (beside itself)
+ROOMS: dict[str, set[str]] = {
+    "http": set(),
+    "line": {"http"},
+    "observe": {"line", "http"},
+    "routes": {"observe", "line", "http"},
+    "grpc": {"observe", "line", "http"},
+    "process": {"routes", "grpc", "observe", "line", "http"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 
 def box_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_boxes(path: Path) -> set[str]:
-    found: set[str] = set()
+def imported(path: Path) -> Iterator[tuple[str, ...]]:
+    """The parts behind ``portico`` of every module of ours that the file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            parts = node.module.split(".")
-            if parts[0] == "portico":
-                names = [parts[1]] if len(parts) > 1 else [a.name for a in node.names if not a.name.startswith("__")]
-                found.update(names)
+            head, *rest = node.module.split(".")
+            if head == "portico":
+                for alias in node.names:
+                    if rest or not alias.name.startswith("__"):  # ``from portico import __version__`` is no box
+                        yield (*rest, alias.name)
         elif isinstance(node, ast.Import):
-            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("portico."))
-    return found
+            yield from (tuple(a.name.split(".")[1:]) for a in node.names if a.name.startswith("portico."))
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(PACKAGE)) for p in FILES])
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_imports_run_down(path: Path) -> None:
     box = box_of(path)
     if box in ABOVE_ALL or (path.name == "__init__.py" and path.parent == PACKAGE):
         return
     assert box in ALLOWED, f"{box} is no box of the design; say here what it may import"
-    upward = imported_boxes(path) - {box} - WORDS - ALLOWED[box]
+    upward = {parts[0] for parts in imported(path)} - {box} - WORDS - ALLOWED[box]
     assert not upward, f"{path.relative_to(PACKAGE)} imports {sorted(upward)}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if box_of(path) == "server"])
+def test_imports_run_down_inside_the_server(path: Path) -> None:
+    room = path.relative_to(PACKAGE / "server").parts[0]
+    if room == "__init__.py":
+        return
+    assert room in ROOMS, f"server/{room} is no room of the design; say here what it may import"
+    upward = {parts[1] for parts in imported(path) if parts[0] == "server"} - {room} - ROOMS[room]
+    assert not upward, f"{path.relative_to(PACKAGE)} imports {sorted(upward)}"
+
+
+def test_no_two_files_need_each_other() -> None:
+    """Also imports inside functions and for types alone count: a circle is one box that has not been seen as one."""
+    modules = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in FILES}
+    needs = {
+        name: {module for parts in imported(path) for module in (".".join(parts), ".".join(parts[:-1]))}
+        & modules.keys() - {name}
+        for name, path in modules.items()
+    }
+    circles = [f"{one} <-> {other}" for one in needs for other in needs[one] if one < other and one in needs[other]]
+    assert not circles
 
 
 @pytest.mark.parametrize("box", ["prompting", "decoding", "parsing", "constraints", "protocols", "generation"])

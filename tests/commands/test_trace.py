@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from support_replay import Replaying, replaying
-from support_trace import ANSWERS, CHAT, WEATHER, asking
+from support.replay import Replaying, replaying
+from support.trace import ANSWERS, CHAT, WEATHER, asking
 
 
 @pytest.fixture(scope="module")

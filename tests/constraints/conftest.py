@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from vocabulary import Model, read_vocabulary
-
 from portico.constraints import Checker
+from support.vocabulary import Model, read_vocabulary
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vocabulary import Model
 
 from portico.constraints import answer_grammar, compile_constraint
 from portico.errors import BadRequestError
+from support.vocabulary import Model
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from families import FAMILIES, ONE, TWO, section, tagged
-from vocabulary import Model
 
 from portico.constraints import Checker, answer_grammar, call_policy, compile_constraint, thinking
 from portico.errors import BadRequestError, NotSupportedError
 from portico.events import Constraint
 from portico.grammar import Exactly, Frame, Pattern
+from support.families import FAMILIES, ONE, TWO, section, tagged
+from support.vocabulary import Model
 
 ADD = {
     "type": "object",

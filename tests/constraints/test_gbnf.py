@@ -8,10 +8,10 @@ import re
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from vocabulary import Endless, Model
 
 from portico.constraints.gbnf import is_gbnf, to_lark
 from portico.errors import BadRequestError
+from support.vocabulary import Endless, Model
 
 JSON_GRAMMAR = r"""
 # JSON as llama.cpp's users write it

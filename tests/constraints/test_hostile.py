@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 import pytest
-from hostile import HARMLESS, REFUSED
-from vocabulary import Model
 
 from portico.constraints import Checker, answer_grammar, compile_constraint
 from portico.errors import BadRequestError
 from portico.events import Constraint
+from support.hostile_schemas import HARMLESS, REFUSED
+from support.vocabulary import Model
 
 FIELD = "response_format.json_schema.schema"
 

@@ -11,12 +11,12 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vocabulary import Model
 
 from portico.constraints import Limits, compile_constraint
 from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
 from portico.grammar import Json
+from support.vocabulary import Model
 
 
 def lark_of(schema: Any, *, strict: bool = True) -> str:

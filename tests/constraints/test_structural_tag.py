@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from families import FAMILIES, ONE, TWO
 from test_compiling import BAD, GOOD, POINT, tools
-from vocabulary import Model
 
 from portico.constraints import Limits, answer_grammar, call_policy, compile_constraint, structural_tag, thinking
 from portico.errors import BadRequestError
 from portico.events import Constraint
+from support.families import FAMILIES, ONE, TWO
+from support.vocabulary import Model
 
 
 def read_back(constraint: Constraint | None, model: Model) -> str:

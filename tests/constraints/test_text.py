@@ -7,11 +7,11 @@ import re
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vocabulary import Model
 
 from portico.constraints import compile_constraint
 from portico.errors import BadRequestError
 from portico.grammar import Chain, Exactly, Text
+from support.vocabulary import Model
 
 
 def lark_of(model: Model, schema: dict[str, object], stop: str = "</v>") -> str:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from portico.commands.detokenize import command
 from portico.prompting.tokenizers import load_tokenizer
-from support_tokenizers import byte_level
+from support.tokenizers import byte_level
 
 TEXT = "Hi \U0001f680!\n"
 

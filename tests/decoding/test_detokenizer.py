@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as Backend
 from portico.decoding import Detokenizer
 from portico.prompting.tokenizers import Tokenizer, load_tokenizer
 from portico.prompting.tokenizers.tiktoken import load_tiktoken
-from support_tokenizers import ADDED, BYTES, HUGGING_FACE, LINES, SENTENCEPIECE, cut, tiktoken_file
+from support.tokenizers import ADDED, BYTES, HUGGING_FACE, LINES, SENTENCEPIECE, cut, tiktoken_file
 
 KINDS = [*HUGGING_FACE, *SENTENCEPIECE, *BYTES, "tiktoken"]
 TABLELESS = ["word_ends", "rewritten_bytes"]

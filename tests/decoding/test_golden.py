@@ -18,8 +18,8 @@ import pytest
 
 from portico.decoding import Detokenizer
 from portico.prompting.tokenizers import Tokenizer
-from support import shared_path
-from support_tokenizers import CORPUS_NAMES, cut, golden_rows, real
+from support.shared import shared_path
+from support.tokenizers import CORPUS_NAMES, cut, golden_rows, real
 
 
 def agrees_apart_from_replacement(text: str, reference: str) -> bool:

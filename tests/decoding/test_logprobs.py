@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from portico.decoding import CompletionLogprobs, Detokenizer, chat_logprobs
 from portico.events import TokenLogprob
 from portico.prompting.tokenizers import Tokenizer, load_tokenizer
-from support_tokenizers import byte_level, sp_bpe
+from support.tokenizers import byte_level, sp_bpe
 
 TEXT = "Hi \U0001f680, na\u00efve!"
 

@@ -15,7 +15,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from support_openai_suite import (  # noqa: F401
+from support.openai_suite import (  # noqa: F401
     TestErrors,
     test_answers,
     test_completions_take_text_and_ids,
@@ -30,7 +30,7 @@ from support_openai_suite import (  # noqa: F401
     test_streaming_equals_not_streaming,
     test_usage_in_the_stream,
 )
-from support_server import RunningServer, grpc_port, running_server
+from support.server import RunningServer, grpc_port, running_server
 
 
 @pytest.fixture(scope="module")

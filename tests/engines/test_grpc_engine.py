@@ -21,8 +21,8 @@ from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSup
 from portico.events import Constraint, EngineOutput, EngineRequest, SamplingParams, ThoughtBudget, TokenLogprob
 from portico.prompting import load_tokenizer
 from portico.protocols.grpc import vllm_engine
-from support_generation import tiny_model, tiny_tokenizer
-from support_grpc import calling
+from support.generation import tiny_model, tiny_tokenizer
+from support.grpc import calling
 
 TOKENIZER = tiny_tokenizer()
 END = TOKENIZER.eos_token_id

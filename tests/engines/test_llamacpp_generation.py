@@ -15,7 +15,7 @@ from portico.engines.llamacpp import LlamaCppEngine, engine
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.events import EngineRequest, SamplingParams
 from portico.prompting import Tokenizer, load_tokenizer
-from support_llamacpp import Client
+from support.llamacpp import Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

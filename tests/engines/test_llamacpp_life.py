@@ -17,7 +17,7 @@ import pytest
 
 from portico.engines.llamacpp import LlamaCppEngine, libllama, process
 from portico.errors import EngineDeadError, EngineError
-from support_llamacpp import Client
+from support.llamacpp import Client
 
 PROMPT = [1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198]
 

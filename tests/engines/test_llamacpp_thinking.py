@@ -17,7 +17,7 @@ from portico.engines.llamacpp.thinking import PATIENCE, Thoughts
 from portico.errors import BadRequestError
 from portico.events import ThoughtBudget
 from portico.prompting import Tokenizer, load_tokenizer
-from support_llamacpp import Client
+from support.llamacpp import Client
 
 # Token ids are bytes; 256 and up are markers of one token, as vocabularies have them.
 OPEN, CLOSE = 256, 257

@@ -1,6 +1,6 @@
 """OpenAI's end-to-end tests before a real vLLM, three ways: ``--engine vllm``; ``--engine grpc://`` to Portico's own
 gRPC server, which has that vLLM; and ``--engine grpc://`` to ``vllm serve --grpc``.
-How to run them: ``support_vllm``."""
+How to run them: ``support/vllm.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from support_openai_suite import (  # noqa: F401
+from support.openai_suite import (  # noqa: F401
     TestErrors,
     test_answers,
     test_completions_take_text_and_ids,
@@ -26,8 +26,8 @@ from support_openai_suite import (  # noqa: F401
     test_streaming_equals_not_streaming,
     test_usage_in_the_stream,
 )
-from support_server import RunningServer, grpc_port, running_server
-from support_vllm import needs_vllm, vllm_server, vllms_own_server
+from support.server import RunningServer, grpc_port, running_server
+from support.vllm import needs_vllm, vllm_server, vllms_own_server
 
 pytestmark = needs_vllm
 

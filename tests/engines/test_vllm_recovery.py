@@ -1,5 +1,5 @@
 """A real vLLM with adapters: what they change; then how its core dies, what clients see, and how it comes back by
-itself. How to run this: ``support_vllm``."""
+itself. How to run this: ``support/vllm.py``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import openai
 import pytest
 from openai import OpenAI
 
-from support_server import RunningServer, grpc_port, running_server
-from support_vllm import needs_vllm, vllm_server, write_adapter
+from support.server import RunningServer, grpc_port, running_server
+from support.vllm import needs_vllm, vllm_server, write_adapter
 
 pytestmark = needs_vllm
 

@@ -1,4 +1,4 @@
-"""A thinking budget before a real vLLM that has been told the markers. How to run it: ``support_vllm``."""
+"""A thinking budget before a real vLLM that has been told the markers. How to run it: ``support/vllm.py``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from support_server import RunningServer
-from support_vllm import needs_vllm, vllm_server
+from support.server import RunningServer
+from support.vllm import needs_vllm, vllm_server
 
 pytestmark = needs_vllm
 

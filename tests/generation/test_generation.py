@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from portico.events import CallArguments, CallStart, Content, EngineOutput, Reasoning, SamplingParams, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec
-from support_generation import tiny_tokenizer
+from support.generation import tiny_tokenizer
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 

@@ -16,7 +16,7 @@ from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.openai import chat
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.validation import parse_fields
-from support_generation import tiny_model, tiny_tokenizer
+from support.generation import tiny_model, tiny_tokenizer
 
 ABLE = frozenset({"generate", "logprobs", "thinking_budget", "constraints"})
 OPENED = "<|assistant|><think>\n"

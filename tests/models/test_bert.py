@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 from portico.models import PullError
 from portico.models.bert import NORMALIZE_KEY, convert
 from portico.models.gguf import read_gguf
-from support_bert import Array, embedded
+from support.bert import Array, embedded
+from support.shared import ROOT
 
 HANGUL = "서울"
 TEXTS = [
@@ -41,7 +42,7 @@ def reference(minilm_checkpoint: Path) -> list[tuple[list[int], Array]]:
 def served(minilm_path: Path, reference: list[tuple[list[int], Array]]) -> list[tuple[list[int], Array]]:
     """By llama.cpp on the converted file: each text in its own tokenizer, and the vector of the reference's ids."""
     child = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("llamacpp_embed.py")), str(minilm_path)],
+        [sys.executable, str(ROOT / "tests" / "support" / "llamacpp_embed.py"), str(minilm_path)],
         input=json.dumps([[text, ids] for text, (ids, _) in zip(TEXTS, reference, strict=True)]),
         capture_output=True,
         text=True,

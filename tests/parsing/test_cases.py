@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from parsing.streams import cut, cut_every, merged
 from portico.events import Event, Message
 from portico.parsing import OutputParser
 from portico.parsing.machine import fold
-from support import shared_path
+from support.shared import shared_path
+from support.streams import cut, cut_every, merged
 
 CASES = [json.loads(line) for line in shared_path("cases/parser_cases.jsonl").read_text().splitlines()]
 FAMILIES = json.loads(shared_path("cases/families.json").read_text())

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from parsing.streams import TOOL_PARSERS
 from portico.commands.formats import command as formats
 from portico.commands.parse import command as parse
 from portico.errors import PorticoError
 from portico.parsing import families
+from support.streams import TOOL_PARSERS
 
 ANSWER = '<think>\nhm\n</think>\n\nLet me see.\n<tool_call>\n{"name": "ping", "arguments": {"host": "ö"}}\n</tool_call>'
 NAMES = ["--tool-parser", "hermes", "--reasoning-parser", "qwen3"]

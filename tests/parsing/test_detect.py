@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from portico.parsing import detect, families, reasoning_names, tool_names
-from support import shared_path
+from support.shared import shared_path
 
 CLUES = [(family, clues) for family in families().values() for clues in family.clues]
 

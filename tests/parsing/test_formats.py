@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from parsing.streams import run
 from portico.parsing import OutputParser, parse
 from portico.parsing.machine import fold
+from support.streams import run
 
 TOOLS = [
     {

@@ -11,11 +11,11 @@ import llguidance.numpy
 import pytest
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from parsing.streams import TOOL_PARSERS
 from portico import grammar as g
 from portico.constraints.lark import to_lark
 from portico.constraints.limits import Limits
 from portico.parsing import answer_frame, calls_grammar, parse, render_calls
+from support.streams import TOOL_PARSERS
 
 TOOLS: list[dict[str, Any]] = [
     {

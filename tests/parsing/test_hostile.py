@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from parsing.streams import TOOL_PARSERS, TOOLS
 from portico.parsing import OutputParser, Unwritable, render_calls
 from portico.parsing.registry import program
+from support.streams import TOOL_PARSERS, TOOLS
 
 EXHAUSTIVE = bool(os.environ.get("PORTICO_EXHAUSTIVE"))
 SIZE = 500_000 if EXHAUSTIVE else 12_000

@@ -7,7 +7,13 @@ import random
 
 import pytest
 
-from parsing.streams import (
+from portico.events import CallArguments, CallStart, Content, Finish, Reasoning
+from portico.parsing import OutputParser, parse, render_calls
+from portico.parsing.family import Reasoning as ReasoningFormat
+from portico.parsing.machine import fold
+from portico.parsing.messages import Messages
+from portico.parsing.registry import program
+from support.streams import (
     NOTE,
     REASONING_PARSERS,
     TOOL_PARSERS,
@@ -19,12 +25,6 @@ from parsing.streams import (
     sample_answers,
     thought,
 )
-from portico.events import CallArguments, CallStart, Content, Finish, Reasoning
-from portico.parsing import OutputParser, parse, render_calls
-from portico.parsing.family import Reasoning as ReasoningFormat
-from portico.parsing.machine import fold
-from portico.parsing.messages import Messages
-from portico.parsing.registry import program
 
 PLAIN = [
     "",

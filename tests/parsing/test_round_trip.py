@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parsing.streams import TOOL_PARSERS
 from portico.parsing import Unwritable, parse, render_calls
 from portico.parsing.arguments import Json
 from portico.parsing.bodies import Headed, JsonObject, SingleKey
 from portico.parsing.calls import Calls, Either
 from portico.parsing.keywords import Keyword
 from portico.parsing.registry import program
+from support.streams import TOOL_PARSERS
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)

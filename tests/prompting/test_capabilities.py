@@ -7,7 +7,7 @@ import pytest
 from portico.prompting import ChatTemplate
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.syntax import read_syntax
-from support_templates import MODERN, OLD, PARTS, STRICT
+from support.templates import MODERN, OLD, PARTS, STRICT
 
 
 def capabilities(source: str) -> Capabilities:

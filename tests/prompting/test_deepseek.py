@@ -12,7 +12,7 @@ import pytest
 from portico.errors import BadRequestError
 from portico.prompting import RenderRequest
 from portico.prompting.renderers.deepseek import DeepSeekRenderer, Version, read_words
-from support import shared_path
+from support.shared import shared_path
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 U, A = "<｜User｜>", "<｜Assistant｜>"

@@ -16,7 +16,7 @@ from typing import Any
 
 from portico.errors import BadRequestError
 from portico.prompting import ChatTemplate, JinjaRenderer, RenderRequest
-from support import shared_path
+from support.shared import shared_path
 
 # Conversations the reference cannot render and we can: (template, conversations) -> why
 BEYOND_THE_REFERENCE = {

@@ -13,7 +13,7 @@ from portico.errors import BadRequestError
 from portico.prompting import RenderRequest
 from portico.prompting.renderers.harmony import HarmonyRenderer
 from portico.prompting.renderers.typescript import function_type
-from support import shared_path
+from support.shared import shared_path
 
 RENDERER = HarmonyRenderer(clock=lambda: datetime.datetime(2026, 1, 2, 3, 4, 5))
 SYSTEM = (

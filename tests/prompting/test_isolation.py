@@ -10,7 +10,7 @@ import pytest
 from portico.errors import BadRequestError
 from portico.prompting import ChatTemplate, JinjaRenderer, RenderRequest
 from portico.prompting.isolation import TemplateProcess
-from support_templates import MODERN, OLD, PARTS, STRICT
+from support.templates import MODERN, OLD, PARTS, STRICT
 
 SHARE = (
     "{%% set ns = namespace(x=[1], y=[1]) %%}{%% for i in range(60) %%}"

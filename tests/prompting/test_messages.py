@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from portico.errors import BadRequestError, NotSupportedError
 from portico.prompting import ChatTemplate, JinjaRenderer, MediaPart, RenderRequest, normalise
 from portico.prompting.capabilities import Capabilities
-from support_templates import MODERN, OLD, PARTS, STRICT
+from support.templates import MODERN, OLD, PARTS, STRICT
 
 EVERY_ROLE = frozenset({"user", "system", "assistant", "tool"})
 TYPED = Capabilities(parts=EVERY_ROLE)

@@ -13,7 +13,7 @@ from portico.errors import BadRequestError, NotSupportedError
 from portico.prompting import RenderRequest, load_tokenizer
 from portico.prompting.renderers import known_renderer
 from portico.prompting.renderers.mistral import MistralRenderer
-from support import shared_path
+from support.shared import shared_path
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from portico.prompting import ChatTemplate, Prompt, Prompter, Tokenizer, load_to
 from portico.prompting.prompter import INLINE_CHARACTERS
 from portico.prompting.renderers import known_renderer
 from portico.prompting.renderers.harmony import HarmonyRenderer
-from support_templates import MODERN, STRICT
+from support.templates import MODERN, STRICT
 
 HI = [{"role": "user", "content": "Hi"}]
 

@@ -13,7 +13,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from portico.commands import render
 from portico.prompting import load_tokenizer
-from support_templates import MODERN
+from support.templates import MODERN
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portico.prompting import ChatTemplate, JinjaRenderer, RenderRequest, prompt_tail
-from support_templates import MODERN, OLD, PARTS, STRICT
+from support.templates import MODERN, OLD, PARTS, STRICT
 
 TRAP = "what does <think> mean, and </think>, and <|assistant|>?"
 CALL = {

@@ -8,7 +8,7 @@ import pytest
 
 from portico.errors import BadRequestError
 from portico.prompting import ChatTemplate
-from support_templates import MODERN, STRICT
+from support.templates import MODERN, STRICT
 
 HI = [{"role": "user", "content": "Hi"}]
 

@@ -22,7 +22,7 @@ from portico.prompting.tokenizers import Tokenizer, TokenizerError, load_tokeniz
 from portico.prompting.tokenizers.fast import FastEncoder
 from portico.prompting.tokenizers.special_split import SpecialSplitter
 from portico.prompting.tokenizers.tiktoken import load_tiktoken
-from support_tokenizers import (
+from support.tokenizers import (
     ADDED,
     BYTES,
     HUGGING_FACE,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sentencepiece
 
-from support_tokenizers import CORPUS_NAMES, golden_rows, real, unpacked
+from support.tokenizers import CORPUS_NAMES, golden_rows, real, unpacked
 
 FAST = ["deepseek_v3", "llama2", "qwen3", "yi"]
 OTHERS = ("sp_", "tt_", "tekken", "rwkv")  # not of the tokenizers library; their ids were recorded as of plain text

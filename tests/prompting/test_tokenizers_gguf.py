@@ -13,9 +13,9 @@ from portico.models.gguf import GGUFError
 from portico.prompting.tokenizers import TokenizerError, load_tokenizer
 from portico.prompting.tokenizers.byte_table import BYTE_LEVEL_ALPHABET
 from portico.prompting.tokenizers.pre_tokenizers import PRE_TOKENIZERS
-from support_llama_tokenize import llama_tokenize
-from support_models import smollm2_path  # noqa: F401  (a fixture)
-from support_tokenizers import (
+from support.llama_tokenize import llama_tokenize
+from support.models import smollm2_path  # noqa: F401  (a fixture)
+from support.tokenizers import (
     LINES,
     byte_level,
     gemma_like,

@@ -38,9 +38,9 @@ from portico.protocols.anthropic.messages import Asked
 from portico.protocols.anthropic.schema import MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.validation import parse_body
-from support import shared_path
-from support_anthropic import answers, assert_in_order, assert_valid, events_of
-from support_generation import tiny_model
+from support.anthropic import answers, assert_in_order, assert_valid, events_of
+from support.generation import tiny_model
+from support.shared import shared_path
 
 SIGNER = Signer("a secret")
 MESSAGES = [{"role": "user", "content": "Hi"}]

@@ -12,7 +12,7 @@ from portico.protocols.anthropic.places import Origin, in_the_clients_places
 from portico.protocols.anthropic.schema import MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.validation import parse_fields
-from support_generation import tiny_model
+from support.generation import tiny_model
 
 ABLE = frozenset({"generate", "constraints"})
 PLAIN = {"type": "object", "properties": {}}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jiter import from_json
 
 from portico.protocols.anthropic.tool_input import INVALID, ToolInput
-from support_anthropic import JSON, TEXTS, arguments, cut_up
+from support.anthropic import JSON, TEXTS, arguments, cut_up
 
 
 def play(pieces: list[str], complete: bool = True) -> tuple[list[str], str]:

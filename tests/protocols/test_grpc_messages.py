@@ -35,7 +35,7 @@ from portico.protocols.openai import chat, completions
 from portico.protos import inference_pb2 as pb
 from portico.protos import smg_common_pb2, vllm_engine_pb2
 from portico.protos import vllm_engine_pb2 as engine
-from support_generation import answers, tiny_model, tiny_tokenizer
+from support.generation import answers, tiny_model, tiny_tokenizer
 
 # -- VllmEngine -------------------------------------------------------------------------------------------------------
 

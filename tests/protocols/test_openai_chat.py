@@ -17,8 +17,8 @@ from portico.generation import Delta
 from portico.protocols.openai import chat
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.validation import parse_body
-from support_generation import answers, tiny_model
-from support_openapi import assert_valid
+from support.generation import answers, tiny_model
+from support.openapi import assert_valid
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

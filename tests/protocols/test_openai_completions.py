@@ -16,8 +16,8 @@ from portico.prompting import Prompt
 from portico.protocols.openai import completions
 from portico.protocols.openai.schema import CompletionRequest
 from portico.protocols.validation import parse_fields
-from support_generation import answers, tiny_model
-from support_openapi import assert_valid
+from support.generation import answers, tiny_model
+from support.openapi import assert_valid
 
 ABLE = frozenset({"generate", "logprobs", "prompt_logprobs"})
 

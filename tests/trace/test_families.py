@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from parsing.streams import REASONING_PARSERS, TOOL_PARSERS, TOOLS, sample_answers, thought
 from portico.events import CallStart, EngineOutput, SamplingParams
 from portico.generation import Delta, Generation, GenerationSpec, watched
 from portico.trace import Head, Trace
-from support_generation import tiny_tokenizer
+from support.generation import tiny_tokenizer
+from support.streams import REASONING_PARSERS, TOOL_PARSERS, TOOLS, sample_answers, thought
 
 
 def generation(tool_parser: str | None, reasoning_parser: str | None) -> Generation:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from portico.trace import exact_bytes
-from support_replay import Replaying, replaying
-from support_trace import ANSWERS, CHAT, REQUESTS, WEATHER, asking
+from support.replay import Replaying, replaying
+from support.trace import ANSWERS, CHAT, REQUESTS, WEATHER, asking
 
 
 @pytest.fixture(scope="module")

@@ -179,8 +179,8 @@ class _Local:
     async def answer(self, messages: Messages, sampling: dict[str, Any]) -> AsyncIterator[Event]:
         from portico.protocols.openai import chat
         from portico.protocols.openai.schema import ChatRequest
-        from portico.server.line import Flight
-        from portico.server.sinks import EventSink
+        from portico.server.line.line import Flight
+        from portico.server.line.sinks import EventSink
 
         served = self._served.generating(None)
         request = ChatRequest(messages=messages, **sampling)
@@ -201,9 +201,10 @@ class _Local:
 
 @contextlib.asynccontextmanager
 async def _local(settings: Settings) -> AsyncIterator[Talker]:
-    from portico.server.assemble import assemble
+    from portico.server.observe.metrics import Metrics
+    from portico.server.process.assemble import assemble
 
-    served = await assemble(settings)
+    served = await assemble(settings, Metrics())
     try:
         yield _Local(served)
     finally:

@@ -24,7 +24,7 @@ from portico.commands.progress import progress_bar
 from portico.errors import BadRequestError, PorticoError
 from portico.parsing import load_plugin
 from portico.prompting import Renderer, Tokenizer, known_renderer
-from portico.server.rerun import CannotReplayError, Means, rerun
+from portico.server.process.rerun import CannotReplayError, Means, rerun
 from portico.trace import LANES, Difference, Export, Fault, first_difference, read_export
 from portico.trace.difference import Made, made
 

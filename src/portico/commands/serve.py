@@ -33,7 +33,7 @@ def command(model: str | None, config: Path | None, **given: Any) -> None:
       PORTICO_API_KEY=secret portico serve ./model.gguf --host 0.0.0.0
     """
     from portico import models
-    from portico.server.lifecycle import serve
+    from portico.server.process.lifecycle import serve
 
     settings = settings_from(config, {"model": model, **given})
     embedded = settings.engine == "llamacpp" or settings.engine.startswith("replay:")  # others have their own weights

@@ -13,8 +13,8 @@ __all__ = ["Export", "read_export"]
 
 
 class Export(Struct):
-    """One recorded request. ``facts`` say what served it (see ``portico.server.export``), ``vocabulary`` holds the
-    tokens that occur (see ``portico.trace.vocabulary``; None where there is none)."""
+    """One recorded request. ``facts`` say what served it (see ``portico.server.observe.export``), ``vocabulary`` holds
+    the tokens that occur (see ``portico.trace.vocabulary``; None where there is none)."""
 
     trace: Head
     artifacts: list[Artifact]

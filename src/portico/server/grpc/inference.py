@@ -1,0 +1,66 @@
+"""``portico.v1.Inference``: Portico's own typed service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from portico.engines import EmbeddingBatch
+from portico.prompting import Prompt
+from portico.protocols.grpc import inference
+from portico.protocols.openai import chat, completions, embeddings
+from portico.protos import inference_pb2 as pb
+from portico.server.grpc.answers import Answer, admitted, new_id
+from portico.server.line.served import Served
+
+__all__ = ["InferenceService"]
+
+
+class InferenceService:
+    """``portico.v1.Inference``."""
+
+    descriptor = pb.DESCRIPTOR.services_by_name["Inference"]
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def Chat(self, request: pb.ChatRequest) -> Answer[pb.Event]:
+        started = time.perf_counter()
+        checked = inference.chat_request(request)
+        by = self._served.generating(checked.model)
+        prompt = await by.model.prompter.chat(**chat.prompt_arguments(checked))
+        generation = chat.generation(checked, prompt, by.model, new_id())
+        return await admitted(self._served, by, generation, inference.EventEncoder(generation), started)
+
+    async def Complete(self, request: pb.CompleteRequest) -> Answer[pb.Event]:
+        started = time.perf_counter()
+        by = self._served.generating(request.model or None)
+        checked = inference.completion_request(request, by.model)
+        (given,) = completions.prompts(checked, by.model)
+        prompt: Prompt = await by.model.prompter.completion(given)
+        (generation,) = completions.generations(checked, [prompt], by.model, new_id())
+        return await admitted(self._served, by, generation, inference.EventEncoder(generation), started)
+
+    async def Embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
+        by = self._served.embedding(request.model or None)
+        checked = inference.embedding_requests(request)
+        inputs: list[list[int]] = []
+        for one in checked:
+            for given in embeddings.inputs(one, by.model):
+                prompt = await by.model.prompter.completion(given)
+                inputs += embeddings.check_lengths(one, [list(prompt.token_ids)], by.model)
+        batch: EmbeddingBatch = await by.line.embed(inputs)
+        return inference.embed_response(embeddings.shortened(checked[0], batch.vectors), batch.prompt_tokens)
+
+    async def CountTokens(self, request: pb.CountTokensRequest) -> pb.CountTokensResponse:
+        ids: Sequence[int]
+        if request.WhichOneof("input") == "chat":
+            checked = inference.chat_request(request.chat)
+            model = self._served.any(checked.model).model
+            ids = (await model.prompter.chat(**chat.prompt_arguments(checked))).token_ids
+        else:
+            model = self._served.any(request.model or None).model
+            ids = (await model.prompter.completion(request.text)).token_ids
+        return pb.CountTokensResponse(
+            tokens=len(ids), context_length=model.context_length, ids=ids if request.return_ids else ()
+        )

@@ -1,0 +1,142 @@
+"""``vllm.grpc.engine.VllmEngine``: vLLM's engine protocol, so that gateways which drive vLLM can drive this."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+from functools import cached_property
+
+from portico import __version__
+from portico.engines import FlushesCache
+from portico.generation import Model
+from portico.protocols.grpc import vllm_engine
+from portico.protocols.grpc.tokenizer_files import tokenizer_zip
+from portico.protocols.openai import embeddings
+from portico.protos import smg_common_pb2 as common
+from portico.protos import vllm_engine_pb2 as engine
+from portico.server.grpc.answers import Answer, admitted, new_id
+from portico.server.line.served import Served, ServedModel
+
+__all__ = ["VllmEngineService"]
+
+CHUNK = 64 << 10  # bytes of a tokenizer's zip file in one message
+
+
+class VllmEngineService:
+    """``vllm.grpc.engine.VllmEngine`` over the first model that can do what a call asks for."""
+
+    descriptor = engine.DESCRIPTOR.services_by_name["VllmEngine"]
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._started = time.time()
+        self._last_request = 0.0
+        self._running: dict[str, set[Running]] = {}  # by the clients' request ids
+
+    async def Generate(self, request: engine.GenerateRequest) -> Running:
+        started = time.perf_counter()
+        self._last_request = time.time()
+        by = self._served.generating(None)
+        given = vllm_engine.prompt(request)
+        ids = (await by.model.prompter.completion(given)).token_ids if isinstance(given, str) else given
+        generation = vllm_engine.generation(request, ids, by.model, new_id())
+        encoder = vllm_engine.GenerateEncoder(generation, stream=request.stream)
+        answer = await admitted(self._served, by, generation, encoder, started)
+        return Running(self._running, request.request_id, answer)
+
+    async def Abort(self, request: engine.AbortRequest) -> engine.AbortResponse:
+        for request_id in request.request_ids:
+            for running in list(self._running.get(request_id, ())):
+                running.answer.stop()
+        return engine.AbortResponse()
+
+    async def Embed(self, request: engine.EmbedRequest) -> engine.EmbedResponse:
+        by = self._served.embedding(None)
+        checked = embeddings.EmbeddingRequest(input=list(request.tokenized.input_ids))
+        inputs = [list(one) for one in embeddings.inputs(checked, by.model) if not isinstance(one, str)]
+        batch = await by.line.embed(embeddings.check_lengths(checked, inputs, by.model))
+        vector = batch.vectors[0]
+        return engine.EmbedResponse(
+            embedding=vector.tolist(), prompt_tokens=batch.prompt_tokens[0], embedding_dim=len(vector)
+        )
+
+    async def HealthCheck(self, request: engine.HealthCheckRequest) -> engine.HealthCheckResponse:
+        healthy = self._served.healthy
+        return engine.HealthCheckResponse(
+            healthy=healthy, message="" if healthy else "The server cannot take requests now."
+        )
+
+    async def FlushCache(self, request: common.FlushCacheRequest) -> common.FlushCacheResponse:
+        able = [one.line.engine for one in self._served.models if isinstance(one.line.engine, FlushesCache)]
+        if not able:
+            return common.FlushCacheResponse(success=False, message="This engine has no cache that can be flushed.")
+        done = all([await one.flush_cache() for one in able])
+        return common.FlushCacheResponse(success=done, message="" if done else "The engine did not flush its cache.")
+
+    async def GetModelInfo(self, request: engine.GetModelInfoRequest) -> engine.GetModelInfoResponse:
+        return vllm_engine.model_info(self._model)
+
+    async def GetServerInfo(self, request: engine.GetServerInfoRequest) -> engine.GetServerInfoResponse:
+        return engine.GetServerInfoResponse(
+            active_requests=sum(one.line.in_flight for one in self._served.models),
+            last_receive_timestamp=self._last_request,
+            uptime_seconds=time.time() - self._started,
+            server_type="portico" if "structural_tags" not in self._model.capabilities else "portico structural_tags",
+            data_parallel_size=self._first.line.engine.info.metadata.get("data_parallel_size", 1),
+            constrained_decoding_start="first_token",
+        )
+
+    async def GetLoads(self, request: engine.GetLoadsRequest) -> engine.GetLoadsResponse:
+        loads = [one.line.load for one in self._served.models]
+        running, waiting = sum(one[0] for one in loads), sum(one[1] for one in loads)
+        load = engine.SchedulerLoad(
+            num_running_reqs=running, num_waiting_reqs=waiting, num_total_reqs=running + waiting
+        )
+        now = datetime.now(timezone.utc).isoformat()
+        return engine.GetLoadsResponse(timestamp=now, version=__version__, dp_rank_count=1, loads=[load])
+
+    async def GetTokenizer(self, request: common.GetTokenizerRequest) -> AsyncIterator[common.GetTokenizerChunk]:
+        return _chunks(*await asyncio.get_running_loop().run_in_executor(None, lambda: self._tokenizer))
+
+    @property
+    def _first(self) -> ServedModel:
+        """The model this service is about: the one that generates, else the only one there is."""
+        able = [one for one in self._served.models if "generate" in one.model.capabilities]
+        return able[0] if able else self._served.models[0]
+
+    @property
+    def _model(self) -> Model:
+        return self._first.model
+
+    @cached_property
+    def _tokenizer(self) -> tuple[bytes, str]:
+        files = tokenizer_zip(self._model.tokenizer)
+        return files, hashlib.sha256(files).hexdigest()
+
+
+class Running:
+    """An answer that its client may stop by its own id for it."""
+
+    def __init__(self, running: dict[str, set[Running]], request_id: str, answer: Answer[engine.GenerateResponse]):
+        self.answer = answer
+        self._all, self._id = running, request_id
+        running.setdefault(request_id, set()).add(self)
+
+    def __aiter__(self) -> AsyncIterator[engine.GenerateResponse]:
+        return aiter(self.answer)
+
+    async def aclose(self) -> None:
+        """It is over."""
+        await self.answer.aclose()
+        self._all[self._id].discard(self)
+        if not self._all[self._id]:
+            del self._all[self._id]
+
+
+async def _chunks(files: bytes, digest: str) -> AsyncIterator[common.GetTokenizerChunk]:
+    for start in range(0, len(files), CHUNK):
+        last = start + CHUNK >= len(files)
+        yield common.GetTokenizerChunk(data=files[start : start + CHUNK], sha256=digest if last else "")

@@ -1,0 +1,165 @@
+"""The ASGI application: request, exchange, key, gate, route, handler; and one place where errors become responses."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Protocol, TypeAlias
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
+from portico.protocols.anthropic.ids import request_id
+from portico.server.http.auth import OPEN_PATHS, Keys, given_key
+from portico.server.http.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
+from portico.server.http.gate import Gate
+from portico.server.http.refusals import refusal, speaks_anthropic
+
+__all__ = ["Methods", "Observer", "Outcome", "build_app"]
+
+log = logging.getLogger("portico")
+
+Methods = Mapping[str, Handler]  # HTTP method -> handler
+Outcome: TypeAlias = Literal["ok", "refused", "failed", "gone"]
+
+
+class Observer(Protocol):
+    """Sees every request: those whose key is good begin, and all end."""
+
+    def begun(self, exchange: Exchange) -> None:
+        """Its key is good; it goes to its handler."""
+        ...
+
+    def refused(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        """It will be answered with ``error``."""
+        ...
+
+    def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
+        """Its answer is complete, or its client is gone; ``cause`` is the code of the error, where there was one."""
+        ...
+
+
+class Endpoint:
+    """The handlers of one path, one per method. An ASGI app, so that the router adds no layer of its own."""
+
+    def __init__(self, path: str, methods: Methods) -> None:
+        self._path = path.replace(":path}", "}")
+        self._methods = dict(methods)
+        self._allowed = ", ".join(sorted(methods))
+        if "GET" in methods:
+            self._methods["HEAD"] = methods["GET"]  # the connection leaves the body out
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["portico.exchange"]
+        exchange.scope = scope  # the router's copy, with the path's parameters
+        exchange.route = self._path
+        handler = self._methods.get(exchange.method)
+        if handler is None:
+            exchange.response_headers.append((b"allow", self._allowed.encode()))
+            raise MethodNotAllowedError(f"{self._path} takes {self._allowed} only.")
+        await handler(exchange)
+
+
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFoundError("There is no such path on this server.")
+
+
+class Front:
+    """The outermost layer of every request: its id, its key, its place, its errors, its line in the log."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Methods],
+        keys: Keys,
+        gate: Gate,
+        max_body: int,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._router = Router(
+            [Route(path, Endpoint(path, methods)) for path, methods in routes.items()],
+            default=_no_route,
+            redirect_slashes=False,
+        )
+        self._keys = keys
+        self._gate = gate
+        self._max_body = max_body
+        self._observers = observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":  # the lifespan protocol is not used: the server starts and stops the line
+            return
+        exchange = Exchange(scope, receive, send, self._max_body)
+        scope["portico.exchange"] = exchange
+        if speaks_anthropic(exchange.path, exchange.headers):
+            exchange.response_headers.append((b"request-id", request_id(exchange.request_id).encode("ascii")))
+        outcome: Outcome = "ok"
+        cause = ""
+        try:
+            self._keys.check(exchange)
+            for observer in self._observers:
+                observer.begun(exchange)
+            with self._place(exchange):
+                await self._router(scope, receive, send)
+        except ClientGoneError:
+            outcome = "gone"
+        except PorticoError as error:
+            outcome, cause = "refused" if error.status < 500 else "failed", error.code or error.type
+            await self._refuse(exchange, error, error)
+        except Exception as raised:
+            outcome, cause = "failed", "internal_error"
+            log.exception("%s %s failed", exchange.method, exchange.path)
+            told = PorticoError("The server failed on this request; the error has been logged.")
+            await self._refuse(exchange, told, raised)
+        for observer in self._observers:
+            observer.ended(exchange, outcome, cause)
+        if log.isEnabledFor(logging.INFO):
+            status = exchange.status or outcome
+            milliseconds = (time.perf_counter() - exchange.started) * 1000
+            log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
+
+    def _place(self, exchange: Exchange) -> AbstractContextManager[None]:
+        """Work takes a place; to look at the server does not."""
+        if exchange.method != "POST" or exchange.path in OPEN_PATHS:
+            return nullcontext()
+        return self._gate.passing((given_key(exchange.headers) or b"") if self._keys else b"")
+
+    async def _refuse(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        if exchange.status:  # too late for a status; the stream's own end tells the client
+            return
+        for observer in self._observers:
+            observer.refused(exchange, error, raised)
+        if error.retry_after is not None:
+            exchange.response_headers.append((b"retry-after", b"%d" % error.retry_after))
+        if error.status == 401:
+            exchange.response_headers.append((b"www-authenticate", b"Bearer"))
+        anthropic = speaks_anthropic(exchange.path, exchange.headers)
+        await exchange.respond(*refusal(error, exchange.request_id, anthropic=anthropic))
+
+
+def build_app(
+    routes: Mapping[str, Methods],
+    keys: Keys,
+    gate: Gate,
+    *,
+    max_body: int,
+    cors_origins: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
+) -> ASGIApp:
+    """The whole application over ``routes`` (path -> method -> handler)."""
+    app: Any = Front(routes, keys, gate, max_body, observers)
+    if cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=list(cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "request-id"],
+        )
+    return app  # type: ignore[no-any-return]

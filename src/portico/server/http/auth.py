@@ -1,0 +1,65 @@
+"""API keys: who may call. Several keys, compared as digests in constant time, on every route but the probes.
+
+The decision is made on the raw path of the connection, never on a URL rebuilt from headers a client controls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping
+
+from portico.errors import AuthenticationError
+from portico.server.http.exchange import Exchange
+
+__all__ = ["OPEN_PATHS", "Keys", "given_key", "is_loopback"]
+
+OPEN_PATHS = frozenset({"/health", "/ping"})
+
+
+class Keys:
+    """The keys that are accepted; none at all means that everybody is. ``open_paths`` need none."""
+
+    def __init__(self, keys: Iterable[str], open_paths: Collection[str] = OPEN_PATHS) -> None:
+        self._open_paths = frozenset(open_paths)
+        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+
+    def __bool__(self) -> bool:
+        """Whether a key is needed."""
+        return bool(self._digests)
+
+    def check(self, exchange: Exchange) -> None:
+        """Raise ``AuthenticationError`` unless the request may proceed."""
+        if exchange.path not in self._open_paths:
+            self.verify(given_key(exchange.headers))
+
+    def verify(self, given: bytes | None) -> None:
+        """Raise ``AuthenticationError`` unless this key, which may be none at all, opens the door."""
+        if not self._digests:
+            return
+        if given is None:
+            raise AuthenticationError("No API key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
+        digest = hashlib.sha256(given).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, whatever matched
+        if not any(matches):
+            raise AuthenticationError("This API key is not valid.")
+
+
+def given_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The key in a request's headers, or in the metadata of a call."""
+    authorization = headers.get(b"authorization", b"")
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() == b"bearer" and credentials.strip():
+        return credentials.strip()
+    return headers.get(b"x-api-key") or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without a port, is this machine and seen from nowhere else."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

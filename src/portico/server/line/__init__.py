@@ -1,0 +1,1 @@
+"""The line: one engine's steps go straight to the connections that wait for them."""

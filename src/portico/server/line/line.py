@@ -1,0 +1,284 @@
+"""The step loop: one engine's outputs go straight to the connections that wait for them.
+
+One task reads the engine's steps. For each output it feeds the generation, encodes what came out, and when the step is
+done writes once per connection. No queue, no task and no wake-up per token: that is where the time would go. Writing is
+most of what is left, so steps that come faster than every ``WRITE_SECONDS`` share their writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from portico.engines import EmbeddingBatch, Engine
+from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
+from portico.events import EngineOutput
+from portico.generation import Choice, Delta, Generation, Watch, watched
+from portico.server.line.meter import Meter
+
+__all__ = ["Flight", "Line", "Sink", "Watching"]
+
+log = logging.getLogger("portico")
+
+WRITE_SECONDS = 0.002  # between writes to a connection; nobody reads faster, and models seldom answer faster
+MEASURED = 16  # one flight in so many has its decoding and parsing measured
+
+Watching: TypeAlias = Callable[[Choice, int], Watch]  # a choice and its position in the flight -> who watches it
+
+
+class Sink(Protocol):
+    """Where a flight's deltas go: a stream, or a body that is still being collected."""
+
+    @property
+    def stalled(self) -> bool:
+        """True when the client reads so slowly that the flight must end."""
+        ...
+
+    def feed(self, delta: Delta, position: int) -> None: ...
+
+    def flush(self) -> None:
+        """A step is over: write what has come."""
+        ...
+
+    def finish(self) -> None:
+        """All choices are finished."""
+        ...
+
+    def fail(self, error: PorticoError) -> None:
+        """The flight ends with an error."""
+        ...
+
+    def keep_alive(self) -> None:
+        """Nothing may have been written for a while."""
+        ...
+
+
+class Flight:
+    """One client request in flight: its generations and its sink."""
+
+    def __init__(
+        self,
+        generations: Sequence[Generation],
+        sink: Sink,
+        timeout: float | None = None,
+        watches: Sequence[Watching] = (),
+    ) -> None:
+        self.generations = generations
+        self.sink = sink
+        self.timeout = timeout
+        self.watches = watches
+        self.deadline: float | None = None  # in the loop's time, as all below
+        self.over = False
+        self.admitted = 0.0
+
+
+class _Route(Struct):
+    """Where the outputs of one engine request go."""
+
+    flight: Flight
+    feed: Callable[[EngineOutput], Delta | None]
+    position: int
+    last_output: float = 0.0
+
+
+class Line:
+    """One engine and the flights it is working on."""
+
+    def __init__(self, engine: Engine, meter: Meter, *, max_in_flight: int = 1024, keep_alive: float = 15.0) -> None:
+        self.engine = engine
+        self.meter = meter
+        self._routes: dict[str, _Route] = {}
+        self._flights: set[Flight] = set()
+        self._max_in_flight = max_in_flight
+        self._keep_alive = keep_alive
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+        self._admitted = 0
+        self._unwritten: dict[Flight, None] = {}  # flights with something to write
+        self._written = 0.0  # when connections were last written to
+        self._writing: asyncio.TimerHandle | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Client requests being worked on."""
+        return len(self._flights)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Engine requests that have begun to give output, and those that wait for their first."""
+        begun = sum(1 for route in self._routes.values() if route.last_output)
+        return begun, len(self._routes) - begun
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return self._draining
+
+    @property
+    def healthy(self) -> bool:
+        """Whether new requests can be served now."""
+        return self.engine.healthy and not self._draining
+
+    async def start(self) -> None:
+        """Start the engine and the step loop. Raises ``EngineError`` when the engine cannot start."""
+        await self.engine.start()
+        self._tasks = [asyncio.create_task(self._steps()), asyncio.create_task(self._clock())]
+
+    async def close(self) -> None:
+        """End every flight with an in-band error, then the engine."""
+        self._draining = True
+        self.fail_all(OverloadedError("The server is shutting down.", retry_after=1))
+        await self.engine.close()
+        self._write()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Take no new flights."""
+        self._draining = True
+
+    def fail_all(self, error: PorticoError) -> None:
+        """End every flight with ``error``."""
+        for flight in list(self._flights):
+            self._end(flight, error)
+
+    async def admit(self, flight: Flight) -> None:
+        """Hand the flight's requests to the engine. Raises before any output is delivered, or not at all."""
+        if self._draining:
+            raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
+        if len(self._flights) >= self._max_in_flight:
+            raise OverloadedError("Too many requests are in flight; try again.", code="queue_full", retry_after=1)
+        loop = asyncio.get_running_loop()
+        flight.admitted = loop.time()
+        if flight.timeout is not None:
+            flight.deadline = flight.admitted + flight.timeout
+        self._flights.add(flight)
+        self._admitted += 1
+        self.meter.admitted()
+        try:
+            for position, generation in enumerate(flight.generations):
+                for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
+                    self._routes[request.request_id] = _Route(flight, self._feed(flight, choice, position), position)
+                    await self.engine.submit(request)
+        except BaseException:
+            self.abort(flight)
+            raise
+
+    def _feed(self, flight: Flight, choice: Choice, position: int) -> Callable[[EngineOutput], Delta | None]:
+        """What takes the choice's outputs: itself, with somebody looking on where that was asked for."""
+        watches: list[Watch] = [watch(choice, position) for watch in flight.watches]
+        if self._admitted % MEASURED == 1:
+            watches.append(self.meter.measure)
+        return watched(choice, watches, time.perf_counter) if watches else choice.feed
+
+    async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
+        """Embed token sequences on the engine."""
+        if self._draining:
+            raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
+        return await self.engine.embed(token_id_lists)
+
+    def abort(self, flight: Flight) -> None:
+        """Stop the flight's requests at the engine; nothing more is delivered. Idempotent."""
+        if flight.over:
+            return
+        self._close(flight)
+        for generation in flight.generations:
+            for request_id, choice in zip(generation.engine_ids, generation.choices, strict=True):
+                if self._routes.pop(request_id, None) is not None and not choice.finished:
+                    self.engine.abort(request_id)
+
+    def _close(self, flight: Flight) -> None:
+        """The flight is over, however it ended: count it."""
+        flight.over = True
+        self._flights.discard(flight)
+        self.meter.over(flight.generations)
+
+    def _end(self, flight: Flight, error: PorticoError) -> None:
+        self.abort(flight)
+        flight.sink.fail(error)
+        flight.sink.flush()
+
+    async def _steps(self) -> None:
+        try:
+            async for outputs in self.engine.steps():
+                self._step(outputs)
+        except Exception:
+            log.exception("the engine's step stream failed")
+        if not self._draining:
+            self.fail_all(EngineDeadError("The engine stopped."))
+
+    def _step(self, outputs: Sequence[EngineOutput]) -> None:
+        """One engine step: feed every output on, then write once per flight."""
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        meter = self.meter
+        for output in outputs:
+            route = self._routes.get(output.request_id)
+            if route is None:
+                continue
+            flight = route.flight
+            if route.last_output:
+                meter.between_tokens.observe(now - route.last_output)
+            else:
+                meter.first_token.observe(now - flight.admitted)
+            route.last_output = now
+            try:
+                delta = route.feed(output)
+                if delta is None:
+                    continue
+                if delta.finish is not None and delta.finish.reason in ("error", "abort"):
+                    self._end(flight, EngineError(delta.error or "The engine ended this request."))
+                    continue
+                flight.sink.feed(delta, route.position)
+            except Exception:
+                log.exception("request %s failed", output.request_id)
+                self._end(flight, PorticoError("The server failed on this request; the error has been logged."))
+                continue
+            self._unwritten[flight] = None
+            if delta.finish is not None:
+                meter.finished(delta.finish.reason)
+                del self._routes[output.request_id]
+                if output.finish_reason is None:  # a stop string ended it before the engine did
+                    self.engine.abort(output.request_id)
+                if all(generation.finished for generation in flight.generations):
+                    self._close(flight)
+                    flight.sink.finish()
+        if now - self._written >= WRITE_SECONDS:
+            self._write()
+        elif self._writing is None:
+            self._writing = loop.call_at(self._written + WRITE_SECONDS, self._write)
+        meter.step.observe(time.perf_counter() - started)
+
+    def _write(self) -> None:
+        """Write what has come, once per flight."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        self._written = asyncio.get_running_loop().time()
+        unwritten, self._unwritten = self._unwritten, {}
+        for flight in unwritten:
+            flight.sink.flush()
+            if flight.sink.stalled:
+                self._end(flight, RequestTimeoutError("The client reads too slowly."))
+
+    async def _clock(self) -> None:
+        """Once a second: deadlines; every ``keep_alive`` seconds: comments on silent streams."""
+        loop = asyncio.get_running_loop()
+        next_keep_alive = loop.time() + self._keep_alive
+        while True:
+            await asyncio.sleep(1.0)
+            now = loop.time()
+            for flight in list(self._flights):
+                if flight.deadline is not None and now > flight.deadline:
+                    self._end(flight, RequestTimeoutError(f"The request took longer than {flight.timeout:g} seconds."))
+            if self._keep_alive and now >= next_keep_alive:
+                next_keep_alive = now + self._keep_alive
+                for flight in self._flights:
+                    flight.sink.keep_alive()

@@ -1,0 +1,98 @@
+"""What is served: models by name, each with the line it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from portico.constraints import Checker
+from portico.errors import ModelNotFoundError, NotSupportedError
+from portico.generation import Generation, Model
+from portico.server.line.line import Line
+
+__all__ = ["Served", "ServedModel"]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model, the names it answers to, its line, and the adapters that its engine has for it."""
+
+    model: Model
+    names: Sequence[str]
+    line: Line
+    checker: Checker | None = None  # None: the engine needs no trial of its grammars
+    adapters: Sequence[Model] = ()
+
+    async def check(self, generations: Sequence[Generation]) -> None:
+        """Try the generations' constraints out, away from the event loop. Raises ``BadRequestError``."""
+        constraint = generations[0].spec.constraint
+        if constraint is not None and self.checker is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.checker.check, constraint)
+
+
+class Served:
+    """All served models. A request without a model name gets the first that can do what it asks for."""
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        request_timeout: float | None = None,
+        signing_key: str | None = None,
+    ) -> None:
+        self.models = list(models)
+        self.request_timeout = request_timeout
+        self.signing_key = signing_key  # of thinking; None: one per process
+        self._by_name = {name: served for served in models for name in served.names}
+        for served in models:
+            for adapter in served.adapters:
+                self._by_name[adapter.name] = replace(served, model=adapter, names=[adapter.name], adapters=())
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every model can take requests."""
+        return all(served.line.healthy for served in self.models)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return any(served.line.draining for served in self.models)
+
+    @property
+    def cards(self) -> Iterator[tuple[str, Model]]:
+        """Every served name with its model: every model under each of its names, then its adapters."""
+        for served in self.models:
+            for name in served.names:
+                yield name, served.model
+            for adapter in served.adapters:
+                yield adapter.name, adapter
+
+    def model(self, name: str) -> ServedModel:
+        """The model of that name. Raises ``ModelNotFoundError``."""
+        served = self._by_name.get(name)
+        if served is None:
+            known = ", ".join(list(self._by_name)[:8])
+            raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
+        return served
+
+    def any(self, name: str | None) -> ServedModel:
+        """The model of that name, the first one without a name."""
+        return self.model(name) if name else self.models[0]
+
+    def generating(self, name: str | None) -> ServedModel:
+        """The model of that name, if it generates text. Raises ``NotSupportedError`` if it does not."""
+        return self._able("generate", name, "does not generate text")
+
+    def embedding(self, name: str | None) -> ServedModel:
+        """The model of that name, if it makes embeddings. Raises ``NotSupportedError`` if it does not."""
+        return self._able("embed", name, "does not make embeddings")
+
+    def _able(self, capability: str, name: str | None, lack: str) -> ServedModel:
+        if name:
+            served = self.model(name)
+        else:
+            able = [served for served in self.models if capability in served.model.capabilities]
+            served = able[0] if able else self.models[0]
+        if capability not in served.model.capabilities:
+            raise NotSupportedError(f"The model '{served.model.name}' {lack}.", param="model")
+        return served

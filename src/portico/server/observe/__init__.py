@@ -1,0 +1,1 @@
+"""What can be seen of the server from outside: metrics, spans, and the inspector's traces."""

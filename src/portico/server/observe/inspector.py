@@ -1,0 +1,262 @@
+"""The inspector: records requests, and shows them on ``/inspect``; ``/play`` is a playground beside it.
+
+With ``--inspect`` every request that does work is recorded, else only one that asks for it with ``X-Portico-Trace: 1``,
+where ``--trace-header`` lets it. A recorded request's response names its trace in ``X-Portico-Trace-Id``.
+
+The pages are files without a word of anybody's and need no key; what they show does. Where no keys are set, the server
+listens on loopback, and the ``Host`` must be loopback too: a name somewhere else that points here (DNS rebinding) would
+let any web page read along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, MutableMapping
+from importlib import resources
+from typing import Any
+
+import msgspec
+import orjson
+
+from portico.errors import NotFoundError, PermissionDeniedError, PorticoError
+from portico.protocols import sse
+from portico.server.http.app import Methods, Outcome
+from portico.server.http.auth import is_loopback
+from portico.server.http.exchange import Exchange
+from portico.server.line.served import Served
+from portico.server.observe.export import exported, facts
+from portico.trace import Head, Recorder, Trace
+
+__all__ = ["PAGES", "Inspector"]
+
+MEDIA_TYPES = {
+    "html": b"text/html; charset=utf-8",
+    "js": b"text/javascript; charset=utf-8",
+    "css": b"text/css; charset=utf-8",
+    "svg": b"image/svg+xml",
+}
+PAGE_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),
+)
+UNRECORDED = ("/health", "/ping", "/version", "/metrics", "/openapi.json", "/inspect", "/play", "/v1/models")
+BATCH_SECONDS = 0.05  # what comes within it goes to a follower in one event
+SILENCE_SECONDS = 10.0
+
+_FILES = {
+    file.name: file.read_bytes()
+    for file in (resources.files("portico.server") / "pages").iterdir()
+    if file.name.rpartition(".")[2] in MEDIA_TYPES
+}
+PAGES = frozenset({"/inspect", "/play", *(f"/inspect/assets/{name}" for name in _FILES)})
+
+
+class Inspector:
+    """Observes requests (see ``portico.server.http.app.Observer``) and has the handlers that show them.
+
+    ``about`` are facts of the server that go into every export. ``pages`` are the paths that need no key.
+    """
+
+    pages = PAGES
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        served: Served,
+        *,
+        everything: bool,
+        keyed: bool,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self._served = served
+        self._everything = everything
+        self._keyed = keyed
+        self._facts = facts(served, about)
+
+    # -- recording ----------------------------------------------------------------------------------------------------
+
+    def begun(self, exchange: Exchange) -> None:
+        """Begin a trace where one is wanted."""
+        if exchange.path.startswith(UNRECORDED) or not (
+            self._everything or exchange.headers.get(b"x-portico-trace") == b"1"
+        ):
+            return
+        trace = self._recorder.begin(
+            exchange.request_id, exchange.method, exchange.path, exchange.headers, exchange.started
+        )
+        exchange.trace = trace
+        exchange.onlookers.append(trace)
+        exchange.response_headers.append((b"x-portico-trace-id", trace.head.id.encode("ascii")))
+        exchange.receive, exchange.send = _receiving(exchange, trace), _sending(exchange, trace)
+
+    def refused(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        """Say which layer refused."""
+        if exchange.trace is not None:
+            exchange.trace.faulty(error, raised)
+
+    def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
+        """The trace is complete."""
+        trace = exchange.trace
+        if trace is not None:
+            trace.head.request_id = exchange.request_id
+            for name, began, ended in exchange.stages:
+                trace.head.stages[name] = trace.head.stages.get(name, 0.0) + ended - began
+            trace.ended("failed" if outcome == "ok" and trace.head.error is not None else outcome)
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+
+    def routes(self) -> dict[str, Methods]:
+        """The paths of the inspector; the list of everybody's requests only where all are recorded."""
+        one: dict[str, Methods] = {
+            "/inspect/traces/{id}": {"GET": self.show},
+            "/inspect/traces/{id}/live": {"GET": self.follow},
+        }
+        if not self._everything:
+            return one
+        return {
+            "/inspect": {"GET": self.page},
+            "/play": {"GET": self.page},
+            "/inspect/assets/{name}": {"GET": self.asset},
+            "/inspect/traces": {"GET": self.show_all},
+            "/inspect/live": {"GET": self.follow_all},
+            **one,
+        }
+
+    async def page(self, exchange: Exchange) -> None:
+        """The inspector, or the playground."""
+        await self._file(exchange, f"{exchange.path.strip('/')}.html")
+
+    async def asset(self, exchange: Exchange) -> None:
+        """A file that the pages need."""
+        await self._file(exchange, exchange.path_params["name"])
+
+    async def show_all(self, exchange: Exchange) -> None:
+        """The recorded requests, the newest first."""
+        self._guard(exchange)
+        await exchange.respond_json({"traces": [msgspec.to_builtins(head) for head in self._recorder.heads]})
+
+    async def show(self, exchange: Exchange) -> None:
+        """One recorded request with every artifact, and what a replay needs beside them."""
+        await exchange.respond_json(exported(self._find(exchange), self._facts))
+
+    async def follow_all(self, exchange: Exchange) -> None:
+        """Requests as they begin, change and end, as server-sent events."""
+        self._guard(exchange)
+        changed = asyncio.Event()
+        waiting: dict[str, Head] = {}
+
+        def listen(head: Head) -> None:
+            waiting[head.id] = head
+            changed.set()
+
+        def batch() -> bytes:
+            heads = list(waiting.values())
+            waiting.clear()
+            return b"".join(_event({"trace": msgspec.to_builtins(head)}) for head in heads)
+
+        await self._follow(exchange, changed, self._recorder.listen(listen), batch, lambda: False)
+
+    async def follow(self, exchange: Exchange) -> None:
+        """One request's artifacts so far, then those that come, as server-sent events."""
+        trace = self._find(exchange)
+        changed = asyncio.Event()
+        sent = 0
+
+        def batch() -> bytes:
+            nonlocal sent
+            new = {artifact.id: artifact for artifact in trace.log[sent:]}
+            sent = len(trace.log)
+            found = _event({"artifacts": [trace.shown(artifact) for artifact in new.values()]}) if new else b""
+            return found + _event({"trace": msgspec.to_builtins(trace.head)})
+
+        await self._follow(exchange, changed, trace.follow(changed.set), batch, lambda: trace.head.state != "open")
+
+    async def _follow(
+        self,
+        exchange: Exchange,
+        changed: asyncio.Event,
+        unfollow: Callable[[], None],
+        batch: Callable[[], bytes],
+        over: Callable[[], bool],
+    ) -> None:
+        """Send ``batch()`` whenever something has changed, until it is over, the client goes or the server stops."""
+        gone = asyncio.ensure_future(exchange.disconnected())
+        try:
+            await exchange.start_stream(sse.MEDIA_TYPE)
+            silent = 0.0
+            data = batch()
+            asked = exchange.method != "HEAD"
+            while asked and not (gone.done() or over() or self._served.draining):
+                if data:
+                    await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+                data = b""
+                try:
+                    await asyncio.wait_for(changed.wait(), 1.0)
+                except asyncio.TimeoutError:
+                    silent += 1.0
+                    if silent >= SILENCE_SECONDS:
+                        silent, data = 0.0, sse.KEEP_ALIVE
+                    continue
+                await asyncio.sleep(BATCH_SECONDS)
+                changed.clear()
+                silent, data = 0.0, batch()
+            await exchange.send({"type": "http.response.body", "body": data + batch()})
+        finally:
+            unfollow()
+            gone.cancel()
+
+    def _find(self, exchange: Exchange) -> Trace:
+        self._guard(exchange)
+        trace = self._recorder.get(exchange.path_params["id"])
+        if trace is None:
+            raise NotFoundError("There is no such trace; only the last requests are kept.", code="trace_not_found")
+        return trace
+
+    def _guard(self, exchange: Exchange) -> None:
+        host = (exchange.header(b"host") or "").rsplit("@")[-1]
+        if not self._keyed and not is_loopback(_without_port(host)):
+            raise PermissionDeniedError("Without API keys, traces are shown under a loopback address only.")
+
+    @staticmethod
+    async def _file(exchange: Exchange, name: str) -> None:
+        content = _FILES.get(name)
+        if content is None:
+            raise NotFoundError("There is no such file.")
+        exchange.response_headers += PAGE_HEADERS
+        await exchange.respond(200, content, MEDIA_TYPES[name.rpartition(".")[2]])
+
+
+def _event(value: Any) -> bytes:
+    return sse.event(orjson.dumps(value))
+
+
+def _receiving(exchange: Exchange, trace: Trace) -> Callable[[], Any]:
+    receive = exchange.receive
+
+    async def received() -> MutableMapping[str, Any]:
+        message = await receive()
+        if message["type"] == "http.request":
+            trace.received(message.get("body", b""), not message.get("more_body", False))
+        return message
+
+    return received
+
+
+def _sending(exchange: Exchange, trace: Trace) -> Callable[[MutableMapping[str, Any]], Any]:
+    send = exchange.send
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            trace.started(message["status"], message["headers"])
+        elif message["type"] == "http.response.body":
+            trace.sent(message.get("body", b""), not message.get("more_body", False))
+        await send(message)
+
+    return sent
+
+
+def _without_port(host: str) -> str:
+    return host[1 : host.index("]")] if host.startswith("[") and "]" in host else host.partition(":")[0]

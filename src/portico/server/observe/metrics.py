@@ -1,0 +1,206 @@
+"""What the server counts, for Prometheus.
+
+Per-event figures (gaps between tokens) are counted in plain lists and turned into Prometheus' form when somebody reads
+them: a histogram of the client library would cost more than the rest of an event.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+
+from portico.errors import PorticoError
+from portico.events import EngineOutput
+from portico.generation import Delta, Generation
+from portico.server.http.app import Outcome
+from portico.server.http.exchange import Exchange
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_MINUTE = (5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_TINY = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0)
+
+
+class LightHistogram:
+    """A histogram whose ``observe`` is a bisection and two additions."""
+
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self._name, self._text, self._bounds = name, text, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """The cumulative form that Prometheus reads."""
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip([*map(repr, self._bounds), "+Inf"], self._counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric([], buckets, self._sum)
+        yield family
+
+
+class Measure:
+    """Watches choices to see what decoding and parsing cost; both are far below the time of a measurement, so a line
+    has one flight in several watched."""
+
+    def __init__(self) -> None:
+        self.decode = LightHistogram(
+            "portico_decode_seconds", "Decoding the tokens of one step of one choice, of one request in 16.", _MINUTE
+        )
+        self.parse = LightHistogram(
+            "portico_parse_seconds", "Parsing the text of one step of one choice, of one request in 16.", _MINUTE
+        )
+
+    def took(self, output: EngineOutput) -> None:
+        """An output by itself has no duration."""
+
+    def decoded(self, text: str, seconds: float) -> None:
+        """Count what decoding took."""
+        self.decode.observe(seconds)
+
+    def parsed(self, seconds: float) -> None:
+        """Count what parsing took."""
+        self.parse.observe(seconds)
+
+    def gave(self, delta: Delta | None) -> None:
+        """Nothing to count here."""
+
+
+class Metrics:
+    """All metrics of one server process.
+
+    Observes requests (``portico.server.http.app.Observer``), and is the ``Meter`` of every line.
+    """
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "portico_requests",
+            "Requests by route, outcome (ok, refused, failed, gone) and cause (an error code).",
+            ["route", "outcome", "cause"],
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "portico_tokens", "Tokens by kind (prompt, cached, completion, reasoning).", ["kind"], registry=registry
+        )
+        self.finishes = Counter("portico_finishes", "Choices by finish reason.", ["reason"], registry=registry)
+        self.parsed = Counter(
+            "portico_parser_outcomes", "What reading model output came to, by kind.", ["outcome"], registry=registry
+        )
+        self.disconnects = Counter(
+            "portico_disconnects", "Clients that left before their answer was complete.", registry=registry
+        )
+        self.in_flight = Gauge("portico_requests_in_flight", "Requests being worked on.", registry=registry)
+        self.streams = Gauge("portico_streams_open", "Streams being written.", registry=registry)
+        self.first_token = Histogram(
+            "portico_time_to_first_token_seconds",
+            "From admission to the first token.",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.end_to_end = Histogram(
+            "portico_request_seconds", "From the request's head to the end of its answer.", buckets=_SLOW,
+            registry=registry,
+        )  # fmt: skip
+        self.prepare = Histogram(
+            "portico_prepare_seconds", "From the request's head to admission: validation, template, tokens, grammar.",
+            buckets=_FAST, registry=registry,
+        )  # fmt: skip
+        self.between_tokens = LightHistogram(
+            "portico_inter_token_seconds", "Between one output of a choice and the next.", _FAST
+        )
+        self.step = LightHistogram(
+            "portico_step_seconds",
+            "The front door's work on one engine step: decode, parse, encode, and write where steps do not share it.",
+            _TINY,
+        )
+        self.stages = {
+            "read": LightHistogram("portico_read_seconds", "Receiving one request's body.", _TINY),
+            "validate": LightHistogram("portico_validate_seconds", "Validating one request.", _TINY),
+            "template": LightHistogram("portico_template_seconds", "Rendering one prompt.", _TINY),
+            "tokenize": LightHistogram("portico_tokenize_seconds", "Tokenizing one prompt.", _TINY),
+            "constrain": LightHistogram("portico_constrain_seconds", "Deciding what an answer is held to.", _TINY),
+            "check": LightHistogram("portico_check_seconds", "Trying a grammar out before it is used.", _TINY),
+            "admit": LightHistogram("portico_admit_seconds", "Handing one request to the engine.", _TINY),
+        }
+        self.measure = Measure()
+        for histogram in (*self.stages.values(), self.measure.decode, self.measure.parse):
+            registry.register(histogram)
+        registry.register(self.between_tokens)
+        registry.register(self.step)
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    def begun(self, exchange: Exchange) -> None:
+        """Nothing is counted before the end."""
+
+    def refused(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        """Counted at the end, by its code."""
+
+    def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
+        """Count one HTTP request, and what its stages took."""
+        self.count(exchange.route, outcome, cause, time.perf_counter() - exchange.started)
+        for name, began, ended in exchange.stages:
+            if name in self.stages:
+                self.stages[name].observe(ended - began)
+
+    def count(self, route: str, outcome: Outcome, cause: str, seconds: float) -> None:
+        """Count one request over whatever protocol."""
+        self.requests.labels(route, outcome, cause).inc()
+        self.end_to_end.observe(seconds)
+        if outcome == "gone":
+            self.disconnects.inc()
+
+    # -- lines --------------------------------------------------------------------------------------------------------
+
+    def admitted(self) -> None:
+        """A flight goes to the engine."""
+        self.in_flight.inc()
+
+    def finished(self, reason: str) -> None:
+        """A choice has finished for that reason."""
+        self.finishes.labels(reason).inc()
+
+    def over(self, generations: Sequence[Generation]) -> None:
+        """A flight is over: count its tokens, and what its parsers saw."""
+        self.in_flight.dec()
+        for generation in generations:
+            usage = generation.usage
+            self.tokens.labels("prompt").inc(usage.prompt_tokens)
+            self.tokens.labels("completion").inc(usage.completion_tokens)
+            self.tokens.labels("reasoning").inc(usage.reasoning_tokens)
+            self.tokens.labels("cached").inc(usage.cached_tokens or 0)
+            for choice in generation.choices:
+                self._count_outcomes(choice.outcomes)
+
+    def streaming(self) -> AbstractContextManager[None]:
+        """Around the writing of one stream."""
+        return self.streams.track_inprogress()
+
+    def _count_outcomes(self, outcomes: Mapping[str, int]) -> None:
+        for outcome, count in outcomes.items():
+            if count:
+                self.parsed.labels(outcome).inc(count)
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+
+    def render(self) -> bytes:
+        """The text that ``/metrics`` answers with."""
+        return generate_latest(self._registry)

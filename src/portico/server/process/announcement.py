@@ -1,0 +1,49 @@
+"""What a server says when it is ready."""
+
+from __future__ import annotations
+
+import socket
+
+from rich.console import Console
+from rich.markup import escape
+
+from portico import __version__
+from portico.config import Settings
+from portico.server.line.served import Served
+
+__all__ = ["announce"]
+
+
+def announce(settings: Settings, served: Served, listener: socket.socket, grpc_port: int | None) -> None:
+    """A few lines on stdout: what, where, and something to try."""
+    host, port = listener.getsockname()[:2]
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
+    if settings.inspect:
+        console.print(f"  inspector at [bold cyan]{base}/inspect[/bold cyan], playground at [cyan]{base}/play[/cyan]")
+    if grpc_port is not None:
+        console.print(f"  gRPC at [bold cyan]{f'[{host}]' if ':' in host else host}:{grpc_port}[/bold cyan]")
+    for one in served.models:
+        model = one.model
+        facts = [f"{model.context_length} tokens of context"]
+        if "generate" not in model.capabilities:
+            facts = [f"embeddings of {model.embedding_size} numbers", *facts]
+        if model.tool_parser:
+            facts.append(f"tools: {model.tool_parser}")
+        if model.reasoning_parser:
+            facts.append(f"reasoning: {model.reasoning_parser}")
+        console.print(f"  [green]{escape(', '.join(one.names))}[/green]  {escape(', '.join(facts))}")
+        if model.prompter.renderer is not None and model.tool_parser is None and settings.tool_parser != "none":
+            lacking = "tool-call format" if model.reasoning_parser else "tool-call or reasoning format"
+            console.print(f"  no {lacking} known from its chat template: --tool-parser NAME, see 'portico formats'")
+    key = ' -H "Authorization: Bearer $PORTICO_API_KEY"' if settings.api_key else ""
+    first = served.models[0].model
+    if "generate" in first.capabilities:
+        body = f'{{"model": "{first.name}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+        path = "chat/completions"
+    else:
+        body, path = f'{{"model": "{first.name}", "input": "Hello!"}}', "embeddings"
+    console.print("Try:")
+    console.print(f"  curl -N {base}/v1/{path} -H 'Content-Type: application/json'{key} \\", markup=False)
+    console.print(f"    -d '{body}'", markup=False)

@@ -1,0 +1,199 @@
+"""From settings to served models: weights, tokenizer, template, format, engine, line.
+
+Every choice that was not made by the operator is made here from what the model says of itself, and can be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from portico import __version__, models
+from portico.config import Settings
+from portico.constraints import Checker, Vocabulary
+from portico.engines import Engine, EngineInfo
+from portico.errors import BadRequestError
+from portico.generation import Limits, Model
+from portico.parsing import detect, load_plugin
+from portico.parsing.registry import program
+from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer
+from portico.server.line.line import Line
+from portico.server.line.meter import Meter
+from portico.server.line.served import Served, ServedModel
+from portico.server.process.engines import adapters, embedding_engine, is_elsewhere, main_engine, resolved_model
+
+__all__ = ["assemble"]
+
+
+async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Served:
+    """Load and start everything that the settings name. What had been started is closed again when a part fails.
+
+    ``meter`` counts the work of their lines. ``shared`` are engines to use in place of those that
+    ``portico.server.process.engines`` would make.
+    """
+    for plugin in settings.parser_plugin:
+        try:
+            load_plugin(plugin)
+        except (ValueError, OSError) as error:
+            raise BadRequestError(f"{error}.", param="parser_plugin") from None
+    started: list[ServedModel] = []
+    try:
+        started.append(await _main(settings, meter, shared))
+        if settings.embedding_model is not None:
+            started.append(await _embedding(settings, meter, shared))
+    except BaseException:
+        for served in started:
+            await served.line.close()
+        raise
+    key = settings.signing_key.get_secret_value() if settings.signing_key else None
+    return Served(started, settings.request_timeout, signing_key=key)
+
+
+async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:
+    loras = adapters(settings)
+    if is_elsewhere(settings):
+        return await _elsewhere(settings, meter)
+    resolved = resolved_model(settings)
+    tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
+    template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
+    engine = shared[0] if shared else main_engine(settings, resolved)
+    return await _serve(settings, meter, resolved, tokenizer, engine, template, list(loras))
+
+
+async def _elsewhere(settings: Settings, meter: Meter) -> ServedModel:
+    """A model that other processes hold: its facts, and unless one is named its tokenizer, come from there."""
+    try:
+        from portico.engines.grpc import GrpcEngine
+    except ImportError as error:
+        raise BadRequestError(
+            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="engine"
+        ) from None
+    key = settings.engine_api_key
+    engine = GrpcEngine(settings.engine, key=key.get_secret_value() if key else None)
+    try:
+        await engine.start()
+        with tempfile.TemporaryDirectory(prefix="portico-") as directory:
+            if settings.tokenizer is None:
+                await engine.fetch_tokenizer(Path(directory))
+            tokenizer = load_tokenizer(settings.tokenizer or directory)
+        generates = "generate" in engine.info.capabilities
+        template = _template(settings, tokenizer) if generates else None
+        resolved = models.ResolvedModel(engine.info.model, Path(directory), "chat" if generates else "embedding", None)
+        return await _serve(settings, meter, resolved, tokenizer, engine, template)
+    except BaseException:
+        await engine.close()
+        raise
+
+
+async def _embedding(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:
+    assert settings.embedding_model is not None
+    resolved = models.resolve(settings.embedding_model)
+    engine = shared[-1] if len(shared) > 1 else embedding_engine(settings, resolved)
+    return await _serve(
+        settings, meter, resolved, load_tokenizer(resolved.tokenizer_path or resolved.path), engine, None
+    )
+
+
+async def _serve(
+    settings: Settings,
+    meter: Meter,
+    resolved: models.ResolvedModel,
+    tokenizer: Tokenizer,
+    engine: Engine,
+    template: ChatTemplate | None,
+    adapters: Sequence[str] = (),
+) -> ServedModel:
+    """Start the line of one model and say what it is."""
+    line = Line(engine, meter, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
+    warming = asyncio.get_running_loop().run_in_executor(None, tokenizer.warm)  # beside the engine's own loading
+    await line.start()
+    await warming
+    info = engine.info
+    generates = "generate" in info.capabilities
+    names = settings.served_model_name if generates and settings.served_model_name else [resolved.name]
+    if taken := set(names) & set(adapters):
+        await line.close()
+        raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
+    tool_parser, reasoning_parser = (settings.tool_parser, settings.reasoning_parser) if generates else (None, None)
+    if template is not None:
+        found = detect(template.sources, tokenizer.special_tokens.values())
+        tool_parser = tool_parser or found.tool_parser
+        reasoning_parser = reasoning_parser or found.reasoning_parser
+    tool_parser, reasoning_parser = _named(tool_parser), _named(reasoning_parser)
+    try:
+        program(tool_parser, reasoning_parser)
+    except ValueError as error:
+        await line.close()
+        raise BadRequestError(f"{error}; 'portico formats' lists them.") from None
+    model = Model(
+        name=names[0],
+        created=_created(resolved.path),
+        tokenizer=tokenizer,
+        prompter=_prompter(settings, tokenizer, template, resolved.path) if generates else Prompter(tokenizer),
+        context_length=info.context_length,
+        vocab_size=info.vocab_size,
+        capabilities=info.capabilities,
+        max_logprobs=min(settings.max_logprobs, info.max_logprobs),
+        embedding_size=info.embedding_size,
+        tool_parser=tool_parser,
+        reasoning_parser=reasoning_parser,
+        fingerprint="fp_" + hashlib.sha256(f"{__version__} {resolved.name} {info.metadata}".encode()).hexdigest()[:10],
+        reasoning_content=settings.reasoning_content,
+        limits=Limits(
+            choices=settings.max_choices,
+            stop_strings=settings.max_stop,
+            tools=settings.max_tools,
+            schema_depth=settings.max_schema_depth,
+        ),
+    )
+    checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
+    adapted = [replace(model, name=name, parent=model.name) for name in adapters]
+    return ServedModel(model, names, line, checker, adapted)
+
+
+def _prompter(settings: Settings, tokenizer: Tokenizer, template: ChatTemplate | None, path: Path) -> Prompter:
+    """Writes with the template, or, for a family that has none, with the renderer that is known for it."""
+    return Prompter(
+        tokenizer,
+        template or known_renderer(tokenizer, path),
+        defaults=settings.template_kwargs,
+        allowed_kwargs=settings.template_kwargs,
+        request_templates=settings.trust_request_templates,
+    )
+
+
+def _vocabulary(tokenizer: Tokenizer, info: EngineInfo) -> Vocabulary:
+    """The vocabulary as grammars see it."""
+    eos = next(iter(sorted(info.eos_token_ids or tokenizer.eos_token_ids)), 0)
+    return Vocabulary([tokenizer.token_bytes(i) for i in range(info.vocab_size)], sorted(tokenizer.special_ids), eos)
+
+
+def _named(parser: str | None) -> str | None:
+    """``none`` switches a parser off where one would have been found."""
+    return None if parser == "none" else parser
+
+
+def _template(settings: Settings, tokenizer: Tokenizer) -> ChatTemplate | None:
+    if settings.chat_template is not None:
+        try:
+            source = settings.chat_template.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BadRequestError(
+                f"The chat template cannot be read: {error.strerror}.", param="chat_template"
+            ) from None
+        return ChatTemplate(source, tokenizer.special_tokens)
+    if tokenizer.chat_template is None:
+        return None
+    return ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens)
+
+
+def _created(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return int(time.time())

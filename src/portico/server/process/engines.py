@@ -1,0 +1,141 @@
+"""Which engines the settings name, made but not started."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import msgspec
+
+from portico import models
+from portico.config import Settings
+from portico.engines import Engine
+from portico.engines.replay import ReplayEngine, Script
+from portico.errors import BadRequestError, EngineError
+from portico.prompting import Tokenizer, load_tokenizer
+
+__all__ = ["adapters", "embedding_engine", "engines", "is_elsewhere", "main_engine", "resolved_model"]
+
+
+def engines(settings: Settings) -> list[Engine]:
+    """The engines that the settings name, not started: the main model's, then the embedding model's if there is one."""
+    resolved = resolved_model(settings)
+    made = [main_engine(settings, resolved)]
+    if settings.embedding_model is not None:
+        made.append(embedding_engine(settings, models.resolve(settings.embedding_model)))
+    return made
+
+
+def is_elsewhere(settings: Settings) -> bool:
+    """Whether the main model is in other processes, reached over gRPC."""
+    return settings.engine.startswith(("grpc://", "grpcs://"))
+
+
+def main_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
+    """The main model's engine. Raises ``BadRequestError`` for one that there is not."""
+    if resolved.kind == "embedding":
+        return embedding_engine(settings, resolved)
+    if settings.engine == "llamacpp":
+        from portico.engines.llamacpp import LlamaCppEngine
+
+        return LlamaCppEngine(
+            resolved.path,
+            model_id=resolved.name,
+            context_length=settings.context_length,
+            max_sequences=settings.max_sequences,
+            threads=settings.threads,
+            silence=settings.engine_silence,
+        )
+    if settings.engine == "vllm":
+        from portico.engines.vllm import VllmEngine
+
+        return VllmEngine(
+            str(resolved.path),
+            shlex.split(settings.engine_args),
+            name=resolved.name,
+            loras=adapters(settings),
+            silence=settings.engine_silence,
+        )
+    if settings.engine.startswith("replay:"):
+        tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
+        return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
+    raise BadRequestError(
+        f"Unknown engine '{settings.engine}': use llamacpp, vllm, grpc://HOST:PORT or replay:FILE.", param="engine"
+    )
+
+
+def embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
+    """The engine of a model that makes embeddings."""
+    from portico.engines.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(
+        resolved.path,
+        model_id=resolved.name,
+        threads=settings.threads,
+        embedding=True,
+        silence=settings.engine_silence,
+    )
+
+
+def resolved_model(settings: Settings) -> models.ResolvedModel:
+    """The main model; vLLM's is a directory in Hugging Face's layout, which it reads itself."""
+    if settings.engine != "vllm":
+        return models.resolve(settings.model)
+    path = Path(settings.model).expanduser()
+    if not path.is_dir():
+        raise BadRequestError("--engine vllm takes a model directory in Hugging Face's layout.", param="model")
+    return models.ResolvedModel(path.name, path, "chat", None)
+
+
+def adapters(settings: Settings) -> dict[str, str]:
+    """The LoRA adapters' directories by name. Raises ``BadRequestError`` for what is not there or cannot be had."""
+    if settings.lora and settings.engine != "vllm":
+        raise BadRequestError(
+            "--lora needs --engine vllm: llama.cpp applies adapters to whole batches, not to single requests, and the "
+            "protocol of grpc:// engines has no field for them.",
+            param="lora",
+        )
+    found = {}
+    for given in settings.lora:
+        name, _, directory = given.partition("=")
+        path = Path(directory).expanduser()
+        if not name or not (path / "adapter_config.json").is_file():
+            raise BadRequestError(
+                f"--lora takes NAME=DIR with an adapter_config.json in DIR, not '{given}'.", param="lora"
+            )
+        if name in found:
+            raise BadRequestError(f"Two adapters are called '{name}'.", param="lora")
+        found[name] = str(path.absolute())
+    return found
+
+
+class _Recorded(msgspec.Struct):
+    """One line of a replay file: what one request gets."""
+
+    text: str | None = None
+    token_ids: list[int] | None = None
+    finish_reason: str = "stop"
+    error: str | None = None
+
+
+def _replay(path: Path, tokenizer: Tokenizer, settings: Settings) -> ReplayEngine:
+    """A replay engine over a file of JSON lines, each ``{"text": …}`` or ``{"token_ids": […]}``."""
+    try:
+        lines = path.read_bytes().splitlines()
+        recorded = [msgspec.json.decode(line, type=_Recorded) for line in lines if line.strip()]
+    except (OSError, msgspec.DecodeError) as error:
+        raise EngineError(f"The replay file cannot be read: {error}.") from None
+    if not recorded:
+        raise EngineError('The replay file is empty; it needs one JSON object per line, such as {"text": "Hello"}.')
+    return ReplayEngine(
+        [
+            Script(
+                one.token_ids if one.token_ids is not None else tokenizer.encode(one.text or ""),
+                finish_reason=one.finish_reason,  # type: ignore[arg-type]
+                error=one.error,
+            )
+            for one in recorded
+        ],
+        tokens_per_step=settings.replay_tokens_per_step,
+        interval=1.0 / settings.replay_rate if settings.replay_rate else 0.0,
+    )

@@ -1,0 +1,242 @@
+"""From start to end: bind, load, say what is served, run, drain, close.
+
+SIGTERM and SIGINT stop accepting; requests in flight get ``drain_timeout`` seconds, then an in-band error. A second
+signal ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from rich.console import Console
+from rich.logging import RichHandler
+
+from portico.config import Settings
+from portico.engines import Engine
+from portico.errors import BadRequestError, OverloadedError
+from portico.server.http.app import build_app
+from portico.server.http.auth import OPEN_PATHS, Keys
+from portico.server.http.connection import connections
+from portico.server.http.gate import Gate
+from portico.server.line.served import Served
+from portico.server.observe.export import about
+from portico.server.observe.metrics import Metrics
+from portico.server.process import announcement
+from portico.server.process.assemble import assemble
+from portico.server.process.listener import bind, refuse_to_be_open
+from portico.server.routes.paths import routes
+from portico.trace import Recorder
+
+if TYPE_CHECKING:
+    from portico.server.grpc.server import GrpcServer
+    from portico.server.observe.inspector import Inspector
+    from portico.server.observe.telemetry import Telemetry
+
+__all__ = ["serve", "serve_on"]
+
+log = logging.getLogger("portico")
+
+OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+BACKLOG = 2048  # connections that may wait to be accepted
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until it is told to stop. Raises ``PorticoError`` when it cannot start."""
+    refuse_to_be_open(settings)
+    _start_logging(settings.log_level)
+    listener = bind(settings.host, settings.port)
+    if settings.workers > 1:
+        from portico.server.process.workers import supervise
+
+        _run(supervise(settings, listener), listener)
+    else:
+        _run(_serve(settings, listener), listener)
+
+
+def serve_on(settings: Settings, listener: socket.socket, shared: Sequence[Engine], *, announce: bool) -> None:
+    """Run a server on a socket that is already bound, over engines that another process has."""
+    _start_logging(settings.log_level)
+    _run(_serve(settings, listener, shared, announce=announce), listener)
+
+
+def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
+    loop = _new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(work)
+    finally:
+        listener.close()
+        loop.close()
+
+
+def _start_logging(level: str) -> None:
+    """Colours for people, one plain line per event for files and collectors."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        handler, layout = (
+            RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]"),
+            "%(message)s",
+        )
+    else:
+        handler, layout = logging.StreamHandler(), "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=layout, handlers=[handler])
+    log.setLevel(level.upper())
+
+
+async def _serve(
+    settings: Settings, listener: socket.socket, shared: Sequence[Engine] = (), *, announce: bool = True
+) -> None:
+    telemetry = _telemetry(settings)
+    metrics = Metrics()
+    served = await assemble(settings, metrics, shared)
+    try:
+        inspector = _inspector(settings, served)
+        keys = Keys(
+            (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
+        )
+        app = build_app(
+            {**routes(served, metrics), **(inspector.routes() if inspector else {})},
+            keys,
+            Gate(settings.max_in_flight, settings.max_per_key),
+            max_body=settings.max_body,
+            cors_origins=settings.cors_origins,
+            observers=[one for one in (metrics, inspector, telemetry) if one is not None],
+        )
+        config = uvicorn.Config(
+            app,
+            http=connections(max_head=settings.max_header, client_timeout=settings.client_timeout),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # nothing here depends on who a proxy says is asking
+            timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
+            timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
+        )
+        grpc_server = _grpc_server(settings, served, keys, metrics)
+        if grpc_server is not None:
+            await grpc_server.start()
+        listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
+        if announce:
+            announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
+        server = _Server(config, served, settings.drain_timeout)
+        await server.serve([listener])
+        if grpc_server is not None:
+            await grpc_server.stop(server.time_left())
+    finally:
+        for one in served.models:
+            await one.line.close()
+            one.model.prompter.close()
+        if telemetry is not None:
+            await telemetry.close()
+
+
+def _inspector(settings: Settings, served: Served) -> Inspector | None:
+    """Who records requests, where the settings want any recorded."""
+    if not settings.inspect and not settings.trace_header:
+        return None
+    from portico.server.observe.inspector import Inspector  # it has the files of its pages in memory
+
+    recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
+    return Inspector(recorder, served, everything=settings.inspect, keyed=bool(settings.api_key), about=about(settings))
+
+
+def _telemetry(settings: Settings) -> Telemetry | None:
+    """Who sends spans, where the settings or OpenTelemetry's own variables ask for it."""
+    asked = settings.otlp_endpoint is not None
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    if not asked and not any(os.environ.get(name) for name in OTLP_VARIABLES):
+        return None
+    try:
+        from portico.server.observe.telemetry import Telemetry
+    except ImportError as error:
+        missing = f"OpenTelemetry needs more packages ({error.name} is missing): pip install 'portico[otel]'."
+        if asked:
+            raise BadRequestError(missing, param="otlp_endpoint") from None
+        log.warning("no spans are sent: %s", missing)
+        return None
+    return Telemetry(settings.otlp_endpoint)
+
+
+def _grpc_server(settings: Settings, served: Served, keys: Keys, metrics: Metrics) -> GrpcServer | None:
+    """The gRPC server that the settings ask for, if any. Raises ``BadRequestError`` where it cannot be had."""
+    if settings.grpc_port is None:
+        return None
+    try:
+        from portico.server.grpc.server import GrpcServer, Tls
+    except ImportError as error:
+        raise BadRequestError(
+            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="grpc_port"
+        ) from None
+    tls = None
+    if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:
+        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
+    elif settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
+        raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
+    return GrpcServer(
+        served,
+        keys,
+        metrics,
+        host=settings.host,
+        port=settings.grpc_port,
+        max_message=settings.max_body,
+        tls=tls,
+        share_port=settings.workers > 1,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, with a drain that tells streams why they end."""
+
+    def __init__(self, config: uvicorn.Config, served: Served, drain_timeout: float) -> None:
+        super().__init__(config)
+        self._served = served
+        self._drain_timeout = drain_timeout
+        self._loop = asyncio.get_running_loop()
+        self._end = 0.0  # of the drain, in the loop's time
+
+    def time_left(self) -> float:
+        """Seconds of the drain that are left, and one for what was cut off to be told."""
+        return max(0.0, self._end - self._loop.time()) + 1.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Uvicorn would raise the signal again when done and die of it; a drained server ends with status 0."""
+        again, self.should_exit = self.should_exit, True
+        self.force_exit = again
+        self._loop.call_soon_threadsafe(self._cut_off if again else self._drain)
+
+    def _drain(self) -> None:
+        working = sum(one.line.in_flight for one in self._served.models)
+        if working:
+            log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)
+        for one in self._served.models:
+            one.line.drain()
+        self._end = self._loop.time() + self._drain_timeout
+        self._loop.call_at(self._end, self._cut_off)
+
+    def _cut_off(self) -> None:
+        for one in self._served.models:
+            one.line.fail_all(OverloadedError("The server is shutting down.", code="shutting_down", retry_after=1))
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # Windows has no uvloop
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,1 @@
+"""Which path does what, a file for each protocol."""

@@ -1,0 +1,136 @@
+"""What the handlers of every protocol share: admit, answer, and say what was passed over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from portico.errors import BadRequestError, RequestTimeoutError
+from portico.generation import Generation, Model
+from portico.prompting import Prompt
+from portico.protocols.encoders import BodyEncoder, StreamEncoder
+from portico.protocols.openai import completions
+from portico.protocols.openai.schema import CompletionRequest
+from portico.server.http.exchange import ClientGoneError, Exchange
+from portico.server.line.line import Flight, Sink
+from portico.server.line.served import Served, ServedModel
+from portico.server.line.sinks import BodySink, StreamSink
+
+__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "completion_prompts", "computed", "warn"]
+
+UNKNOWN_FIELDS = "unknown fields ignored"
+Result = TypeVar("Result")
+
+MOST_WARNINGS = 20
+LONGEST_WARNING = 100  # characters
+MOST_RANKS = 1 << 16
+LONGEST_NUMBER = 20  # digits and sign
+
+
+async def answer_stream(
+    exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: StreamEncoder
+) -> None:
+    """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
+    exchange.decided(*generations)
+    for onlooker in exchange.onlookers:
+        encoder = onlooker.stream(encoder)
+    sink = StreamSink(encoder)
+    flight = await _admitted(exchange, served, by, sink)
+    try:
+        await sink.open(exchange)
+        with by.line.meter.streaming():
+            await exchange.disconnected()
+        if not flight.over:
+            raise ClientGoneError
+    finally:
+        by.line.abort(flight)
+
+
+async def answer_body(
+    exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: BodyEncoder
+) -> None:
+    """Admit, wait for the whole answer, send it."""
+    exchange.decided(*generations)
+    for onlooker in exchange.onlookers:
+        encoder = onlooker.body(encoder)
+    sink = BodySink(encoder)
+    flight = await _admitted(exchange, served, by, sink)
+    try:
+        body = await sink.body(exchange)
+    finally:
+        by.line.abort(flight)
+    await exchange.respond(200, body)
+
+
+async def _admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
+    """The flight of the exchange's generations, taken by the engine. Raises where it is refused."""
+    _heed_headers(exchange)
+    watches = [onlooker.watch for onlooker in exchange.onlookers]
+    flight = Flight(exchange.generations, sink, served.request_timeout, watches)
+    await by.check(flight.generations)
+    exchange.checked()
+    await by.line.admit(flight)
+    exchange.admitted()
+    by.line.meter.prepare.observe(time.perf_counter() - exchange.started)
+    return flight
+
+
+def _heed_headers(exchange: Exchange) -> None:
+    """What headers known from vLLM say of a request's place at the engine; they go before the body's fields."""
+    rank = _integer(exchange, b"x-data-parallel-rank", 0, MOST_RANKS - 1)
+    priority = _integer(exchange, b"x-vllm-priority", -(1 << 63), (1 << 63) - 1)
+    if rank is None and priority is None:
+        return
+    for generation in exchange.generations:
+        spec = generation.spec
+        generation.spec = replace(
+            spec, data_parallel_rank=rank, priority=spec.priority if priority is None else priority
+        )
+
+
+def _integer(exchange: Exchange, name: bytes, least: int, most: int) -> int | None:
+    text = exchange.header(name)
+    if text is None:
+        return None
+    try:
+        value = int(text) if len(text) <= LONGEST_NUMBER else most + 1
+    except ValueError:
+        value = most + 1
+    if not least <= value <= most:
+        shown = name.decode()
+        raise BadRequestError(f"The header '{shown}' must be a whole number, at least {least}.", param=shown)
+    return value
+
+
+async def computed(exchange: Exchange, served: Served, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of ``work``; it is cancelled when the client goes or the request's time is over before it is done."""
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(exchange.disconnected())
+    try:
+        await asyncio.wait((working, gone), timeout=served.request_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        if gone.done():
+            raise ClientGoneError
+        raise RequestTimeoutError(f"The request took longer than {served.request_timeout:g} seconds.")
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
+    """Say in a response header what of the request was passed over: a typo should not pass in silence."""
+    shown = [name[:LONGEST_WARNING] for name in names if name.isascii() and name.isprintable()][:MOST_WARNINGS]
+    if shown:
+        exchange.response_headers.append((b"x-portico-warning", f"{what}: {', '.join(shown)}".encode("ascii")))
+
+
+async def completion_prompts(request: CompletionRequest, model: Model) -> list[Prompt]:
+    """The prompts of a completion, tokenized."""
+    special = request.add_special_tokens is not False
+    return [
+        await model.prompter.completion(prompt, add_special_tokens=special)
+        for prompt in completions.prompts(request, model)
+    ]

@@ -1,0 +1,109 @@
+"""The paths of Anthropic's API. ``/v1/models`` is OpenAI's too: the ``anthropic-version`` header decides."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel
+
+from portico.generation import Model
+from portico.protocols.anthropic import messages, models
+from portico.protocols.anthropic.ids import new_id, request_id
+from portico.protocols.anthropic.messages import Asked
+from portico.protocols.anthropic.places import in_the_clients_places
+from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
+from portico.protocols.anthropic.signatures import Signer
+from portico.protocols.validation import parse_body
+from portico.server.http.app import Methods
+from portico.server.http.exchange import Exchange, Handler
+from portico.server.line.served import Served
+from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
+
+__all__ = ["BODIES", "AnthropicHandlers", "by_version"]
+
+log = logging.getLogger("portico")
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {
+    ("/v1/messages", "POST"): MessagesRequest,
+    ("/v1/messages/count_tokens", "POST"): CountTokensRequest,
+}
+
+
+def by_version(anthropic: Handler, other: Handler) -> Handler:
+    """The first handler for requests that carry ``anthropic-version``, the second for the rest."""
+
+    async def handler(exchange: Exchange) -> None:
+        await (other if exchange.header(b"anthropic-version") is None else anthropic)(exchange)
+
+    handler.__doc__ = other.__doc__
+    return handler
+
+
+class AnthropicHandlers:
+    """The handlers, over what is served."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._signer = Signer(served.signing_key)
+
+    def routes(self, list_models: Handler, get_model: Handler) -> dict[str, Methods]:
+        """The paths, with their handlers. ``list_models`` and ``get_model`` answer clients of another API."""
+        return {
+            "/v1/messages": {"POST": self.create},
+            "/v1/messages/count_tokens": {"POST": self.count_tokens},
+            "/v1/models": {"GET": by_version(self.list_models, list_models)},
+            "/v1/models/{model:path}": {"GET": by_version(self.get_model, get_model)},
+        }
+
+    async def create(self, exchange: Exchange) -> None:
+        """POST /v1/messages."""
+        request = parse_body(MessagesRequest, await exchange.body())
+        exchange.validated(request)
+        served = self._served.generating(request.model)
+        model = served.model
+        asked = self._read(exchange, request, model)
+        with in_the_clients_places(asked.origins, asked.tool_places):
+            prompt = await model.prompter.chat(**asked.prompt_arguments)
+            exchange.prompted(model, prompt)
+            betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
+            message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
+            generation = messages.generation(request, asked, prompt, model, message_id, betas)
+            if request.stream:
+                stream = messages.MessageStream(
+                    request,
+                    generation,
+                    model,
+                    self._signer,
+                    message_id=message_id,
+                    request_id=request_id(exchange.request_id),
+                )
+                await answer_stream(exchange, self._served, served, [generation], stream)
+            else:
+                body = messages.MessageBody(request, generation, model, self._signer, message_id=message_id)
+                await answer_body(exchange, self._served, served, [generation], body)
+
+    async def count_tokens(self, exchange: Exchange) -> None:
+        """POST /v1/messages/count_tokens: what the same message would cost as input."""
+        request = parse_body(CountTokensRequest, await exchange.body())
+        model = self._served.generating(request.model).model
+        asked = self._read(exchange, request, model)
+        with in_the_clients_places(asked.origins, asked.tool_places):
+            prompt = await model.prompter.chat(**asked.prompt_arguments)
+        await exchange.respond_json(messages.token_count(prompt))
+
+    def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:
+        asked = messages.read_request(request, model, self._signer)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        warn(exchange, "left out of the prompt", asked.left_out)
+        if asked.left_out:
+            log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(asked.left_out[:20]))
+        return asked
+
+    async def list_models(self, exchange: Exchange) -> None:
+        """Served models, by the page."""
+        await exchange.respond_json(models.page(list(self._served.cards), exchange.query))
+
+    async def get_model(self, exchange: Exchange) -> None:
+        """One served model."""
+        name = exchange.path_params["model"]
+        await exchange.respond_json(models.card(self._served.model(name).model, name))

@@ -1,0 +1,76 @@
+"""The paths of OpenAI's generating APIs. Handlers tie the pure halves of a protocol to the line: parse, prepare, admit,
+answer."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import BaseModel
+
+from portico.protocols.openai import chat, completions
+from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.validation import parse_body
+from portico.server.http.app import Methods
+from portico.server.http.exchange import Exchange
+from portico.server.line.served import Served
+from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, completion_prompts, warn
+
+__all__ = ["BODIES", "OpenAIHandlers"]
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {
+    ("/v1/chat/completions", "POST"): ChatRequest,
+    ("/v1/completions", "POST"): CompletionRequest,
+}
+
+
+class OpenAIHandlers:
+    """The handlers, over what is served."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def routes(self) -> dict[str, Methods]:
+        """The paths, with their handlers."""
+        return {
+            "/v1/chat/completions": {"POST": self.chat},
+            "/v1/completions": {"POST": self.completions},
+        }
+
+    async def chat(self, exchange: Exchange) -> None:
+        """POST /v1/chat/completions."""
+        request = parse_body(ChatRequest, await exchange.body())
+        exchange.validated(request)
+        served = self._served.generating(request.model)
+        model = served.model
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        exchange.call_it(request.request_id)
+        prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        exchange.prompted(model, prompt)
+        warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
+        generation = chat.generation(request, prompt, model, exchange.request_id)
+        created = int(time.time())
+        if request.stream:
+            stream = chat.ChatStream(request, generation, model, created)
+            await answer_stream(exchange, self._served, served, [generation], stream)
+        else:
+            body = chat.ChatBody(request, generation, model, created)
+            await answer_body(exchange, self._served, served, [generation], body)
+
+    async def completions(self, exchange: Exchange) -> None:
+        """POST /v1/completions."""
+        request = parse_body(CompletionRequest, await exchange.body())
+        exchange.validated(request)
+        served = self._served.generating(request.model)
+        model = served.model
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        exchange.call_it(request.request_id)
+        prompts = await completion_prompts(request, model)
+        exchange.prompted(model, *prompts)
+        generations = completions.generations(request, prompts, model, exchange.request_id)
+        created = int(time.time())
+        if request.stream:
+            encoder = completions.CompletionStream(request, generations, prompts, model, created)
+            await answer_stream(exchange, self._served, served, generations, encoder)
+        else:
+            folded = completions.CompletionBody(request, generations, prompts, model, created)
+            await answer_body(exchange, self._served, served, generations, folded)

@@ -1,0 +1,27 @@
+"""Which path does what: the paths of every protocol, one file each beside this one."""
+
+from __future__ import annotations
+
+from portico.server.http.app import Methods
+from portico.server.line.served import Served
+from portico.server.observe.metrics import Metrics
+from portico.server.routes import anthropic, embeddings, openai, prompts
+from portico.server.routes.about import AboutHandlers
+
+__all__ = ["routes"]
+
+BODIES = {**openai.BODIES, **embeddings.BODIES, **prompts.BODIES, **anthropic.BODIES}
+
+
+def routes(served: Served, metrics: Metrics) -> dict[str, Methods]:
+    """Every path of the server, with its handlers."""
+    about = AboutHandlers(served, metrics)
+    paths = {
+        **about.routes(),
+        **openai.OpenAIHandlers(served).routes(),
+        **embeddings.EmbeddingHandlers(served).routes(),
+        **prompts.PromptHandlers(served).routes(),
+        **anthropic.AnthropicHandlers(served).routes(about.list_models, about.get_model),
+    }
+    about.describe(paths, BODIES)
+    return paths

@@ -1,0 +1,80 @@
+"""The paths of prompts alone: token ids, their text, and what the engine would get for a request."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from pydantic import BaseModel
+
+from portico.protocols.openai import chat, completions, tokens
+from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.validation import parse_body
+from portico.server.http.app import Methods
+from portico.server.http.exchange import Exchange
+from portico.server.line.served import Served
+from portico.server.routes.answering import completion_prompts
+
+__all__ = ["BODIES", "PromptHandlers"]
+
+DECODED_INLINE = 2_000  # tokens; more would hold up the event loop
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {
+    ("/tokenize", "POST"): tokens.TokenizeRequest,
+    ("/detokenize", "POST"): tokens.DetokenizeRequest,
+    ("/v1/chat/completions/render", "POST"): ChatRequest,
+    ("/v1/completions/render", "POST"): CompletionRequest,
+}
+
+
+class PromptHandlers:
+    """The handlers, over what is served."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def routes(self) -> dict[str, Methods]:
+        """The paths, with their handlers."""
+        return {
+            "/tokenize": {"POST": self.tokenize},
+            "/detokenize": {"POST": self.detokenize},
+            "/v1/chat/completions/render": {"POST": self.render_chat},
+            "/v1/completions/render": {"POST": self.render_completions},
+        }
+
+    async def tokenize(self, exchange: Exchange) -> None:
+        """POST /tokenize: a text's or a conversation's token ids."""
+        request = parse_body(tokens.TokenizeRequest, await exchange.body())
+        model = self._served.any(request.model).model
+        if request.prompt is not None:
+            special = request.add_special_tokens is not False
+            prompt = await model.prompter.completion(request.prompt, add_special_tokens=special)
+        else:
+            prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        await exchange.respond_json(tokens.tokenized(request, prompt, model))
+
+    async def detokenize(self, exchange: Exchange) -> None:
+        """POST /detokenize: the text of token ids."""
+        request = parse_body(tokens.DetokenizeRequest, await exchange.body())
+        model = self._served.any(request.model).model
+        work = partial(tokens.detokenized, request, model)
+        if len(request.tokens) <= DECODED_INLINE:
+            await exchange.respond_json(work())
+        else:
+            await exchange.respond_json(await asyncio.get_running_loop().run_in_executor(None, work))
+
+    async def render_chat(self, exchange: Exchange) -> None:
+        """POST /v1/chat/completions/render: what the engine would get for this request."""
+        request = parse_body(ChatRequest, await exchange.body())
+        model = self._served.generating(request.model).model
+        prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        generation = chat.generation(request, prompt, model, exchange.request_id)
+        await exchange.respond_json(tokens.rendered(generation, prompt))
+
+    async def render_completions(self, exchange: Exchange) -> None:
+        """POST /v1/completions/render: what the engine would get for each prompt."""
+        request = parse_body(CompletionRequest, await exchange.body())
+        model = self._served.generating(request.model).model
+        prompts = await completion_prompts(request, model)
+        generations = completions.generations(request, prompts, model, exchange.request_id)
+        await exchange.respond_json([tokens.rendered(*pair) for pair in zip(generations, prompts, strict=True)])

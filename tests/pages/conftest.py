@@ -1,6 +1,0 @@
-"""The browser, for every test of the pages."""
-
-from __future__ import annotations
-
-from support_browser import browser, open_page, pictures, violations  # noqa: F401  (fixtures)
-from support_js import js  # noqa: F401  (a fixture)

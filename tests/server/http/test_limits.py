@@ -1,0 +1,813 @@
+"""What is over a limit is refused, with the right status, a code, and one shape of body; also on a raw socket."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from portico.engines.replay import Script
+from portico.errors import MAX_MESSAGE, BadRequestError
+from portico.generation import Limits
+from portico.protocols.openai import errors
+from portico.server.http.gate import Gate
+from support.models import smollm2_path  # noqa: F401  (a fixture)
+from support.raw import raw, request
+from support.replay import Replaying, replaying
+from support.server import RunningServer, running_server
+
+KEY = "sesame"
+BEARER = ("Authorization", f"Bearer {KEY}")
+JSON_TYPE = ("Content-Type", "application/json")
+CLOSE = ("Connection", "close")
+ANSWERS = {
+    "plain": "It is sunny.",
+    "slow": "a long story " * 100,
+    "fails": Script(list(range(65, 90)), finish_reason="error", error="The GPU is on fire."),
+}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CHAT = "/v1/chat/completions"
+LONG = json.dumps({"input": ["x"] * 200}).encode()
+LONG_ANSWER = 8_000_000  # bytes at least; more than a connection's buffers hold
+
+
+def ask(text: str = "[[plain]]", **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+def post(url: str, body: Any, path: str = CHAT, key: str | None = KEY, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    return httpx.post(url + path, content=content, headers={"content-type": "application/json", **headers}, timeout=30)
+
+
+def assert_error(answer: Any, code: str | None = None) -> None:
+    """OpenAI's error body, in every respect that clients rely on."""
+    assert set(answer) == {"error"}
+    error = answer["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    assert isinstance(error["type"], str)
+    assert error["code"] is None or isinstance(error["code"], str)
+    assert len(json.dumps(answer, ensure_ascii=False).encode()) < 2048
+    if code is not None:
+        assert error["code"] == code
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+    return schema
+
+
+def structured(depth: int) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": nested(depth)}}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Replaying]:
+    with replaying(
+        ANSWERS,
+        keys=[KEY, "open"],
+        max_body=20_000,
+        max_header=8_000,
+        client_timeout=1.0,
+        max_logprobs=3,
+        tool_parser="hermes",
+        checked=True,
+        limits=Limits(choices=2, stop_strings=2, bad_words=2, tools=2, prompts=2, schema_depth=5),
+    ) as up:
+        yield up
+
+
+class TestWhatARequestMayAskFor:
+    @pytest.mark.parametrize(
+        ("change", "param"),
+        [
+            ({"n": 3}, "n"),
+            ({"logprobs": True, "top_logprobs": 4}, "top_logprobs"),
+            ({"stop": ["a", "b", "c"]}, "stop"),
+            ({"bad_words": ["a", "b", "c"]}, "bad_words"),
+            ({"tools": [TOOL] * 3}, "tools"),
+            ({"response_format": structured(6)}, "response_format"),
+            ({"messages": [{"role": "user", "content": "hi"}], "prompt_logprobs": 4}, "prompt_logprobs"),
+        ],
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_chat(self, server: Replaying, change: dict[str, Any], param: str, stream: bool) -> None:
+        response = post(server.url, ask(stream=stream, **{**change}) | change)
+        assert response.status_code == 400, response.text
+        assert_error(response.json())
+        assert response.json()["error"]["param"].startswith(param)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"n": 2},
+            {"logprobs": True, "top_logprobs": 3},
+            {"stop": ["x", "y"]},
+            {"bad_words": ["x", "y"]},
+            {"tools": [TOOL] * 2},
+            {"response_format": structured(4)},
+        ],
+    )
+    def test_the_limit_itself_is_allowed(self, server: Replaying, change: dict[str, Any]) -> None:
+        assert post(server.url, ask(max_tokens=5, **change)).status_code == 200
+
+    def test_prompts(self, server: Replaying) -> None:
+        response = post(server.url, {"prompt": ["a", "b", "c"]}, "/v1/completions")
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "prompt")
+        assert post(server.url, {"prompt": ["a", "b"], "max_tokens": 1}, "/v1/completions").status_code == 200
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            *(("/v1/completions", {"prompt": empty}) for empty in ("", [], [""], [[]], ["a", ""], [[65], []])),
+            *(("/v1/embeddings", {"input": empty}) for empty in ("", [], [""], [[]], ["a", ""])),
+            (CHAT, {"messages": []}),
+            ("/v1/rerank", {"query": "", "documents": ["a"]}),
+            ("/v1/score", {"text_1": "a", "text_2": []}),
+        ],
+    )
+    def test_nothing_is_too_little(self, empty: Replaying, path: str, body: dict[str, Any]) -> None:
+        response = post(empty.url, body, path)
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]["param"] in body
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def empty() -> Iterator[Replaying]:
+        with replaying(ANSWERS, embedding_size=4, capabilities=frozenset({"generate", "embed"})) as up:
+            yield up
+
+    def test_the_context(self) -> None:
+        with replaying(ANSWERS, context_length=100) as up:
+            response = post(up.url, ask("x" * 200))
+            assert response.status_code == 400
+            assert_error(response.json(), "context_length_exceeded")
+
+
+class TestBodies:
+    def test_declared_too_large(self, server: Replaying) -> None:
+        response = post(server.url, ask("x" * 30_000))
+        assert response.status_code == 413
+        assert_error(response.json(), "request_too_large")
+
+    def test_too_large_without_a_length(self, server: Replaying) -> None:
+        def pieces() -> Iterator[bytes]:
+            for _ in range(30):
+                yield b" " * 1000
+
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        response = httpx.post(server.url + CHAT, content=pieces(), headers=headers, timeout=30)
+        assert response.status_code == 413
+        assert_error(response.json(), "request_too_large")
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({"content-type": "text/plain"}, 415),
+            ({"content-type": "multipart/form-data; boundary=x"}, 415),
+            ({"content-encoding": "gzip"}, 415),
+            ({"content-type": "application/JSON; charset=utf-8"}, 200),
+            ({"content-type": "application/vnd.api+json"}, 200),
+        ],
+    )
+    def test_media_types(self, server: Replaying, headers: dict[str, str], status: int) -> None:
+        response = post(server.url, ask(max_tokens=1), **headers)
+        assert response.status_code == status
+        if status != 200:
+            assert_error(response.json(), "unsupported_media_type")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"1",
+            b'"x"',
+            b"\xff\xfe{}",
+            b"[" * 10_000,
+            b'{"messages":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+            b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
+            b'{"n": ' + b"9" * 5_000 + b', "messages": [{"role": "user", "content": "x"}]}',
+            b'{"temperature": 1e999, "messages": [{"role": "user", "content": "x"}]}',
+            b'{"temperature": NaN, "messages": [{"role": "user", "content": "x"}]}',
+            b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+            b'{"messages": [{"role": "user", "content": "x"}], "\\ud800": 1}',
+            b'{"model": "a", "model": 5, "messages": [{"role": "user", "content": "x"}]}',
+        ],
+        ids=lambda body: repr(body[:24]),
+    )
+    def test_bodies_that_are_no_request(self, server: Replaying, body: bytes) -> None:
+        response = post(server.url, body)
+        assert response.status_code == 400, response.text[:300]
+        assert_error(response.json())
+        assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+CANARY = "zebra7"  # stands for whatever the client sent, a secret perhaps
+
+
+class TestErrorsRepeatNothing:
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            (CHAT, ask(model=CANARY)),
+            (CHAT, ask(temperature=CANARY)),
+            (CHAT, ask(reasoning_effort=CANARY)),
+            (CHAT, ask(tool_choice=CANARY, tools=[TOOL])),
+            (CHAT, ask(tool_choice={"type": "function", "function": {"name": CANARY}}, tools=[TOOL])),
+            (CHAT, ask(tool_choice={"type": CANARY}, tools=[TOOL])),
+            (CHAT, ask(tools=[{"type": CANARY, CANARY: CANARY}])),
+            (CHAT, ask(response_format={"type": CANARY})),
+            (
+                CHAT,
+                ask(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": CANARY}}}),
+            ),
+            (CHAT, ask(structured_outputs={"regex": f"({CANARY}"})),
+            (CHAT, ask(structured_outputs={"grammar": f"start: ({CANARY}"})),
+            (CHAT, ask(structured_outputs={"json": f"{{{CANARY}"})),
+            (CHAT, ask(messages=[{"role": "user", "content": [{"type": CANARY, "text": "x"}]}])),
+            (CHAT, ask(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": CANARY}}]}])),
+            (CHAT, ask(messages=CANARY)),
+            (CHAT, ask(messages=[CANARY])),
+            (CHAT, ask(chat_template=CANARY)),
+            (CHAT, ask(chat_template_kwargs={"tokenize": CANARY, "messages": CANARY})),
+            (CHAT, ask(stop=[CANARY] * 20)),
+            (CHAT, ask(logit_bias={"7": CANARY})),
+            (CHAT, ask(cache_salt=CANARY * 30)),
+            ("/v1/completions", {"prompt": {CANARY: CANARY}}),
+            ("/v1/completions", {"prompt": "x", "suffix": CANARY}),
+            ("/v1/embeddings", {"input": CANARY}),
+            ("/v1/embeddings", {"input": "x", "encoding_format": CANARY}),
+            ("/v1/rerank", {"query": 5, "documents": [CANARY]}),
+            ("/v1/score", {"text_1": [CANARY, CANARY], "text_2": [5]}),
+            ("/tokenize", {"prompt": CANARY, "messages": [{"role": "user", "content": CANARY}]}),
+            ("/detokenize", {"tokens": [CANARY]}),
+            (f"/v1/{CANARY}", {}),
+            ("/v1/models", {CANARY: 1}),
+        ],
+    )
+    def test_values(self, server: Replaying, path: str, body: Any) -> None:
+        response = post(server.url, body, path)
+        assert 400 <= response.status_code < 500, response.text
+        assert_error(response.json())
+        assert CANARY not in response.text
+
+    @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/tokenize"])
+    def test_a_large_bad_request_has_a_small_answer(self, server: Replaying, path: str) -> None:
+        noise = "\N{PARROT}" * 800
+        keys = {noise[:n]: [noise[:n], {noise: 1}] for n in range(1, 9)}
+        for value in (keys, [keys] * 3, [noise[:50]] * 50):
+            fields = ("model", "messages", "prompt", "input", "query", "documents", "logit_bias", "stop", "tools")
+            for body in (dict.fromkeys(fields, value), {"messages": value}, value):
+                response = post(server.url, json.dumps(body, ensure_ascii=False).encode()[:20_000], path)
+                assert response.status_code in (400, 413)
+                assert len(response.content) < 2048
+
+    def test_of_any_length_of_message(self) -> None:
+        for letter in ("a", "é", "\N{PARROT}", "\ud800"):
+            for length in (400, 1400, 3000):
+                body = errors.body(BadRequestError(letter * length, param="x" * 100))
+                assert len(body) < 2048
+                assert_error(json.loads(body))
+        assert BadRequestError("a" * MAX_MESSAGE).message == "a" * MAX_MESSAGE
+
+    def test_in_paths(self, server: Replaying) -> None:
+        for method, path in (
+            ("DELETE", f"/v1/models/{CANARY}"),
+            ("GET", f"/v1/models/{CANARY}"),
+            ("GET", f"/{CANARY}"),
+        ):
+            response = httpx.request(method, server.url + path, headers={"authorization": f"Bearer {KEY}"})
+            assert response.status_code in (404, 405)
+            assert_error(response.json())
+            assert CANARY not in response.text
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        "path",
+        ["/v1/models", "/v1/models/tiny", "/metrics", "/version", "/openapi.json", "/nothing", CHAT, "/v1/messages"],
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "DELETE"])
+    def test_nothing_works_without_one(self, server: Replaying, path: str, method: str) -> None:
+        response = httpx.request(method, server.url + path)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        if method != "HEAD" and not path.startswith("/v1/messages"):
+            assert_error(response.json(), "invalid_api_key")
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"authorization": "Bearer wrong"},
+            {"authorization": "Bearer"},
+            {"authorization": f"Basic {KEY}"},
+            {"authorization": f"Bearer {KEY}x"},
+            {"authorization": f"Bearer {KEY[:-1]}"},
+            {"authorization": KEY},
+            {"x-api-key": "wrong"},
+            {"x-api-key": ""},
+            {"x-api-key": f"Bearer {KEY}"},
+            {"authorization": "Bearer wrong", "x-api-key": KEY},
+        ],
+    )
+    def test_wrong_ones(self, server: Replaying, headers: dict[str, str]) -> None:
+        assert httpx.get(server.url + "/v1/models", headers=headers).status_code == 401
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"authorization": f"Bearer {KEY}"},
+            {"authorization": f"bearer  {KEY}"},
+            {"authorization": "Bearer open"},
+            {"x-api-key": KEY},
+            {"authorization": "", "x-api-key": KEY},
+        ],
+    )
+    def test_right_ones(self, server: Replaying, headers: dict[str, str]) -> None:
+        assert httpx.get(server.url + "/v1/models", headers=headers).status_code == 200
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_the_probes_are_open(self, server: Replaying, method: str) -> None:
+        assert httpx.request(method, server.url + "/health").status_code == 200
+        assert httpx.request(method, server.url + "/ping").status_code == 200
+
+    @pytest.mark.parametrize(
+        ("target", "host"),
+        [
+            ("/v1/models", "localhost/health?"),
+            ("/v1/models", "localhost/health#"),
+            ("/v1/models", "/health"),
+            ("/v1/models", ""),
+            ("http://localhost/v1/models", "localhost/health"),
+            ("http://localhost/health/../v1/models", "localhost"),
+            ("/health/../v1/models", "localhost"),
+            ("/health/%2e%2e/v1/models", "localhost"),
+            ("/health;/v1/models", "localhost"),
+            ("/health%3f/v1/models", "localhost"),
+            ("//health/v1/models", "localhost"),
+            ("/v1%2fmodels", "localhost"),
+            ("/v1/models?/health", "localhost"),
+            ("/v1/models#/health", "localhost"),
+            ("/health/", "localhost"),
+            ("/health/v1/models", "localhost"),
+        ],
+    )
+    def test_no_path_or_host_opens_the_door(self, server: Replaying, target: str, host: str) -> None:
+        answer = raw(server.url, request("GET", target, headers=[("Host", host), CLOSE]))
+        assert answer.status in (400, 401)
+        assert_error(answer.json)
+
+
+class TestHowMany:
+    def test_in_all(self) -> None:
+        with (
+            replaying(ANSWERS, max_in_flight=2, interval=0.02, capabilities=frozenset({"generate", "embed"})) as up,
+            httpx.stream("POST", up.url + CHAT, json=ask("[[slow]]", stream=True)) as one,
+            httpx.stream("POST", up.url + CHAT, json=ask("[[slow]]", stream=True)) as two,
+        ):
+            assert (one.status_code, two.status_code) == (200, 200)
+            for path, body in ((CHAT, ask()), ("/v1/embeddings", {"input": "x"}), ("/tokenize", {"prompt": "x"})):
+                response = post(up.url, body, path)
+                assert response.status_code == 503
+                assert_error(response.json(), "queue_full")
+                assert int(response.headers["retry-after"]) >= 1
+            for path in ("/health", "/metrics", "/v1/models"):
+                assert httpx.get(up.url + path).status_code == 200
+            two.close()
+            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
+
+    def test_with_one_key(self) -> None:
+        with (
+            replaying(ANSWERS, max_per_key=1, keys=[KEY, "open"], interval=0.02) as up,
+            httpx.stream("POST", up.url + CHAT, json=ask("[[slow]]", stream=True), headers=dict([BEARER])) as one,
+        ):
+            assert one.status_code == 200
+            response = post(up.url, ask())
+            assert response.status_code == 429
+            assert_error(response.json(), "rate_limit_exceeded")
+            assert int(response.headers["retry-after"]) >= 1
+            assert post(up.url, ask(max_tokens=1), key="open").status_code == 200
+            one.close()
+            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
+
+    def test_a_body_that_trickles_in_holds_a_place_and_gives_it_back(self) -> None:
+        with replaying(ANSWERS, max_in_flight=1, client_timeout=1.5) as up, _connection(up.url) as slow:
+            slow.sendall(request("POST", CHAT, headers=[JSON_TYPE, ("Content-Length", "100")]) + b"{")
+            assert wait_for(lambda: post(up.url, ask()).status_code == 503)
+            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
+
+    def test_the_gate_forgets_those_who_leave(self) -> None:
+        gate = Gate(3, 2)
+        with gate.passing(b"a"), gate.passing(b"b"):
+            pass
+        with pytest.raises(ZeroDivisionError), gate.passing(b"a"):
+            _ = 1 / 0
+        assert (gate._inside, dict(gate._by_key)) == (0, {})
+
+
+class TestHowLong:
+    def test_a_request_has_a_deadline(self) -> None:
+        with replaying(ANSWERS, request_timeout=0.5, interval=0.05) as up:
+            started = time.monotonic()
+            response = post(up.url, ask("[[slow]]"))
+            assert response.status_code == 408
+            assert_error(response.json(), "request_timeout")
+            assert time.monotonic() - started < 4
+            events = sse(post(up.url, ask("[[slow]]", stream=True)).content)
+            assert_error(json.loads(events[-2]), "request_timeout")
+            assert events[-1] == b"[DONE]"
+
+    def test_a_stalled_reader_is_cut_off(self) -> None:
+        """The answer waits in buffers; its connection must not wait for ever."""
+        answers = {"long": "a long story " * 20_000}
+        with replaying(answers, client_timeout=1.0, max_in_flight=1) as up, _connection(up.url, 4096) as slow:
+            body = json.dumps(ask("[[long]]", stream=True)).encode()
+            slow.sendall(request("POST", CHAT, body, [JSON_TYPE]))
+            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200, 25)
+
+    def test_a_stalled_reader_of_a_whole_answer_is_cut_off(self) -> None:
+        with embedding(client_timeout=0.5) as up, _connection(up.url, 4096) as slow:
+            slow.sendall(request("POST", "/v1/embeddings", LONG, [JSON_TYPE]))
+            time.sleep(3)
+            assert _drained(slow) < LONG_ANSWER
+
+    def test_a_slow_reader_gets_everything(self) -> None:
+        with embedding(client_timeout=0.5) as up, _connection(up.url, 1 << 16) as slow:
+            slow.sendall(request("POST", "/v1/embeddings", LONG, [JSON_TYPE, CLOSE]))
+            assert _drained(slow, pause=0.01) > LONG_ANSWER
+
+
+def embedding(**limits: Any) -> AbstractContextManager[Replaying]:
+    return replaying(ANSWERS, capabilities=frozenset({"embed"}), embedding_size=4096, **limits)
+
+
+class TestFailures:
+    def test_before_the_first_byte(self, server: Replaying) -> None:
+        response = post(server.url, ask("[[fails]]"))
+        assert response.status_code == 500
+        assert_error(response.json(), "engine_error")
+        assert response.json()["error"]["message"] == "The GPU is on fire."
+
+    @pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+    def test_in_a_stream(self, server: Replaying, path: str) -> None:
+        body = ask("[[fails]]") if path == CHAT else {"prompt": "[[fails]]", "max_tokens": 200}
+        response = post(server.url, {**body, "stream": True}, path)
+        events = sse(response.content)
+        assert response.status_code == 200
+        assert_error(json.loads(events[-2]), "engine_error")
+        assert events[-1] == b"[DONE]"
+        text = "".join(
+            choice.get("text") or choice.get("delta", {}).get("content") or ""
+            for event in events[:-2]
+            for choice in json.loads(event)["choices"]
+        )
+        assert text.startswith(bytes(range(65, 88)).decode()[:3]) or text
+        assert all(choice["finish_reason"] is None for e in events[:-2] for choice in json.loads(e)["choices"])
+
+    def test_the_server_goes_on(self, server: Replaying) -> None:
+        assert post(server.url, ask()).json()["choices"][0]["message"]["content"] == "It is sunny."
+
+
+class TestEqualNames:
+    def test_two_requests_of_one_id_do_not_meet(self) -> None:
+        """A client chooses its requests' ids; two that choose the same get each their own answer."""
+        answers = {"one": "one " * 50, "two": "two " * 50}
+        with replaying(answers, interval=0.005) as up, concurrent.futures.ThreadPoolExecutor(8) as pool:
+            names = ["one", "two"] * 4
+
+            def answer(name: str) -> str:
+                response = post(up.url, ask(f"[[{name}]]", n=2), **{"x-request-id": "same"})
+                assert response.headers["x-request-id"] == "same"
+                choices = response.json()["choices"]
+                assert len({choice["message"]["content"] for choice in choices}) == 1
+                return str(choices[0]["message"]["content"])
+
+            assert list(pool.map(answer, names)) == [answers[name] for name in names]
+
+    @pytest.mark.parametrize("given", ["a b", "a\tb", "x" * 200, "naïve"])
+    def test_names_that_could_hurt_are_replaced(self, server: Replaying, given: str) -> None:
+        answer = raw(server.url, request("GET", "/v1/models", headers=[BEARER, ("X-Request-Id", given), CLOSE]))
+        assert answer.status == 200
+        assert given.encode("latin-1") not in answer.data
+
+    def test_the_body_may_name_the_request(self, server: Replaying) -> None:
+        response = post(server.url, ask(request_id="mine"))
+        assert response.headers["x-request-id"] == "mine"
+        assert response.json()["id"] == "chatcmpl-mine"
+        both = post(server.url, ask(request_id="mine"), **{"x-request-id": "header"})
+        assert both.json()["id"] == "chatcmpl-header"
+
+
+class TestRawConnections:
+    """Slow, broken and hostile HTTP."""
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03tls\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"GET /health HTTP/9.9\r\n\r\n",
+            b"GET\x00/health HTTP/1.1\r\n\r\n",
+            b"GET /\xff\xfe HTTP/1.1\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nX\x00: ab\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nX Y: ab\r\n\r\n",
+            b"CONNECT localhost:1 HTTP/1.1\r\n\r\n",
+            b"POST /ping HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+            b"POST /ping HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            b"POST /ping HTTP/1.1\r\nContent-Length: 99999999999999999999999999\r\n\r\n",
+            b"POST /ping HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            request("POST", CHAT, b"zz\r\nhello\r\n", [BEARER, ("Transfer-Encoding", "chunked")]),
+            request("POST", CHAT, b"5\r\nhelloXX0\r\n\r\n", [BEARER, ("Transfer-Encoding", "chunked")]),
+            request("POST", CHAT, b"ffffffffffffffffff\r\nhello\r\n", [BEARER, ("Transfer-Encoding", "chunked")]),
+        ],
+        ids=lambda data: repr(data[:40]),
+    )
+    def test_what_is_not_http(self, server: Replaying, data: bytes) -> None:
+        answer = raw(server.url, data)
+        assert answer.status == 400
+        assert answer.closed
+        assert_error(answer.json)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"GET /health HTTP/1.1\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nX: " + b"a" * 300_000,
+            b"GET /health HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % i for i in range(2_000)) + b"\r\n",
+            b"GET /health?" + b"a" * 9_000 + b" HTTP/1.1\r\n\r\n",
+            b"GET /" + b"a" * 300_000,
+            b"GET /health HTTP/1.1\r\n" + b"a" * 300_000,
+        ],
+        ids=lambda data: repr(data[:30]),
+    )
+    def test_heads_that_are_too_large(self, server: Replaying, data: bytes) -> None:
+        answer = raw(server.url, data)
+        if answer.data:  # a reset may overtake the answer while we are still sending
+            assert answer.status == 431
+            assert_error(answer.json, "request_header_fields_too_large")
+        assert answer.closed
+        assert answer.seconds < 1
+
+    def test_a_large_head_in_small_pieces(self, server: Replaying) -> None:
+        answer = raw(server.url, b"GET /health HTTP/1.1\r\n", *[b"X: " + b"a" * 500 + b"\r\n"] * 30, pause=0.002)
+        assert answer.closed
+        assert answer.statuses in ([431], [])
+
+    @pytest.mark.parametrize(
+        ("data", "status"),
+        [
+            (b"GET /health HTTP/1.1\r\nHost: loca", [408]),
+            (b"G", [408]),
+            (b"", []),
+            (b"\r\n", []),
+            (request("POST", CHAT, b"{", [BEARER, ("Content-Length", "100")]), [408]),
+            (request("POST", CHAT, b"5\r\nhel", [BEARER, ("Transfer-Encoding", "chunked")]), [408]),
+        ],
+        ids=repr,
+    )
+    def test_requests_that_never_arrive(self, server: Replaying, data: bytes, status: list[int]) -> None:
+        answer = raw(server.url, data)
+        assert answer.statuses == status
+        assert answer.closed
+        assert 0.8 < answer.seconds < 3
+        if status:
+            assert_error(answer.json, "request_timeout")
+
+    @pytest.mark.parametrize(
+        ("data", "status", "kind"),
+        [
+            (request("POST", "/v1/messages", b"{", [BEARER, ("Content-Length", "100")]), 504, "timeout_error"),
+            (request("POST", "http://localhost/v1/messages", b"{", [BEARER, ("Content-Length", "9")]), 504, None),
+            (b"POST /v1/messages?beta=true HTTP/1.1\r\nX: " + b"a" * 30_000, 431, "invalid_request_error"),
+            (b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 1\r\nX: " + b"a" * 300_000, 431, None),
+            (b"POST /v1/messages HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "invalid_request_error"),
+            (b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 1\r\nX: 1\r\nno colon\r\n\r\n", 400, None),
+        ],
+        ids=lambda given: repr(given[:60]) if isinstance(given, bytes) else "",
+    )
+    def test_anthropics_clients_are_refused_in_its_shape(
+        self, server: Replaying, data: bytes, status: int, kind: str | None
+    ) -> None:
+        answer = raw(server.url, data)
+        if answer.data:  # a reset may overtake the answer while we are still sending
+            assert answer.status == status
+            body = answer.json
+            assert set(body) == {"type", "error", "request_id"}
+            assert set(body["error"]) == {"type", "message"}
+            assert body["error"]["type"] == (kind or body["error"]["type"])
+            assert f"request-id: {body['request_id']}\r\n".encode() in answer.data
+        assert answer.closed
+
+    @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET http://[v1/messages HTTP/1.1\r\n: \r\n\r\n"])
+    def test_whoever_cannot_be_told_apart_gets_openais(self, server: Replaying, data: bytes) -> None:
+        assert_error(raw(server.url, data).json, "invalid_http")
+
+    @pytest.mark.parametrize("rest", [b"G", b"\r\n", b"\r\n\r\n"])
+    def test_a_second_request_that_never_arrives(self, server: Replaying, rest: bytes) -> None:
+        answer = raw(server.url, request("GET", "/health"), rest, pause=0.2)
+        assert answer.statuses == ([200, 408] if rest == b"G" else [200])
+        assert answer.closed
+        assert answer.seconds < 3
+
+    def test_slow_loris(self, server: Replaying) -> None:
+        """One byte at a time, just often enough not to look idle."""
+        for data in (b"GET /health HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b"\r\n" * 40):
+            answer = raw(server.url, *[data[i : i + 1] for i in range(len(data))], pause=0.1, patience=0.5)
+            assert answer.closed
+            assert answer.seconds < 8
+
+    def test_a_refused_body_is_not_answered_twice(self, server: Replaying) -> None:
+        head = request("POST", CHAT, b"{", [BEARER, ("Content-Length", "999999999")])
+        answer = raw(server.url, head, b"x" * 1000, pause=0.3)
+        assert answer.status == 413
+        assert answer.closed
+
+    @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "foo"])
+    def test_upgrades_are_not_taken(self, server: Replaying, upgrade: str) -> None:
+        wish = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABkAAQ")]
+        body = json.dumps(ask()).encode()
+        once = request("POST", CHAT, body, [BEARER, JSON_TYPE, *wish])
+        answer = raw(server.url, once + once, once, pause=0.1, patience=0.5)
+        assert answer.statuses == [200, 200, 200]
+        assert answer.data.count(b"It is sunny.") == 3
+        socket_wish = [BEARER, *wish, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZQ==")]
+        refused = raw(server.url, request("GET", CHAT, headers=socket_wish), patience=0.5)
+        assert refused.status == 405
+
+    def test_pipelining(self, server: Replaying) -> None:
+        body = json.dumps(ask()).encode()
+        first, last = (request("POST", CHAT, body, [BEARER, JSON_TYPE, *end]) for end in ([], [CLOSE]))
+        answer = raw(server.url, first * 5 + last)
+        assert answer.statuses == [200] * 6
+        assert answer.closed
+
+    def test_garbage_does_not_get_into_a_stream(self) -> None:
+        with replaying(ANSWERS, interval=0.02) as up:
+            body = json.dumps(ask("[[slow]]", stream=True)).encode()
+            answer = raw(up.url, request("POST", CHAT, body, [JSON_TYPE]), b"\x00garbage\r\n\r\n", pause=0.3)
+            assert answer.closed
+            assert answer.status == 200
+            assert b"invalid_http" not in answer.data
+
+    def test_a_half_closed_connection_is_a_client_that_left(self, server: Replaying) -> None:
+        answer = raw(server.url, request("POST", CHAT, b"{", [BEARER, ("Content-Length", "100")]), end=True)
+        assert answer.closed
+        assert answer.seconds < 3
+
+    def test_head_has_no_body(self, server: Replaying) -> None:
+        answer = raw(server.url, request("HEAD", "/v1/models", headers=[BEARER, CLOSE]))
+        assert answer.status == 200
+        assert answer.data.endswith(b"\r\n\r\n")
+
+    def test_expect_continue(self, server: Replaying) -> None:
+        body = json.dumps(ask()).encode()
+        answer = raw(server.url, request("POST", CHAT, body, [BEARER, JSON_TYPE, CLOSE, ("Expect", "100-continue")]))
+        assert answer.statuses == [100, 200]
+        early = [BEARER, JSON_TYPE, ("Expect", "100-continue"), ("Content-Length", "999999999")]
+        assert raw(server.url, request("POST", CHAT, headers=early)).status == 413
+
+    @pytest.mark.parametrize("value", [b"\xff\xfe", b"\xc3\x28", "é".encode()])
+    def test_header_bytes_that_are_no_text(self, server: Replaying, value: bytes) -> None:
+        headers = [("X-Request-Id", value), ("Content-Type", value), ("anthropic-version", value), CLOSE]
+        assert raw(server.url, request("POST", CHAT, b"{}", [BEARER, *headers])).status == 415
+        assert (
+            raw(server.url, request("POST", CHAT, b"{}", [("Authorization", b"Bearer " + value), CLOSE])).status == 401
+        )
+        query = request(
+            "GET", b"/v1/models?x=%ff&y=" + b"%c3%28", headers=[BEARER, ("anthropic-version", value), CLOSE]
+        )
+        assert raw(server.url, query).status == 200
+
+    def test_paths_that_are_no_text(self, server: Replaying) -> None:
+        for path in ("/v1/models/%ff%fe", "/v1/models/%00", "/%ed%a0%80", "/v1/models/%F0%9F%98%80" * 300):
+            answer = raw(server.url, request("GET", path, headers=[BEARER, CLOSE]))
+            assert answer.status == 404
+            assert_error(answer.json)
+
+    def test_of_two_keys_no_wrong_one_hides(self, server: Replaying) -> None:
+        both = [BEARER, ("Authorization", "Bearer wrong")]
+        assert raw(server.url, request("GET", "/v1/models", headers=[*both, CLOSE])).status == 401
+
+
+class TestSettings:
+    """Every limit is a setting of ``portico serve``."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def strict(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:  # noqa: F811
+        recorded = tmp_path_factory.mktemp("replay") / "answers.jsonl"
+        recorded.write_text(json.dumps({"text": "a long story " * 30}) + "\n")
+        limits = {
+            "max_in_flight": 2,
+            "max_per_key": 1,
+            "max_header": 2000,
+            "max_body": 4000,
+            "max_choices": 2,
+            "max_logprobs": 1,
+            "max_stop": 1,
+            "max_tools": 1,
+            "max_schema_depth": 2,
+            "request_timeout": 2,
+            "client_timeout": 1.5,
+        }
+        flags = [part for name, value in limits.items() for part in ("--" + name.replace("_", "-"), str(value))]
+        engine = ["--engine", f"replay:{recorded}", "--replay-rate", "20", "--tool-parser", "hermes"]
+        environment = {"PORTICO_API_KEY": "one,two,three"}
+        with running_server("smollm2", *engine, *flags, "--log-level", "warning", env=environment) as up:
+            yield up
+
+    @pytest.mark.parametrize(
+        ("change", "status", "param"),
+        [
+            ({"n": 3}, 400, "n"),
+            ({"logprobs": True, "top_logprobs": 2}, 400, "top_logprobs"),
+            ({"stop": ["a", "b"]}, 400, "stop"),
+            ({"tools": [TOOL] * 2}, 400, "tools"),
+            ({"response_format": structured(3)}, 400, "response_format"),
+            ({"user": "x" * 5000}, 413, None),
+        ],
+    )
+    def test_of_requests(self, strict: RunningServer, change: dict[str, Any], status: int, param: str | None) -> None:
+        response = post(strict.url, ask(**change), key="three")
+        assert response.status_code == status
+        assert_error(response.json())
+        assert (response.json()["error"]["param"] or "").startswith(param or "")
+
+    def test_of_numbers(self, strict: RunningServer) -> None:
+        def stream(key: str) -> Any:
+            headers = {"authorization": f"Bearer {key}"}
+            return httpx.stream("POST", strict.url + CHAT, json=ask(stream=True), headers=headers)
+
+        with stream("one") as one, stream("two") as two:
+            assert (one.status_code, two.status_code) == (200, 200)
+            two.read()
+            assert_error(json.loads(sse(two.content)[-2]), "request_timeout")
+        with stream("one"):
+            refused = post(strict.url, ask(), key="one")
+            assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
+            with stream("two"):
+                full = post(strict.url, ask(), key="three")
+                assert (full.status_code, "retry-after" in full.headers) == (503, True)
+
+    def test_of_connections(self, strict: RunningServer) -> None:
+        assert raw(strict.url, b"GET /health HTTP/1.1\r\nX: " + b"a" * 3000 + b"\r\n\r\n").status == 431
+        late = raw(strict.url, b"GET /health HTTP/1.1\r\n")
+        assert (late.status, late.closed) == (408, True)
+        wish = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        assert raw(strict.url, request("GET", "/health", headers=wish), patience=0.5).status == 200
+
+
+def sse(content: bytes) -> list[bytes]:
+    frames = content.split(b"\n\n")
+    assert frames.pop() == b""
+    assert all(frame.startswith(b"data: ") and b"\n" not in frame for frame in frames)
+    return [frame.removeprefix(b"data: ") for frame in frames]
+
+
+def wait_for(condition: Any, seconds: float = 8) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _connection(url: str, receive_buffer: int | None = None) -> socket.socket:
+    where = urlsplit(url)
+    connection = socket.socket()
+    if receive_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect((where.hostname, where.port))
+    return connection
+
+
+def _drained(connection: socket.socket, pause: float = 0.0) -> int:
+    """How many bytes still come."""
+    received = 0
+    try:
+        while chunk := connection.recv(1 << 16):
+            received += len(chunk)
+            time.sleep(pause)
+    except OSError:
+        pass
+    return received

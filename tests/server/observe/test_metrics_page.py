@@ -1,0 +1,37 @@
+"""The page about metrics says what the server counts, all of it and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from portico.config import Settings
+from portico.server.observe.metrics import Metrics
+from support.shared import ROOT
+
+PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_metrics() -> None:
+    told = re.findall(r"^\| `(portico_\w+)` \| (\w+) \| ([\w, ]*)\| (.+) \|$", PAGE, re.M)
+    metrics = Metrics()
+    labelled = {
+        name.removesuffix("_total"): ", ".join(one._labelnames)
+        for one in vars(metrics).values()
+        if (name := getattr(one, "_name", None)) and hasattr(one, "_labelnames")
+    }
+    counted = [
+        (
+            family.name + "_total" * (family.type == "counter"),
+            family.type,
+            labelled.get(family.name, ""),
+            family.documentation,
+        )
+        for family in metrics._registry.collect()
+    ]
+    assert [(name, kind, labels.strip(), text) for name, kind, labels, text in told] == counted
+
+
+def test_every_flag_exists() -> None:
+    flags = {"--" + name.replace("_", "-") for name in Settings.model_fields}
+    of_commands = {"--follow", "--artifact", "--url", "--export", "--model", "--pull"}
+    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) <= flags | of_commands

@@ -1,0 +1,1 @@
+"""What tests share, one file per subject: material, models, servers, clients, browsers, streams of events."""

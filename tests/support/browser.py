@@ -1,0 +1,126 @@
+"""A real browser for tests: Debian's chromium driven by playwright, and every page watched while it is used.
+
+A page that logs an error, breaks in a script, misses a file of its own or asks another host for anything fails its
+test, whatever the test was about. Pictures go to ``$PORTICO_ARTIFACTS``, where that is set.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.js import PACKAGE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
+
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+REFUSED = "Failed to load resource: the server responded with a status of 4"  # the network's report, not an error
+
+OpenPage = Callable[..., "Page"]
+
+
+def until(page: Page, script: str, argument: Any = None, seconds: float = 10) -> None:
+    """Wait until ``script`` is true in the page. Playwright's own way runs text as code later, which the pages'
+    policy forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(script, argument):
+        assert time.monotonic() < deadline, f"never true: {script} of {argument!r}"
+        page.wait_for_timeout(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Of one module, because playwright keeps the thread's event loop running, which async tests need."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("chromium is needed for the pages: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """``open_page(url, width=1280, height=800, dark=False)``: the page in a browser that remembers nothing."""
+    contexts, complaints = [], []
+
+    def open_(url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            permissions=["clipboard-read", "clipboard-write"],
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        host = urlsplit(url).netloc
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
+                complaints.append(f"{message.type}: {message.text}")
+
+        def asked(request: Request) -> None:
+            if urlsplit(request.url).netloc not in (host, ""):
+                complaints.append(f"another host: {request.url}")
+
+        def answered(response: Response) -> None:
+            if response.status >= 400 and "/inspect/assets/" in response.url:
+                complaints.append(f"missing: {response.url}")
+
+        page = context.new_page()
+        page.on("console", said)
+        page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
+        page.on("request", asked)
+        page.on("response", answered)
+        page.goto(url)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go."""
+    wanted = os.environ.get("PORTICO_ARTIFACTS")
+    folder = Path(wanted) if wanted else tmp_path_factory.mktemp("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def violations(js: Any) -> Callable[[Page], list[str]]:
+    """``violations(page)``: what the axe accessibility checker finds wrong by WCAG 2.2 A and AA and its own advice."""
+    source = (PACKAGE / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+    def check(page: Page) -> list[str]:
+        page.evaluate(source)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{found['id']}: {node['html'][:300]}\n{node['failureSummary']}"
+            for found in result["violations"]
+            for node in found["nodes"]
+        ]
+
+    return check

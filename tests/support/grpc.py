@@ -1,0 +1,87 @@
+"""A gRPC server in this process and loop, over the replay engine: which answer a call gets stands in its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from portico.engines import EngineInfo
+from portico.engines.replay import ReplayEngine, Script
+from portico.events import EngineRequest
+from portico.server.grpc.server import GrpcServer, Tls
+from portico.server.http.auth import Keys
+from portico.server.line.line import Line
+from portico.server.line.served import Served, ServedModel
+from portico.server.observe.metrics import Metrics
+from support.generation import tiny_model, tiny_tokenizer
+
+
+@dataclass
+class Calling:
+    """A server that is up, and a channel to it. ``requests`` is what its engine was given."""
+
+    port: int
+    channel: grpc.aio.Channel
+    server: GrpcServer
+    line: Line
+    engine: ReplayEngine
+    requests: list[EngineRequest] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def calling(
+    answers: Mapping[str, str | Script],
+    *,
+    keys: Sequence[str] = (),
+    tls: Tls | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+    interval: float = 0.0,
+    tokens_per_step: int = 3,
+    max_message: int = 1 << 20,
+    port: int = 0,
+    capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints", "embed"}),
+    **model: Any,
+) -> AsyncIterator[Calling]:
+    """Serve ``answers`` (name -> the model's text): a call gets the one whose ``[[name]]`` stands last in its prompt,
+    or the first. Further arguments are facts of the model, such as ``tool_parser``."""
+    tokenizer = tiny_tokenizer()
+    scripts = {name: Script(tokenizer.encode(one)) if isinstance(one, str) else one for name, one in answers.items()}
+    requests: list[EngineRequest] = []
+
+    def choose(request: EngineRequest) -> Script:
+        requests.append(request)
+        prompt = tokenizer.decode(request.token_ids, skip_special_tokens=False)
+        last = max(scripts, key=lambda name: prompt.rfind(f"[[{name}]]"))
+        return scripts[last] if f"[[{last}]]" in prompt else next(iter(scripts.values()))
+
+    info = EngineInfo("tiny", 4096, tokenizer.vocab_size, capabilities, embedding_size=16)
+    engine = ReplayEngine(choose=choose, tokens_per_step=tokens_per_step, interval=interval, info=info)
+    metrics = Metrics()
+    line = Line(engine, metrics)
+    await line.start()
+    facts: dict[str, Any] = {"capabilities": capabilities, "embedding_size": 16, **model}
+    served = Served([ServedModel(tiny_model(**facts), ["tiny"], line)])
+    server = GrpcServer(served, Keys(keys), metrics, host="127.0.0.1", port=port, max_message=max_message, tls=tls)
+    await server.start()
+    target = f"localhost:{server.port}"
+    options = [("grpc.max_receive_message_length", -1)]
+    channel = (
+        grpc.aio.insecure_channel(target, options)
+        if credentials is None
+        else grpc.aio.secure_channel(target, credentials, options)
+    )
+    try:
+        yield Calling(server.port, channel, server, line, engine, requests)
+    finally:
+        await channel.close()
+        line.drain()
+        await server.stop(0)
+        await line.close()

@@ -1,0 +1,172 @@
+"""A real HTTP server in this process, over the replay engine: which answer a request gets stands in its prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import uvicorn
+
+from portico.constraints import Checker, Vocabulary
+from portico.engines import EngineInfo
+from portico.engines.replay import ReplayEngine, Script
+from portico.events import EngineRequest
+from portico.prompting import ChatTemplate, Prompter
+from portico.server.http.app import Observer, build_app
+from portico.server.http.auth import OPEN_PATHS, Keys
+from portico.server.http.connection import connections
+from portico.server.http.gate import Gate
+from portico.server.line.line import Line
+from portico.server.line.served import Served, ServedModel
+from portico.server.observe.inspector import PAGES, Inspector
+from portico.server.observe.metrics import Metrics
+from portico.server.routes.paths import routes
+from portico.trace import Recorder
+from support.generation import tiny_model, tiny_tokenizer
+
+TEMPLATE = """
+{%- for tool in tools or [] %}[tool {{ tool.function.name }}]{{ tool | tojson }}
+{% endfor %}
+{%- for m in messages %}<|{{ m.role }}|>
+{%- if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}
+{%- if m.content is string %}{{ m.content }}
+{%- else %}{% for part in m.content or [] %}{{ part.text }}{% endfor %}{% endif %}
+{%- for call in m.tool_calls or [] %}
+{%- set f = call.function %}[call {{ call.id }} {{ f.name }} {{ f.arguments | tojson }}]{% endfor %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|assistant|>
+{%- if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}
+"""
+
+
+@dataclass
+class Replaying:
+    """A server that is up. ``prompts`` is what its engine was given, as text, and ``requests`` as it was given it."""
+
+    url: str
+    prompts: list[str] = field(default_factory=list)
+    requests: list[EngineRequest] = field(default_factory=list)
+
+
+@contextmanager
+def replaying(
+    answers: Mapping[str, str | Script],
+    *,
+    template: str = TEMPLATE,
+    keys: Sequence[str] = (),
+    names: Sequence[str] = ("tiny",),
+    adapters: Sequence[str] = (),
+    max_body: int = 32 << 20,
+    max_in_flight: int = 64,
+    max_per_key: int | None = None,
+    max_header: int = 64 << 10,
+    client_timeout: float = 60.0,
+    request_timeout: float | None = 60.0,
+    keep_alive: float = 15.0,
+    interval: float = 0.0,
+    signing_key: str | None = "a secret",
+    context_length: int = 1 << 20,
+    capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints"}),
+    checked: bool = False,
+    embedding_size: int | None = None,
+    inspect: bool = False,
+    trace_header: bool = False,
+    redact: bool = False,
+    keep: int = 200,
+    observers: Sequence[Observer] = (),
+    **model: Any,
+) -> Iterator[Replaying]:
+    """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
+    prompt, or the first. ``adapters`` are further models of the same engine. ``checked`` has grammars tried out, in a
+    process of its own. Further arguments are facts of the model, such as ``tool_parser``."""
+    tokenizer = tiny_tokenizer()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that nothing waits for more
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    found = Replaying(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    scripts = {name: Script(tokenizer.encode(one)) if isinstance(one, str) else one for name, one in answers.items()}
+
+    def choose(request: EngineRequest) -> Script:
+        prompt = tokenizer.decode(request.token_ids, skip_special_tokens=False)
+        found.prompts.append(prompt)
+        found.requests.append(request)
+        last = max(scripts, key=lambda name: prompt.rfind(f"[[{name}]]"))
+        return scripts[last] if f"[[{last}]]" in prompt else next(iter(scripts.values()))
+
+    info = EngineInfo(
+        "tiny", context_length, tokenizer.vocab_size, capabilities, frozenset(), embedding_size=embedding_size
+    )
+    engine = ReplayEngine(choose=choose, tokens_per_step=3, interval=interval, info=info)
+    prompter = Prompter(
+        tokenizer,
+        ChatTemplate(template, tokenizer.special_tokens),
+        modalities=("image",) if "vision" in capabilities else (),
+    )
+    facts = {
+        "prompter": prompter,
+        "context_length": context_length,
+        "capabilities": capabilities,
+        "embedding_size": embedding_size,
+    }
+    up = threading.Event()
+    stop: list[Any] = []
+
+    async def main() -> None:
+        metrics = Metrics()
+        line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
+        await line.start()
+        base = tiny_model(name=names[0], **facts, **model)
+        adapted = [replace(base, name=adapter, parent=base.name) for adapter in adapters]
+        served = Served(
+            [ServedModel(base, names, line, _checker() if checked else None, adapted)],
+            request_timeout,
+            signing_key=signing_key,
+        )
+        gate = Gate(max_in_flight, max_per_key)
+        inspectors = []
+        if inspect or trace_header:
+            recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
+            inspectors = [Inspector(recorder, served, everything=inspect, keyed=bool(keys))]
+        every = {**routes(served, metrics), **(inspectors[0].routes() if inspectors else {})}
+        app = build_app(
+            every,
+            Keys(keys, OPEN_PATHS | PAGES),
+            gate,
+            max_body=max_body,
+            observers=[metrics, *inspectors, *observers],
+        )
+        http = connections(max_head=max_header, client_timeout=client_timeout)
+        config = uvicorn.Config(
+            app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+        )
+        server = uvicorn.Server(config)
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
+        serving = asyncio.create_task(server.serve([listener]))
+        while not server.started:  # noqa: ASYNC110  (uvicorn tells in no other way)
+            await asyncio.sleep(0.005)
+        up.set()
+        await serving
+        await line.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert up.wait(30)
+    try:
+        yield found
+    finally:
+        stop[0]()
+        thread.join(30)
+        listener.close()
+
+
+def _checker() -> Checker:
+    tokenizer = tiny_tokenizer()
+    pieces = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+    return Checker(Vocabulary(pieces, sorted(tokenizer.special_ids), tokenizer.eos_token_id or 0))

@@ -90,7 +90,10 @@ class Constraint(Struct, frozen=True):
 class EngineRequest(Struct, frozen=True):
     """One sequence to generate: exact prompt token ids in, sampling rules beside them.
 
-    A request for ``n`` choices is ``n`` of these; engines share the common prompt by prefix reuse.
+    A request for ``n`` choices is ``n`` of these; engines share the common prompt by prefix reuse. ``generated`` are
+    tokens of its answer that exist already, from an engine that was lost: fewer than ``max_tokens``. They count for
+    every rule and are not given out again, nor are ``cached_tokens`` and ``prompt_logprobs``; only an engine whose
+    ``EngineInfo.resumes`` covers the request gets any.
     """
 
     request_id: str
@@ -102,6 +105,7 @@ class EngineRequest(Struct, frozen=True):
     lora: str | None = None
     data_parallel_rank: int | None = None
     trace_headers: Mapping[str, str] | None = None
+    generated: Sequence[int] = ()
 
 
 # -- from an engine ---------------------------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from portico.engines.resuming import AS_PROMPT
 from portico.engines.vllm import VllmEngine, process
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
-from portico.events import EngineOutput, EngineRequest, SamplingParams
+from portico.events import Constraint, EngineOutput, EngineRequest, SamplingParams
 
 DEADLY, DEADLY_FOR_ONE, STALLING = 666, 667, 668
 
@@ -140,6 +141,18 @@ async def test_every_field_of_a_request_arrives(log: Path) -> None:
         for wrong, said in ((("lora", "nobody"), "no adapter"), (("data_parallel_rank", 2), "out of range")):
             with pytest.raises(BadRequestError, match=said):
                 await engine.submit(asking("w", [1], **dict([wrong])))
+
+
+async def test_what_exists_of_an_answer_is_a_part_of_the_prompt(log: Path) -> None:
+    async with loaded() as (engine, reader):
+        assert engine.info.resumes == AS_PROMPT
+        await engine.submit(asking("r", [10, 11], generated=[5, 6]))
+        assert (await reader.last("r")).finish_reason == "length"
+        (added,) = noted(log, "add")
+        assert added["prompt"]["prompt_token_ids"] == [10, 11, 5, 6]
+        assert added["sampling"]["max_tokens"] == 4998
+        with pytest.raises(NotSupportedError, match="constraint"):
+            await engine.submit(asking("s", [1], generated=[2], constraint=Constraint("", {"type": "x"})))
 
 
 async def test_abort_reaches_the_core(log: Path) -> None:
@@ -267,6 +280,7 @@ async def test_a_stuck_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 FRONT_DOOR = """
 import asyncio
+from portico.engines.resuming import AS_PROMPT
 from portico.engines.vllm import VllmEngine
 
 async def main():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ import grpc
 
 from portico.engines import EngineInfo
 from portico.engines.replay import ReplayEngine, Script
+from portico.engines.resuming import EVERYTHING
 from portico.events import EngineRequest
 from portico.server.grpc.server import GrpcServer, Tls
 from portico.server.http.auth import Keys
@@ -47,6 +48,7 @@ async def calling(
     tokens_per_step: int = 3,
     max_message: int = 1 << 20,
     port: int = 0,
+    resumes: Collection[str] = EVERYTHING,
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints", "embed"}),
     **model: Any,
 ) -> AsyncIterator[Calling]:
@@ -62,7 +64,7 @@ async def calling(
         last = max(scripts, key=lambda name: prompt.rfind(f"[[{name}]]"))
         return scripts[last] if f"[[{last}]]" in prompt else next(iter(scripts.values()))
 
-    info = EngineInfo("tiny", 4096, tokenizer.vocab_size, capabilities, embedding_size=16)
+    info = EngineInfo("tiny", 4096, tokenizer.vocab_size, capabilities, embedding_size=16, resumes=frozenset(resumes))
     engine = ReplayEngine(choose=choose, tokens_per_step=tokens_per_step, interval=interval, info=info)
     metrics = Metrics()
     line = Line(engine, metrics)

@@ -80,6 +80,7 @@ class Client:
         lark: str | None = None,
         priority: int = 0,
         salt: str | None = None,
+        generated: Sequence[int] = (),
         **rules: Any,
     ) -> Answer:
         """Submit a request (greedy, 16 tokens, unless told otherwise)."""
@@ -93,6 +94,7 @@ class Client:
                 constraint=None if lark is None else Constraint(lark),
                 priority=priority,
                 cache_salt=salt,
+                generated=generated,
             )
         )
         return answer

@@ -33,6 +33,7 @@ class EngineInfo:
     eos_token_ids: frozenset[int] = frozenset()
     max_logprobs: int = 20
     embedding_size: int | None = None
+    resumes: frozenset[str] = frozenset()  # what of an interrupted answer it takes up exactly: see ``resuming``
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

@@ -2,7 +2,8 @@
 
 For tests, demos and benchmarks: the whole line runs as it would over a real engine, with known output. Scripts are
 played in turn, one per request; a request's sampling rules that do not need a model (``max_tokens``, stop tokens)
-still hold. Every token had probability one, so its logprob is 0.
+still hold. Every token had probability one, so its logprob is 0. An answer that is taken up (``generated``) goes on in
+the script that begins as it does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines.resuming import EVERYTHING
 from portico.errors import ContextLengthError, EngineDeadError
 from portico.events import EngineOutput, EngineRequest, FinishReason, TokenLogprob
 
@@ -64,6 +66,7 @@ class ReplayEngine:
             vocab_size=1 << 20,
             capabilities=frozenset({"generate", "logprobs", "embed"}),
             embedding_size=16,
+            resumes=EVERYTHING,
         )
         self.healthy = True
         self._scripts = list(scripts)
@@ -76,6 +79,10 @@ class ReplayEngine:
         self._closed = False
 
     def _next_script(self, request: EngineRequest) -> Script:
+        begun = list(request.generated)
+        for script in self._scripts if begun else ():
+            if list(script.token_ids[: len(begun)]) == begun:
+                return script
         script = self._scripts[self._served % len(self._scripts)]
         self._served += 1
         return script
@@ -96,7 +103,7 @@ class ReplayEngine:
             raise ContextLengthError(
                 f"The prompt has {len(request.token_ids)} tokens; this model takes {self.info.context_length}."
             )
-        self._playing[request.request_id] = _Playing(request, self._choose(request))
+        self._playing[request.request_id] = _Playing(request, self._choose(request), len(request.generated))
         self._wake.set()
 
     def abort(self, request_id: str) -> None:
@@ -133,7 +140,7 @@ class ReplayEngine:
         ids = script.token_ids[playing.position : playing.position + min(self._tokens_per_step, room)]
         playing.position += len(ids)
         output = EngineOutput(request_id, ids)
-        if playing.position == len(ids):
+        if playing.position == len(ids):  # its first output; of an answer that is taken up there is none
             output.cached_tokens = 0
         stop = next((i for i, token in enumerate(ids) if token in sampling.stop_token_ids), None)
         if stop is not None:

@@ -65,6 +65,7 @@ class GenerationSpec:
     lora: str | None = None
     data_parallel_rank: int | None = None
     trace_headers: dict[str, str] | None = None
+    generated: Sequence[int] = ()  # of the answer, what the client has already; of one choice only
 
 
 class Delta(Struct):
@@ -371,6 +372,7 @@ class Generation:
                     lora=spec.lora,
                     data_parallel_rank=spec.data_parallel_rank,
                     trace_headers=spec.trace_headers,
+                    generated=spec.generated,
                 )
             )
         return requests

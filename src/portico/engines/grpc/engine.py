@@ -23,6 +23,7 @@ import numpy as np
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.grpc.host import Host
 from portico.engines.grpc.messages import Reader, error_of, generate_request
+from portico.engines.resuming import as_prompt, needs
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError, PorticoError
 from portico.events import EngineOutput, EngineRequest
 from portico.protos import smg_common_pb2 as common
@@ -90,6 +91,9 @@ class GrpcEngine(Described):
             vocab_size=model.vocab_size,
             capabilities=frozenset(capabilities),
             eos_token_ids=self._ends,
+            resumes=frozenset.intersection(*(host.resumes for host in self._hosts if host.model))
+            if model.is_generation
+            else frozenset(),
             metadata={"engine": "grpc", "hosts": len(self._hosts), "model_type": model.model_type},
         )
 
@@ -127,7 +131,12 @@ class GrpcEngine(Described):
         tried: set[Host] = set()
         while True:
             host = await self._host(tried, RETURN_SECONDS)
-            message = generate_request(request, takes_lark=host.takes_lark)
+            if request.generated and not needs(request) <= host.resumes:
+                tried.add(host)
+                continue
+            message = generate_request(
+                request if host.takes_generated else as_prompt(request), takes_lark=host.takes_lark
+            )
             metadata = (*host.metadata, *(request.trace_headers or {}).items())
             call = host.stub.Generate(message, metadata=metadata)
             self._calls[request.request_id] = call

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import grpc
 
+from portico.engines.resuming import AS_PROMPT
 from portico.errors import EngineError
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as pb
@@ -58,6 +59,7 @@ class Host:
         self._open()
         self.model: pb.GetModelInfoResponse | None = None
         self.server_type = ""
+        self.resumes = AS_PROMPT
         self.in_flight = 0
         self.healthy = False
         self.trouble = "it has not answered yet"
@@ -81,6 +83,11 @@ class Host:
     def takes_lark(self) -> bool:
         """Whether it takes grammars as they are. Portico's server before an engine that does not says so."""
         return self.server_type == "portico"
+
+    @property
+    def takes_generated(self) -> bool:
+        """Whether it tells what exists of an answer from the prompt, as Portico's own server does."""
+        return self.resumes != AS_PROMPT
 
     def start(self, on_change: Callable[[], None]) -> None:
         """Keep ``healthy`` up to date from now on; ``on_change`` is called when it turns."""
@@ -140,7 +147,9 @@ class Host:
         if self.model is not None and _identity(model) != _identity(self.model):
             return f"it now has another model ({model.served_model_name or model.model_path})"
         try:
-            self.server_type = (await self.stub.GetServerInfo(pb.GetServerInfoRequest(), **options)).server_type
+            server = await self.stub.GetServerInfo(pb.GetServerInfoRequest(), **options)
+            self.server_type = server.server_type
+            self.resumes = frozenset(server.portico_resumes) or AS_PROMPT
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise

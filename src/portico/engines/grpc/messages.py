@@ -87,6 +87,7 @@ def generate_request(request: EngineRequest, *, takes_lark: bool) -> GenerateReq
         tokenized=TokenizedInput(input_ids=request.token_ids),
         sampling_params=sampling,
         stream=True,
+        portico_generated=request.generated,
         data_parallel_rank=request.data_parallel_rank,
     )
 
@@ -106,6 +107,7 @@ class Reader:
         self._prompt_top = rules.prompt_logprobs or 0
         self._held: tuple[int, TokenLogprob | None] | None = None
         self._begun = False
+        self._taken_up = bool(request.generated)
 
     def feed(self, response: GenerateResponse) -> EngineOutput | None:
         """What one message tells, if anything."""
@@ -129,7 +131,7 @@ class Reader:
         output = self._output(ids, logprobs)
         if not self._begun:
             self._begun = True
-            output.cached_tokens = chunk.cached_tokens
+            output.cached_tokens = None if self._taken_up else chunk.cached_tokens
             output.prompt_logprobs = _prompt_logprobs(chunk.input_logprobs, self._prompt_top)
         elif not ids:
             return None
@@ -146,7 +148,7 @@ class Reader:
             ids, logprobs = [token], [] if logprob is None else [logprob]
         output = self._output(ids, logprobs)
         if not self._begun:
-            output.cached_tokens = complete.cached_tokens
+            output.cached_tokens = None if self._taken_up else complete.cached_tokens
             output.prompt_logprobs = _prompt_logprobs(complete.input_logprobs, self._prompt_top)
         output.finish_reason = _REASONS.get(complete.finish_reason, "stop")
         if output.finish_reason == "stop" and ids and ids[-1] in self._ends:

@@ -23,10 +23,12 @@ def check_request(request: EngineRequest, info: EngineInfo) -> None:
     if request.data_parallel_rank:
         raise NotSupportedError("This engine has one replica; leave 'data_parallel_rank' out.")
     _check_ids(request.token_ids, info.vocab_size, "prompt")
+    if request.generated:
+        _check_ids(request.generated, info.vocab_size, "generated")
     sampling = request.sampling
     _check_sampling(sampling, info)
     prompt, room = len(request.token_ids), info.context_length
-    if prompt + min(1, sampling.max_tokens) > room:
+    if prompt + max(len(request.generated), min(1, sampling.max_tokens)) > room:
         raise ContextLengthError(
             f"This model's context is {room} tokens, but the prompt has {prompt}; shorten the prompt"
             + (" to leave room for an answer." if prompt <= room else "."),

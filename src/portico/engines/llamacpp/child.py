@@ -30,6 +30,7 @@ from portico.engines.llamacpp.generating import Generator
 from portico.engines.llamacpp.grammar import Grammar, GrammarCompiler, GrammarError
 from portico.engines.llamacpp.libllama import Library, LlamaError, Model
 from portico.engines.llamacpp.process import Load
+from portico.engines.resuming import EVERYTHING
 from portico.engines.shared import wire
 from portico.errors import BadRequestError, EngineError, NotSupportedError, PorticoError
 from portico.events import EngineRequest
@@ -106,6 +107,8 @@ class _Process:
         grammar, reason = None, ""
         try:
             grammar = self._grammars.compile(lark)
+            if not grammar.takes(request.generated):
+                grammar, reason = None, "what is generated already does not follow it"
         except GrammarError as error:
             reason = str(error)
         except BaseException as error:  # a panic in native code is not an Exception
@@ -195,6 +198,7 @@ def _info(model: Model, load: Load, engine: Generator | Embedder) -> EngineInfo:
         vocab_size=model.vocab_size,
         capabilities=_GENERATING if generates else _EMBEDDING,
         eos_token_ids=model.end_tokens,
+        resumes=EVERYTHING if generates else frozenset(),
         embedding_size=None if generates else model.embedding_size,
         metadata={"engine": "llama.cpp", **model.description(), "threads": load.threads, **facts},
     )

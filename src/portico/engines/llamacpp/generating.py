@@ -90,13 +90,13 @@ class Generator:
         """Queue a checked request."""
         sequence = Sequence(
             request.request_id,
-            list(request.token_ids),
+            [*request.token_ids, *request.generated],
             salt=request.cache_salt,
             priority=request.priority,
-            every_position=request.sampling.prompt_logprobs is not None,
+            every_position=request.sampling.prompt_logprobs is not None and not request.generated,
         )
         sampler = Sampler(self.model, request, self.context_length, grammar)
-        self._jobs[sequence] = _Job(request, sequence, sampler)
+        self._jobs[sequence] = _Job(request, sequence, sampler, started=bool(request.generated))
         self._sequences[request.request_id] = sequence
         self._scheduler.submit(sequence)
 

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from portico.engines.llamacpp.grammar import Grammar
 from portico.engines.llamacpp.libllama import RANDOM_SEED, Context, Model, SamplerChain
 from portico.engines.llamacpp.thinking import Thoughts
-from portico.events import EngineOutput, EngineRequest, TokenLogprob
+from portico.engines.resuming import continued_seed
+from portico.events import EngineOutput, EngineRequest, FinishReason, TokenLogprob
 
 __all__ = ["Sampler", "Scores"]
 
@@ -66,6 +67,10 @@ class Sampler:
         self._close = () if rules.thought is None else rules.thought.close
         self._chain = _chain(model, request, self._limit)
         self.generated: list[int] = []
+        for token in request.generated:
+            self._forced()
+            self._chain.accept(token)
+            self._take(token)
 
     def close(self) -> None:
         self._chain.close()
@@ -75,9 +80,8 @@ class Sampler:
 
         Raises ``GrammarError`` when the grammar has become too complex to go on.
         """
-        output = EngineOutput(self._request_id, ())
-        if self._limit == 0:
-            output.finish_reason = "length"
+        output = EngineOutput(self._request_id, (), finish_reason=self._end())
+        if output.finish_reason is not None:
             return output
         scores = None
         forced = self._forced()
@@ -96,19 +100,26 @@ class Sampler:
         if token in self._ends and forced is None:
             output.finish_reason, output.stop_token = "stop", token
             return output
-        if self._thoughts is not None:
-            self._thoughts.take(token)
-        self.generated.append(token)
+        self._take(token)
         output.token_ids = (token,)
         if scores is not None:
             output.logprobs = (scores.of(token),)
+        output.finish_reason = self._end()
+        return output
+
+    def _take(self, token: int) -> None:
+        """The token is the next of the answer."""
+        if self._thoughts is not None:
+            self._thoughts.take(token)
+        self.generated.append(token)
         if self._grammar is not None:
             self._grammar.advance(token)
+
+    def _end(self) -> FinishReason | None:
+        """Why nothing can follow what has been generated, if so."""
         if self._grammar is not None and self._grammar.exhausted:
-            output.finish_reason = "stop"
-        elif len(self.generated) >= self._limit:
-            output.finish_reason = "length"
-        return output
+            return "stop"
+        return "length" if len(self.generated) >= self._limit else None
 
     def _forced(self) -> int | None:
         """The token that closes a thought, if one has to come now."""
@@ -171,7 +182,7 @@ def _chain(model: Model, request: EngineRequest, limit: int) -> SamplerChain:
         chain.min_p(rules.min_p)
     if rules.top_p < 1.0:
         chain.top_p(rules.top_p)
-    chain.draw(_seed(rules.seed))
+    chain.draw(_seed(continued_seed(rules.seed, len(request.generated))))
     return chain
 
 

@@ -99,7 +99,8 @@ class SharedEngine(Described, asyncio.Protocol):
             raise BadRequestError("A request with this id is already running.", param="request_id")
         number = next(self._numbers)
         self._ids[str(number)], self._numbers_by_id[request.request_id] = request.request_id, number
-        sent = msgspec.structs.replace(request, request_id="", token_ids=list(request.token_ids))
+        ids, generated = list(request.token_ids), list(request.generated)
+        sent = msgspec.structs.replace(request, request_id="", token_ids=ids, generated=generated)
         try:
             await self._ask(number, wire.Submit(number, sent))
         except BaseException:

@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any
 
 from portico.engines import Described, EmbeddingBatch, EngineInfo
+from portico.engines.resuming import AS_PROMPT, as_prompt
 from portico.engines.vllm.messages import engine_output, sampling_arguments
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import EngineOutput, EngineRequest
@@ -40,7 +41,7 @@ class VllmCore(Described):
         self._words: Any = None  # vLLM's module of sampling rules
         self._tasks: tuple[Any, ...] = ()
         self._refusals: tuple[type[Exception], ...] = ()
-        self._running: dict[str, tuple[str, EngineRequest]] = {}  # the core's id -> ours, and the request
+        self._running: dict[str, tuple[EngineRequest, bool]] = {}  # by the core's id; with whether it was taken up
         self._numbers_by_id: dict[str, str] = {}
         self._numbers = count(1)
         self._ends: frozenset[int] = frozenset()
@@ -110,6 +111,7 @@ class VllmCore(Described):
             vocab_size=model.get_vocab_size(),
             capabilities=frozenset(capabilities),
             eos_token_ids=self._ends,
+            resumes=AS_PROMPT,
             max_logprobs=model.max_logprobs if model.max_logprobs >= 0 else model.get_vocab_size(),
             metadata={
                 "engine": "vllm",
@@ -134,6 +136,7 @@ class VllmCore(Described):
         if request.request_id in self._numbers_by_id:
             raise BadRequestError("A request with this id is already running.", param="request_id")
         number = f"portico-{next(self._numbers)}"
+        request, taken_up = as_prompt(request), bool(request.generated)
         arguments = sampling_arguments(request)
         structured = arguments.pop("structured_outputs", None)
         prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": list(request.token_ids)}
@@ -157,7 +160,7 @@ class VllmCore(Described):
             raise BadRequestError(message, param=getattr(error, "parameter", None)) from None
         core_request.reasoning_ended = True if structured is not None else None  # our grammar holds the thought too
         core_request.external_req_id = number
-        self._running[number], self._numbers_by_id[request.request_id] = (request.request_id, request), number
+        self._running[number], self._numbers_by_id[request.request_id] = (request, taken_up), number
         try:
             await self._core.add_request_async(core_request)
         except Exception as error:
@@ -201,13 +204,15 @@ class VllmCore(Described):
         entry = self._running.get(output.request_id)
         if entry is None:
             return None
-        request_id, request = entry
+        request, taken_up = entry
         ends = (
             request.sampling.stop_token_ids
             if request.sampling.ignore_eos
             else (self._ends | request.sampling.stop_token_ids)
         )
-        found = engine_output(output, request_id, request, ends)
+        found = engine_output(output, request.request_id, request, ends)
+        if taken_up:
+            found.cached_tokens = None
         if found.finish_reason is not None:
             self._forget(output.request_id)
         return found
@@ -215,7 +220,7 @@ class VllmCore(Described):
     def _forget(self, number: str) -> None:
         entry = self._running.pop(number, None)
         if entry is not None:
-            del self._numbers_by_id[entry[0]]
+            del self._numbers_by_id[entry[0].request_id]
 
     def _lora(self, name: str | None) -> Any:
         if name is None:

@@ -58,6 +58,11 @@ def generation(request: GenerateRequest, prompt_ids: Sequence[int], model: Model
             f"'tokenized.input_ids' holds an id outside the vocabulary of {model.vocab_size} tokens.",
             param="tokenized.input_ids",
         )
+    generated = list(request.portico_generated)
+    if generated and (checked.n or 1) > 1:
+        raise BadRequestError("'portico_generated' is of one answer: leave 'n' out.", param="portico_generated")
+    if any(token >= model.vocab_size for token in generated):
+        raise BadRequestError("'portico_generated' holds an id outside the vocabulary.", param="portico_generated")
     if wanted.HasField("truncate_prompt_tokens"):
         prompt_ids = _truncated(prompt_ids, wanted.truncate_prompt_tokens, model)
     max_tokens = max_new_tokens(len(prompt_ids), checked.max_tokens, model, "tokenized.input_ids")
@@ -71,6 +76,7 @@ def generation(request: GenerateRequest, prompt_ids: Sequence[int], model: Model
         include_stop=wanted.include_stop_str_in_output,
         skip_special_tokens=wanted.skip_special_tokens,
         constraint=constraint,
+        generated=generated,
         data_parallel_rank=request.data_parallel_rank if request.HasField("data_parallel_rank") else None,
     )
     return TokenGeneration(spec, model.tokenizer)

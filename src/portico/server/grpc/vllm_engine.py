@@ -87,6 +87,7 @@ class VllmEngineService:
             server_type="portico" if "structural_tags" not in self._model.capabilities else "portico structural_tags",
             data_parallel_size=self._first.line.engine.info.metadata.get("data_parallel_size", 1),
             constrained_decoding_start="first_token",
+            portico_resumes=sorted(self._first.line.engine.info.resumes),
         )
 
     async def GetLoads(self, request: engine.GetLoadsRequest) -> engine.GetLoadsResponse:

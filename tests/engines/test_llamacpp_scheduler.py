@@ -1,30 +1,41 @@
 """The scheduler against a model of libllama's cache: whatever comes in, every batch it plans may be decoded.
 
-``Cache`` below keeps what libllama keeps (which cells each sequence id holds, with token and position) and refuses what
-libllama would refuse or compute wrongly. Sampled tokens are a function of the whole sequence so far as the *cache*
-knows it, so a prefix that was shared, trimmed or recomputed wrongly shows in the answer.
+``Cache`` below keeps what libllama keeps (which cells each sequence id holds, with token and position, and what a
+recurrent state has seen) and refuses what libllama would refuse or compute wrongly. Sampled tokens are a function of
+the whole sequence so far as the *cache* knows it, so a prefix that was shared, trimmed or recomputed wrongly shows in
+the answer.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portico.engines.llamacpp.scheduler import MARGIN, CellPool, Copy, Plan, Scheduler, Sequence
+from portico.engines.llamacpp import scheduler
+from portico.engines.llamacpp.scheduler import MARGIN, Scheduler
+from portico.engines.llamacpp.slots import CellPool, Copy, Plan, Restore, Sequence
 
 
 class Cache:
-    def __init__(self, slots: int, cells: int) -> None:
-        self.capacity = cells
+    """``window``: cells that no further token looks at are given away at once."""
+
+    def __init__(self, slots: int, cells: int, *, stateful: bool = False, window: int = 0) -> None:
+        self.capacity, self.stateful, self.window = cells, stateful, window
         self.slots: list[list[object]] = [[] for _ in range(slots)]  # a cell is an object, equal only to itself
+        self.states: list[list[int]] = [[] for _ in range(slots)]  # the tokens that a slot's state has seen
+        self.first = [0] * slots  # the first position that is still there
 
     @property
     def used(self) -> int:
         return len({id(cell) for slot in self.slots for cell in slot})
+
+    def first_kept(self, slot: int) -> int:
+        return self.first[slot] if self.slots[slot] else -1
 
     def apply(self, plan: Plan) -> None:
         for edit in plan.edits:
@@ -32,14 +43,30 @@ class Cache:
                 assert not self.slots[edit.target], "copied into a slot that is not empty"
                 assert len(self.slots[edit.source]) >= edit.length, "copied more than there is"
                 self.slots[edit.target] = self.slots[edit.source][: edit.length]
+                self.states[edit.target], self.first[edit.target] = self.states[edit.source], self.first[edit.source]
+            elif isinstance(edit, Restore):
+                self.states[edit.slot] = json.loads(edit.checkpoint.data)
             else:
                 assert len(self.slots[edit.slot]) >= edit.start
                 del self.slots[edit.slot][edit.start :]
+                if not edit.start:
+                    self.states[edit.slot], self.first[edit.slot] = [], 0
+                assert not self.stateful or len(self.states[edit.slot]) <= edit.start, "a state cannot be cut back"
         for piece in plan.pieces:
             slot = self.slots[piece.slot]
             assert len(slot) == piece.start, "positions must follow on"
+            if self.stateful:
+                assert self.states[piece.slot] == [cell.token for cell in slot], "the state of another sequence"  # type: ignore[attr-defined]
+            if self.window:
+                assert self.first[piece.slot] <= max(0, piece.start + 1 - self.window), "a hole in the window"
             tokens = piece.sequence.tokens[piece.start : piece.start + piece.count]
             slot.extend(_Cell(token) for token in tokens)
+            self.states[piece.slot] = [*self.states[piece.slot], *tokens]
+            if self.window:
+                self.first[piece.slot] = max(self.first[piece.slot], len(slot) + 1 - self.window)
+        for number, checkpoint in plan.checkpoints:
+            assert len(self.states[number]) == checkpoint.length
+            checkpoint.data = json.dumps(self.states[number]).encode()
         assert self.used <= self.capacity, "no room in the cache"
 
 
@@ -56,7 +83,16 @@ def answer(tokens: list[int]) -> int:
 class Machine:
     """Runs a scheduler over a cache and checks every step."""
 
-    def __init__(self, *, cells: int, max_sequences: int, batch_tokens: int, rows: int = 8, reuse: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        cells: int,
+        max_sequences: int,
+        batch_tokens: int,
+        rows: int = 8,
+        state_bytes: int | None = None,
+        window: int = 0,
+    ) -> None:
         self.slots = max_sequences * 3
         self.batch_tokens, self.rows, self.max_sequences = batch_tokens, rows, max_sequences
         self.scheduler = Scheduler(
@@ -65,9 +101,11 @@ class Machine:
             max_sequences=max_sequences,
             batch_tokens=batch_tokens,
             max_rows=rows,
-            reuse=reuse,
+            state_bytes=state_bytes,
+            window=window,
+            first_kept=lambda slot: self.cache.first_kept(slot),
         )
-        self.cache = Cache(self.slots, cells)
+        self.cache = Cache(self.slots, cells, stateful=state_bytes is not None, window=window)
         self.wanted: dict[Sequence, int] = {}  # length at which each ends
         self.done: list[Sequence] = []
         self.computed = 0
@@ -137,7 +175,17 @@ requests = st.tuples(
 STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
 
 
-@settings(max_examples=250, deadline=None)
+KINDS: list[dict[str, int]] = [{}, {"window": 8}, {"state_bytes": 0}, {"state_bytes": 2000}, {"state_bytes": 1 << 20}]
+
+
+@pytest.fixture(autouse=True)
+def early_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as in real prompts, in short ones."""
+    monkeypatch.setattr(scheduler, "FIRST_CHECKPOINT", 4)
+    monkeypatch.setattr(scheduler, "BEFORE_THE_END", 3)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     arrivals=st.lists(st.tuples(requests, st.integers(0, 6)), min_size=1, max_size=14),
     aborts=st.sets(st.integers(0, 13), max_size=4),
@@ -145,7 +193,7 @@ STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
     cells=st.integers(112, 300),
     max_sequences=st.integers(1, 5),
     batch_tokens=st.integers(8, 64),
-    reuse=st.booleans(),
+    kind=st.sampled_from(KINDS),
 )
 def test_every_request_gets_its_own_answer(
     arrivals: list[tuple[tuple[int, int, list[int], int, str | None, int, bool], int]],
@@ -154,10 +202,10 @@ def test_every_request_gets_its_own_answer(
     cells: int,
     max_sequences: int,
     batch_tokens: int,
-    reuse: bool,
+    kind: dict[str, int],
 ) -> None:
     """Any arrivals, aborts, flushes and sizes: plans are legal, requests end, answers are right, no cell leaks."""
-    machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=batch_tokens, reuse=reuse)
+    machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=batch_tokens, **kind)
     sequences = []
     for (stem, shared, tail, new, salt, priority, every), steps in arrivals:
         prompt = STEMS[stem][:shared] + tail
@@ -181,8 +229,6 @@ def test_every_request_gets_its_own_answer(
     pool = machine.scheduler.pool
     assert pool.pinned == 0
     assert pool.free == cells - machine.cache.used
-    if not reuse:
-        assert machine.cache.used == 0
 
 
 def drain(machine: Machine) -> list[str]:
@@ -243,6 +289,44 @@ def test_a_conversation_finds_all_that_was_said() -> None:
     second = machine.submit("2", [*first.tokens, 5, 5, 5], 5)
     machine.run()
     assert second.cached == 69  # all but the last token, which was sampled but never computed
+
+
+def test_a_conversation_goes_on_from_a_copy_of_the_state() -> None:
+    """The next turn spells the end of the prompt otherwise, and the answer too."""
+    machine = Machine(cells=1000, max_sequences=2, batch_tokens=64, state_bytes=1 << 20)
+    machine.submit("1", list(range(100)), 20)
+    machine.run()
+    again = machine.submit("again", list(range(100)), 20)
+    machine.run()
+    second = machine.submit("2", [*range(97), 7, 7, 7, *range(50)], 5)
+    machine.run()
+    assert again.cached == 99
+    assert second.cached == 96
+    machine.check_done()
+    whole = machine.submit("3", [*second.tokens, 5, 5, 5], 5)
+    machine.run()
+    assert whole.cached == len(second.tokens) - 1, "all that was said, without any copy"
+    machine.check_done()
+
+
+def test_choices_of_one_prompt_share_its_state() -> None:
+    machine = Machine(cells=1000, max_sequences=4, batch_tokens=64, state_bytes=1 << 20)
+    sequences = [machine.submit(str(choice), list(range(300)), 3) for choice in range(4)]
+    machine.run()
+    assert [sequence.cached for sequence in sequences] == [0, 296, 296, 296], "what is left is not worth waiting for"
+    machine.check_done()
+
+
+def test_a_prefix_whose_window_is_gone_is_not_shared() -> None:
+    machine = Machine(cells=1000, max_sequences=2, batch_tokens=64, window=16)
+    machine.submit("1", list(range(100)), 50)
+    machine.run()
+    shorter = machine.submit("2", list(range(80)), 5)
+    machine.run()
+    longer = machine.submit("3", [*machine.done[0].tokens, 1, 2, 3], 5)
+    machine.run()
+    assert (shorter.cached, longer.cached) == (0, 149)
+    machine.check_done()
 
 
 def test_what_is_flushed_is_computed_anew() -> None:

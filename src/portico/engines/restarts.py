@@ -35,7 +35,7 @@ class Mortal(Protocol):
     """A running process; ``gone`` completes with a sentence that says how it ended."""
 
     @property
-    def gone(self) -> Awaitable[str]: ...
+    def gone(self) -> asyncio.Future[str]: ...
 
 
 Process = TypeVar("Process", bound=Mortal)
@@ -50,7 +50,7 @@ async def keep_alive(
     backoff = Backoff()
     while True:
         born = loop.time()
-        how = await process.gone
+        how = await asyncio.shield(process.gone)  # others wait for it too
         log.error("the engine stopped: %s; it is started again", how)
         lost(how)
         delay = backoff.delay(loop.time() - born)

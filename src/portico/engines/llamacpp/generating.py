@@ -14,7 +14,8 @@ from typing import Final
 from portico.engines.llamacpp.grammar import Grammar, GrammarError
 from portico.engines.llamacpp.libllama import MAX_SEQUENCES, Batch, Context, LlamaError, Model
 from portico.engines.llamacpp.sampling import Sampler, Scores
-from portico.engines.llamacpp.scheduler import Copy, Plan, Scheduler, Sequence
+from portico.engines.llamacpp.scheduler import Scheduler
+from portico.engines.llamacpp.slots import Copy, Plan, Restore, Sequence
 from portico.events import EngineOutput, EngineRequest, TokenLogprob
 
 __all__ = ["Generator"]
@@ -25,6 +26,8 @@ PROMPT_ROWS: Final = 64  # logit rows of one batch, for prompt logprobs: each is
 DEFAULT_CONTEXT: Final = 32768  # tokens, where the model's own context is longer and nobody asked for it
 CELLS_PER_SEQUENCE: Final = 512  # what the cache holds for each concurrent sequence, unless it is told
 CACHED_PER_SEQUENCE: Final = 2  # slots that keep prefixes, for each concurrent sequence
+CACHED_STATES: Final = 4  # the same for models with a recurrent state, of which each slot has one, large or small
+STATE_BYTES: Final = 256 << 20  # for copies of such states
 
 
 @dataclass(eq=False)
@@ -56,7 +59,7 @@ class Generator:
         self.model = model
         self.context_length = model.context_length(context_length, DEFAULT_CONTEXT)
         max_sequences = min(max_sequences, batch_tokens, MAX_SEQUENCES // (1 + CACHED_PER_SEQUENCE))
-        slots = max_sequences * (1 + CACHED_PER_SEQUENCE) if model.can_truncate else max_sequences + 1
+        slots = max_sequences + (CACHED_STATES if model.has_state else CACHED_PER_SEQUENCE * max_sequences)
         rows = max(PROMPT_ROWS, slots)
         self._context = Context(
             model,
@@ -75,7 +78,9 @@ class Generator:
             max_sequences=max_sequences,
             batch_tokens=self._context.batch_tokens,
             max_rows=rows,
-            reuse=model.can_truncate,
+            state_bytes=STATE_BYTES if model.has_state else None,
+            window=model.window,
+            first_kept=self._context.first_position,
         )
         self._batch = Batch(self._context.batch_tokens)
         self._jobs: dict[Sequence, _Job] = {}
@@ -121,11 +126,15 @@ class Generator:
         for edit in plan.edits:
             if isinstance(edit, Copy):
                 self._context.copy(edit.source, edit.target, edit.length)
+            elif isinstance(edit, Restore):
+                self._context.restore(edit.slot, edit.checkpoint.data)
             else:
                 self._context.remove(edit.slot, edit.start)
         rows = self._fill(plan)
         started = time.perf_counter()
         self._context.decode(self._batch)
+        for slot, checkpoint in plan.checkpoints:
+            checkpoint.data = self._context.state(slot)
         outputs = [
             output
             for piece, row in zip(plan.pieces, rows, strict=True)

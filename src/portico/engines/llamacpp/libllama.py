@@ -50,6 +50,7 @@ _TOKEN_ATTR_CONTROL: Final = 1 << 3
 _TOKEN_ATTR_USER_DEFINED: Final = 1 << 4
 _LOG_WARN, _LOG_CONTINUE = 3, 5  # ggml_log_level; ERROR is 4
 _TYPE_F16: Final = 1
+_STATE_ONLY: Final = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: what cannot be cut back, not the attention's cells
 
 
 class LlamaError(Exception):
@@ -195,6 +196,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "llama_model_n_ctx_train": (c_int32, (c_void_p,)),
     "llama_model_n_embd_out": (c_int32, (c_void_p,)),
     "llama_model_has_encoder": (c_bool, (c_void_p,)),
+    "llama_model_n_swa": (c_int32, (c_void_p,)),
     "llama_model_is_recurrent": (c_bool, (c_void_p,)),
     "llama_model_is_hybrid": (c_bool, (c_void_p,)),
     "llama_model_is_diffusion": (c_bool, (c_void_p,)),
@@ -215,6 +217,10 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
+    "llama_memory_seq_pos_min": (c_int32, (c_void_p, c_int32)),
+    "llama_state_seq_get_size_ext": (c_size_t, (c_void_p, c_int32, c_uint32)),
+    "llama_state_seq_get_data_ext": (c_size_t, (c_void_p, c_char_p, c_size_t, c_int32, c_uint32)),
+    "llama_state_seq_set_data_ext": (c_size_t, (c_void_p, c_char_p, c_size_t, c_int32, c_uint32)),
     "llama_decode": (c_int32, (c_void_p, _Batch)),
     "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_get_embeddings_seq": (c_void_p, (c_void_p, c_int32)),
@@ -311,9 +317,8 @@ class Model:
             token for token in range(self.vocab_size) if c.llama_vocab_is_eog(self.vocab, token)
         )
         # A recurrent state cannot be cut back to a prefix.
-        self.can_truncate: bool = not (
-            c.llama_model_is_recurrent(self.pointer) or c.llama_model_is_hybrid(self.pointer)
-        )
+        self.has_state: bool = c.llama_model_is_recurrent(self.pointer) or c.llama_model_is_hybrid(self.pointer)
+        self.window: int = c.llama_model_n_swa(self.pointer)  # tokens; 0 where attention looks back without an end
 
     def context_length(self, wanted: int | None, default: int) -> int:
         """What is wanted, if the model was trained for it; else the model's own, at most ``default``."""
@@ -465,6 +470,23 @@ class Context:
     def copy(self, source: int, target: int, length: int) -> None:
         """Let ``target`` share the first ``length`` tokens of ``source``; no data moves."""
         self._c.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def first_position(self, sequence: int) -> int:
+        """The first position that ``sequence`` still holds everywhere, -1 if it holds none."""
+        return int(self._c.llama_memory_seq_pos_min(self._memory, sequence))
+
+    def state(self, sequence: int) -> bytes:
+        """A copy of the recurrent state of ``sequence``."""
+        size = self._c.llama_state_seq_get_size_ext(self.pointer, sequence, _STATE_ONLY)
+        buffer = ctypes.create_string_buffer(size)
+        if self._c.llama_state_seq_get_data_ext(self.pointer, buffer, size, sequence, _STATE_ONLY) != size:
+            raise LlamaError(f"llama.cpp cannot copy the state of sequence {sequence}")
+        return buffer.raw
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        """Give ``sequence`` a state that was copied."""
+        if not self._c.llama_state_seq_set_data_ext(self.pointer, state, len(state), sequence, _STATE_ONLY):
+            raise self.model.library.error(f"llama.cpp cannot restore the state of sequence {sequence}")
 
     def clear(self) -> None:
         if self._memory:

@@ -19,146 +19,29 @@ a prefix from slot to slot shares its cells. When a sequence ends its slot keeps
 - Room is made by trimming the cached prefix that was used longest ago, from its tail; then by preempting the sequence
   of worst rank, which goes back to the queue and is recomputed later. The best-ranked sequence is never preempted, so
   every request is served as long as the pool holds one whole context.
+
+Two kinds of model keep less than a cell for every token. Those with a *sliding window* give away cells that no further
+token will look at: a prefix can be shared only while its last ``window`` cells are all there. Those with a recurrent
+*state* (hybrids too) have it for all the tokens of a slot at once, and it cannot be cut back: copies of it are taken at
+some lengths of a prompt, and a prefix ends at one of these, or where the slot itself does.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-__all__ = ["CellPool", "Copy", "Piece", "Plan", "Remove", "Scheduler", "Sequence"]
+from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Piece, Plan, Remove, Restore, Sequence, Slot
+
+__all__ = ["Scheduler"]
 
 MARGIN: Final = 64  # cells that must be left after admission, so that a newcomer is not preempted at once
 WORTH_WAITING: Final = 16  # tokens of shared prefix for which a newcomer waits
-
-
-@dataclass(eq=False)
-class Sequence:
-    """One request's tokens on their way through the cache. ``tokens`` grows by what is sampled.
-
-    ``every_position`` asks for logits at each prompt position: nothing is reused then. Lower ``priority`` is first.
-    """
-
-    key: str
-    tokens: list[int]
-    salt: str | None = None
-    priority: int = 0
-    every_position: bool = False
-    computed: int = 0  # tokens with entries in the cache
-    cached: int = 0  # of these, how many were found there when the sequence was first admitted
-    slot: Slot | None = None
-    rank: tuple[int, int] = (0, 0)
-    prompt_length: int = field(init=False)
-    admitted: bool = False
-
-    def __post_init__(self) -> None:
-        self.prompt_length = len(self.tokens)
-
-    @property
-    def remaining(self) -> int:
-        """Tokens still to compute; 0 means that the next token is to be sampled."""
-        return len(self.tokens) - self.computed
-
-    def __lt__(self, other: Sequence) -> bool:
-        return self.rank < other.rank
-
-
-class CellPool:
-    """Counts cells, their holders, and which of them running sequences hold. Cells are numbered only to be counted."""
-
-    def __init__(self, capacity: int) -> None:
-        self._free = list(range(capacity - 1, -1, -1))
-        self._holders = [0] * capacity
-        self._pins = [0] * capacity
-        self.capacity = capacity
-        self.pinned = 0
-
-    @property
-    def free(self) -> int:
-        return len(self._free)
-
-    def take(self, number: int) -> list[int]:
-        """Fresh cells, held once and pinned. ``number`` must not exceed ``free``."""
-        taken = [self._free.pop() for _ in range(number)]
-        for cell in taken:
-            self._holders[cell] = self._pins[cell] = 1
-        self.pinned += number
-        return taken
-
-    def hold(self, cells: list[int]) -> None:
-        for cell in cells:
-            self._holders[cell] += 1
-
-    def release(self, cells: list[int]) -> None:
-        for cell in cells:
-            self._holders[cell] -= 1
-            if not self._holders[cell]:
-                self._free.append(cell)
-
-    def pin(self, cells: list[int]) -> None:
-        for cell in cells:
-            self.pinned += not self._pins[cell]
-            self._pins[cell] += 1
-
-    def unpin(self, cells: list[int]) -> None:
-        for cell in cells:
-            self._pins[cell] -= 1
-            self.pinned -= not self._pins[cell]
-
-
-@dataclass(eq=False)
-class Slot:
-    """A libllama sequence id: used by a sequence (``owner``), or keeping a cached prefix, or empty."""
-
-    index: int
-    owner: Sequence | None = None
-    tokens: list[int] = field(default_factory=list)  # while nobody owns it: what its cells hold
-    prompt_length: int = 0  # of these tokens, how many were a prompt
-    salt: str | None = None
-    cells: list[int] = field(default_factory=list)
-    used: int = 0
-
-    @property
-    def content(self) -> list[int]:
-        return self.tokens if self.owner is None else self.owner.tokens
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Let slot ``target`` share the first ``length`` cells of slot ``source``."""
-
-    source: int
-    target: int
-    length: int
-
-
-@dataclass(frozen=True)
-class Remove:
-    """Let slot ``slot`` forget everything from position ``start`` on."""
-
-    slot: int
-    start: int
-
-
-@dataclass(frozen=True)
-class Piece:
-    """``count`` tokens of ``sequence`` from position ``start`` on."""
-
-    sequence: Sequence
-    slot: int
-    start: int
-    count: int
-
-
-@dataclass
-class Plan:
-    """One step: the cache edits first, in order, then the batch. ``prefill`` tells its kind."""
-
-    edits: list[Copy | Remove] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
-    prefill: bool = False
+FIRST_CHECKPOINT: Final = 512  # tokens; then at every doubling, for prompts that begin alike
+FEWEST_CHECKPOINTS: Final = 4  # however large they are
+BEFORE_THE_END: Final = 16  # tokens of a prompt's end, which the next turn of a conversation may spell otherwise
 
 
 class Scheduler:
@@ -166,11 +49,21 @@ class Scheduler:
 
     ``cells`` must hold the longest sequence that is ever submitted, less its last token; ``slots`` must exceed
     ``max_sequences`` by at least one. ``batch_tokens`` bounds a batch, ``max_rows`` the logit rows in it.
-    ``reuse`` is False for models whose state cannot be cut back to a prefix.
+    ``state_bytes`` is what copies of its state may take for a model that has one, None for others; ``window`` is the
+    width (tokens) of a sliding window, and ``first_kept`` tells the first position that a slot still holds.
     """
 
     def __init__(
-        self, *, slots: int, cells: int, max_sequences: int, batch_tokens: int, max_rows: int, reuse: bool = True
+        self,
+        *,
+        slots: int,
+        cells: int,
+        max_sequences: int,
+        batch_tokens: int,
+        max_rows: int,
+        state_bytes: int | None = None,
+        window: int = 0,
+        first_kept: Callable[[int], int] = lambda slot: 0,
     ) -> None:
         self.pool = CellPool(cells)
         self.running: list[Sequence] = []  # by rank
@@ -179,7 +72,9 @@ class Scheduler:
         self._max_sequences = max_sequences
         self._batch_tokens = batch_tokens
         self._max_rows = max_rows
-        self._reuse = reuse
+        self._stateful, self._state_bytes = state_bytes is not None, state_bytes or 0
+        self._checkpoints: list[Checkpoint] = []
+        self._window, self._first_kept = window, first_kept
         self._arrivals, self._clock = count(), count(1)
         self._prefilled_last = False
         self._plan = Plan()  # collects edits, also those made between steps
@@ -244,6 +139,8 @@ class Scheduler:
         rows = self._max_rows
         for left, sequence in zip(range(len(sequences), 0, -1), sequences, strict=True):
             share = min(sequence.remaining - 1, -(-budget // left), rows if sequence.every_position else budget)
+            if self._stateful:
+                share = min([share, *(at - sequence.computed for at in _checkpoints_ahead(sequence))])
             if sequence.slot is None or share <= 0:
                 continue
             self._make_room(share, sequence)
@@ -259,7 +156,24 @@ class Scheduler:
         assert slot is not None
         slot.cells += self.pool.take(number)
         self._plan.pieces.append(Piece(sequence, slot.index, sequence.computed, number))
+        if self._stateful and sequence.computed + number in _checkpoints_ahead(sequence):
+            self._keep(slot, sequence.computed + number)
         sequence.computed += number
+
+    def _keep(self, slot: Slot, length: int) -> None:
+        """Have a checkpoint taken after this step, in place of those that were used longest ago if need be."""
+        while (
+            len(self._checkpoints) >= FEWEST_CHECKPOINTS
+            and sum(len(one.data) for one in self._checkpoints) >= self._state_bytes
+        ):
+            oldest = min(self._checkpoints, key=lambda one: one.used)
+            self._checkpoints.remove(oldest)
+            for one in self._slots:
+                if one.checkpoints.get(oldest.length) is oldest:
+                    del one.checkpoints[oldest.length]
+        taken = slot.checkpoints[length] = Checkpoint(length, used=next(self._clock))
+        self._checkpoints.append(taken)
+        self._plan.checkpoints.append((slot.index, taken))
 
     # -- admission ----------------------------------------------------------------------------------------------------
 
@@ -286,29 +200,49 @@ class Scheduler:
         some slot will have computed soon. The last token is never shared: its row is needed."""
         best: Slot | None = None
         length = coming = 0
-        if not self._reuse or sequence.every_position:
+        if sequence.every_position:
             return best, length, coming
         for slot in self._slots:
             if (slot.cells or slot.owner) and slot.salt == sequence.salt:
                 common = min(_common_prefix(slot.content, sequence.tokens), len(sequence.tokens) - 1)
-                coming = max(coming, common)
-                common = min(common, len(slot.cells))
-                if common > length or (common == length and best and slot.used > best.used):
-                    best, length = slot, common
+                now, soon = self._shareable(slot, common)
+                coming = max(coming, soon)
+                if now > length or (now == length and best and slot.used > best.used):
+                    best, length = slot, now
         return best, length, coming
+
+    def _shareable(self, slot: Slot, common: int) -> tuple[int, int]:
+        """How many of the ``common`` first tokens of a slot can be shared now, and how many soon."""
+        if self._stateful:
+            now = max((at for at in slot.checkpoints if at <= min(common, len(slot.cells))), default=0)
+            if slot.owner is None:
+                return max(now, len(slot.cells) if len(slot.cells) <= common else 0), now
+            return now, max((at for at in _checkpoints_ahead(slot.owner) if at <= common), default=now)
+        now = min(common, len(slot.cells))
+        if self._window and not 0 <= self._first_kept(slot.index) <= max(0, now + 1 - self._window):
+            now = 0
+        return now, common if common > len(slot.cells) else now
 
     def _place(self, sequence: Sequence, source: Slot | None, length: int) -> None:
         """Give ``sequence`` a slot that starts with the first ``length`` tokens of ``source``."""
         slot = None if source is not None and self._may_take_over(source, length) else self._empty_slot(source)
+        checkpoint = source.checkpoints.get(length) if source is not None else None
+        if checkpoint is not None:
+            checkpoint.used = next(self._clock)
         if slot is None:
             assert source is not None
             slot = source
+            if checkpoint is not None and length < len(slot.cells):
+                self._plan.edits.append(Restore(slot.index, checkpoint))
             self._trim(slot, len(slot.cells) - length)
         elif source is not None:
+            self._plan.edits.append(Copy(source.index, slot.index, length))
+            if checkpoint is not None and (source.owner is not None or length < len(source.cells)):
+                self._plan.edits.append(Restore(slot.index, checkpoint))
             slot.cells = source.cells[:length]
+            slot.checkpoints = {at: one for at, one in source.checkpoints.items() if at <= length}
             self.pool.hold(slot.cells)
             source.used = next(self._clock)
-            self._plan.edits.append(Copy(source.index, slot.index, length))
         self.pool.pin(slot.cells)
         slot.owner, slot.tokens, slot.salt = sequence, [], sequence.salt
         sequence.slot, sequence.computed = slot, length
@@ -338,7 +272,7 @@ class Scheduler:
             cached = [slot for slot in self._slots if slot.owner is None and slot.cells]
             if cached:
                 slot = min(cached, key=lambda one: one.used)
-                self._trim(slot, min(lacking, len(slot.cells)))
+                self._trim(slot, len(slot.cells) if self._stateful else min(lacking, len(slot.cells)))
             elif self.running[-1] is not sequence:
                 self._preempt(self.running[-1])
             else:
@@ -351,6 +285,7 @@ class Scheduler:
             keep = len(slot.cells) - number
             self.pool.release(slot.cells[keep:])
             del slot.cells[keep:], slot.tokens[keep:]
+            slot.checkpoints = {at: one for at, one in slot.checkpoints.items() if at <= keep}
             self._plan.edits.append(Remove(slot.index, keep))
 
     def _preempt(self, sequence: Sequence) -> None:
@@ -366,8 +301,18 @@ class Scheduler:
         slot.owner, slot.tokens, slot.used = None, sequence.tokens[: sequence.computed], next(self._clock)
         slot.prompt_length = sequence.prompt_length
         sequence.slot = None
-        if not self._reuse:
-            self._trim(slot, len(slot.cells))
+
+
+def _checkpoints_ahead(sequence: Sequence) -> list[int]:
+    """The lengths still to come at which the state of ``sequence`` is worth a copy: see the constants, and all of a
+    prompt but its last token, for who asks it again. Past its prompt there are none."""
+    whole = sequence.prompt_length - 1
+    lengths = [whole, whole - BEFORE_THE_END]
+    length = FIRST_CHECKPOINT
+    while length < whole:
+        lengths.append(length)
+        length *= 2
+    return [at for at in lengths if at > sequence.computed]
 
 
 def _common_prefix(first: list[int], second: list[int]) -> int:

@@ -15,6 +15,7 @@ from portico.engines.resuming import EVERYTHING
 from portico.events import EngineRequest
 from portico.server.grpc.server import GrpcServer, Tls
 from portico.server.http.auth import Keys
+from portico.server.http.gate import Gate
 from portico.server.line.line import Line
 from portico.server.line.served import Served, ServedModel
 from portico.server.observe.metrics import Metrics
@@ -48,6 +49,8 @@ async def calling(
     tokens_per_step: int = 3,
     max_message: int = 1 << 20,
     port: int = 0,
+    max_in_flight: int = 1024,
+    max_per_key: int | None = None,
     resumes: Collection[str] = EVERYTHING,
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints", "embed"}),
     **model: Any,
@@ -71,7 +74,10 @@ async def calling(
     await line.start()
     facts: dict[str, Any] = {"capabilities": capabilities, "embedding_size": 16, **model}
     served = Served([ServedModel(tiny_model(**facts), ["tiny"], line)])
-    server = GrpcServer(served, Keys(keys), metrics, host="127.0.0.1", port=port, max_message=max_message, tls=tls)
+    gate = Gate(max_in_flight, max_per_key)
+    server = GrpcServer(
+        served, Keys(keys), metrics, gate, host="127.0.0.1", port=port, max_message=max_message, tls=tls
+    )
     await server.start()
     target = f"localhost:{server.port}"
     options = [("grpc.max_receive_message_length", -1)]

@@ -72,7 +72,7 @@ def raw(url: str, *pieces: bytes, patience: float = 5.0, pause: float = 0.0, end
 def request(
     method: str, path: str | bytes, body: bytes | None = None, headers: Sequence[tuple[str, str | bytes]] = ()
 ) -> bytes:
-    """One request, byte for byte. A body brings its length, unless ``headers`` says how long it is."""
+    """One request, byte for byte. A body brings its length and its type, unless ``headers`` says them."""
     target = path if isinstance(path, bytes) else path.encode("latin-1")
     lines = [method.encode() + b" " + target + b" HTTP/1.1"]
     names = {name.lower() for name, _ in headers}
@@ -84,4 +84,6 @@ def request(
     ]
     if body is not None and not names & {"content-length", "transfer-encoding"}:
         lines.append(b"Content-Length: %d" % len(body))
+    if body is not None and "content-type" not in names:
+        lines.append(b"Content-Type: application/json")
     return b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")

@@ -100,8 +100,7 @@ class Prompter:
 
     async def completion(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
         """The prompt of a plain completion: text or token ids."""
-        size = len(prompt) if isinstance(prompt, str) else 0
-        return await _off_loop(size, partial(self.encode, prompt, add_special_tokens=add_special_tokens))
+        return await _off_loop(len(prompt), partial(self.encode, prompt, add_special_tokens=add_special_tokens))
 
     # -- the same, here and now ---------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from portico.errors import BadRequestError
+from portico.protocols.bounds import check_bounds
 
 __all__ = ["RequestModel", "field_path", "parse_body", "parse_fields"]
 
@@ -36,6 +37,7 @@ def parse_body(model: type[Model], body: bytes) -> Model:
     """Validate ``body`` as ``model``. Raises ``BadRequestError`` whose ``param`` is the first field at fault."""
     if not body:
         raise BadRequestError("The request body is empty; send a JSON object.", code="invalid_json")
+    check_bounds(body, model)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -118,6 +118,32 @@ async def test_abort_ends_the_stream_with_abort() -> None:
         assert await call.code() == Code.OK
 
 
+async def test_nobody_aborts_what_another_key_asked_for() -> None:
+    async with calling({"a": "x" * 2000}, keys=["one", "two"], interval=0.01) as up:
+        stub = VllmEngineStub(up.channel)
+        mine, others = (("x-api-key", "one"),), (("x-api-key", "two"),)
+        calls = [stub.Generate(request_for(), metadata=whose) for whose in (mine, others)]
+        for call in calls:
+            assert (await call.read()).WhichOneof("response") == "chunk"
+        await stub.Abort(engine.AbortRequest(request_ids=["r"]), metadata=others)
+        assert (await rest(calls[1]))[-1].complete.finish_reason == "abort"
+        assert up.line.in_flight == 1
+        assert (await calls[0].read()).WhichOneof("response") == "chunk"
+        calls[0].cancel()
+
+
+async def test_calls_take_places_too() -> None:
+    async with calling({"a": "x" * 2000}, keys=["one", "two"], interval=0.01, max_per_key=1) as up:
+        vllm, own = VllmEngineStub(up.channel), InferenceStub(up.channel)
+        mine, others = (("x-api-key", "one"),), (("x-api-key", "two"),)
+        call = vllm.Generate(request_for(), metadata=mine)
+        await call.read()
+        assert (await refused(own.Chat(chat_for(), metadata=mine))).code() == Code.RESOURCE_EXHAUSTED
+        await vllm.GetServerInfo(engine.GetServerInfoRequest(), metadata=mine)
+        await own.CountTokens(pb.CountTokensRequest(text="x"), metadata=others)
+        call.cancel()
+
+
 async def test_cancelling_a_call_aborts_at_the_engine() -> None:
     async with calling({"a": "x" * 2000}, interval=0.01) as up:
         call = VllmEngineStub(up.channel).Generate(request_for(n=3))

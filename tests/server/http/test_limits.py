@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -408,17 +409,33 @@ class TestHowMany:
             one.close()
             assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
 
-    def test_a_body_that_trickles_in_holds_a_place_and_gives_it_back(self) -> None:
-        with replaying(ANSWERS, max_in_flight=1, client_timeout=1.5) as up, _connection(up.url) as slow:
-            slow.sendall(request("POST", CHAT, headers=[JSON_TYPE, ("Content-Length", "100")]) + b"{")
-            assert wait_for(lambda: post(up.url, ask()).status_code == 503)
-            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
+    def test_bodies_that_trickle_in_hold_no_place(self) -> None:
+        with replaying(ANSWERS, max_in_flight=1, client_timeout=60) as up, ExitStack() as open_:
+            for _ in range(20):
+                slow = open_.enter_context(_connection(up.url))
+                slow.sendall(request("POST", CHAT, headers=[JSON_TYPE, ("Content-Length", "100")]) + b"{")
+            for _ in range(3):
+                assert post(up.url, ask(max_tokens=1)).status_code == 200
+
+    def test_of_bodies_that_trickle_in_the_largest_gives_way(self) -> None:
+        """Four of the largest size may be in memory; the rest of them is told to try again, and small ones pass."""
+        size = 1 << 20
+        with replaying(ANSWERS, max_body=size, client_timeout=60) as up, ExitStack() as open_:
+            slow = [open_.enter_context(_connection(up.url)) for _ in range(6)]
+            for one in slow:
+                head = request("POST", CHAT, headers=[JSON_TYPE, ("Content-Length", str(size))])
+                one.sendall(head + b" " * (size - 1000))
+            assert wait_for(lambda: len(select.select(slow, [], [], 0)[0]) >= 2)
+            refused = select.select(slow, [], [], 0)[0]
+            assert len(refused) == 2
+            assert all(b"503" in one.recv(1 << 16) for one in refused)
+            assert post(up.url, ask("x" * 1000, max_tokens=1)).status_code == 200
 
     def test_the_gate_forgets_those_who_leave(self) -> None:
         gate = Gate(3, 2)
-        with gate.passing(b"a"), gate.passing(b"b"):
+        with gate.passing("a"), gate.passing("b"):
             pass
-        with pytest.raises(ZeroDivisionError), gate.passing(b"a"):
+        with pytest.raises(ZeroDivisionError), gate.passing("a"):
             _ = 1 / 0
         assert (gate._inside, dict(gate._by_key)) == (0, {})
 

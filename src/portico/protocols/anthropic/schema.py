@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from portico.protocols.bounds import Items
 from portico.protocols.validation import RequestModel
 
 __all__ = ["CountTokensRequest", "MessagesRequest", "OutputConfig", "OutputFormat", "Thinking", "ToolChoice"]
@@ -68,9 +69,9 @@ class CountTokensRequest(RequestModel):
     """POST /v1/messages/count_tokens: all of a message request that its prompt is made of."""
 
     model: str
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)]
-    system: str | list[dict[str, Any]] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=100_000)]
+    system: str | Items[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -78,7 +79,7 @@ class CountTokensRequest(RequestModel):
 
     # accepted, without a meaning here
     cache_control: dict[str, Any] | None = None  # every prefix is cached, asked for or not
-    mcp_servers: list[Any] | None = None
+    mcp_servers: Items[Any] | None = None
     speed: str | None = None
 
     @model_validator(mode="after")
@@ -106,7 +107,7 @@ class MessagesRequest(CountTokensRequest):
 
     max_tokens: Annotated[int, Field(ge=0)]
     stream: bool | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Items[Annotated[str, Field(max_length=4096)]] | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None

@@ -43,7 +43,10 @@ def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
     if len(found) > model.limits.prompts:
         raise BadRequestError(f"At most {model.limits.prompts} prompts are allowed in one request.", param="prompt")
     for one in found:
-        if not isinstance(one, str) and any(token >= model.vocab_size for token in one):
+        if isinstance(one, str):
+            continue
+        max_new_tokens(len(one), None, model, "prompt")  # before they are looked at
+        if max(one) >= model.vocab_size:
             raise BadRequestError(
                 f"'prompt' holds a token id outside the vocabulary of {model.vocab_size} tokens.", param="prompt"
             )

@@ -51,6 +51,8 @@ def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
         raise BadRequestError("'input' must not be empty.", param="input")
     if len(found) > model.limits.inputs:
         raise BadRequestError(f"At most {model.limits.inputs} inputs are allowed in one request.", param="input")
+    if request.truncate_prompt_tokens is None:
+        check_lengths(request, [[] if isinstance(one, str) else one for one in found], model)
     if any(not isinstance(one, str) and max(one) >= model.vocab_size for one in found):
         raise BadRequestError(f"'input' holds a token id beyond the vocabulary of {model.vocab_size}.", param="input")
     size = model.embedding_size

@@ -105,7 +105,7 @@ def _check_prompt_logprobs(request: GenerationRequest, wanted: int, model: Model
 
 
 def _check_ids(ids: Sequence[int], model: Model, param: str) -> None:
-    if any(token >= model.vocab_size for token in ids):
+    if ids and max(ids) >= model.vocab_size:
         raise BadRequestError(
             f"'{param}' holds an id outside the vocabulary of {model.vocab_size} tokens.", param=param
         )

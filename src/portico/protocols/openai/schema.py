@@ -8,17 +8,37 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from portico.protocols.bounds import IDS, Items, TokenIds
 from portico.protocols.validation import RequestModel
 
 __all__ = ["ChatRequest", "CompletionRequest", "ConversationFields", "GenerationRequest", "StreamOptions"]
 
-TokenId = Annotated[int, Field(ge=0)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Text = Annotated[str, Field(max_length=1 << 20)]
 RequestId = Annotated[str, Field(min_length=1, max_length=128)]
-Texts: TypeAlias = str | list[str] | list[TokenId] | list[list[TokenId]]
+MOST_MESSAGES = 10_000
+Short = Annotated[str, Field(max_length=4096)]  # what an answer is compared with as it grows
+Tools = Annotated[Items[dict[str, Any]], Field(max_length=4096)]  # operators' own bound is lower
+
+
+def _kind(texts: object) -> str:
+    """Which kind of texts a request means, as its first item says."""
+    first = texts[0] if isinstance(texts, list) and texts else ""
+    if isinstance(texts, str):
+        return "text"
+    return "list" if isinstance(first, list) else "int" if isinstance(first, int) else "str"
+
+
+Texts: TypeAlias = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[Items[str], Tag("str")]
+    | Annotated[TokenIds, Tag("int")]
+    | Annotated[Items[TokenIds], Tag("list")],
+    Discriminator(_kind),
+    IDS,
+]
 
 
 def one_by_one(texts: Texts) -> list[str | list[int]]:
@@ -41,27 +61,27 @@ class GenerationRequest(RequestModel):
     model: str | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     seed: Int64 | None = None
-    stop: str | list[str] | None = None
+    stop: Short | Items[Short] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=16_384)] | None = None
     user: str | None = None
 
     # vLLM's extensions
     top_k: Annotated[int, Field(ge=-1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
-    stop_token_ids: list[TokenId] | None = None
+    stop_token_ids: Annotated[TokenIds, Field(max_length=4096)] | None = None
     include_stop_str_in_output: bool | None = None
     ignore_eos: bool | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     skip_special_tokens: bool | None = None
-    bad_words: list[str] | None = None
-    allowed_token_ids: list[TokenId] | None = None
+    bad_words: Items[Short] | None = None
+    allowed_token_ids: Annotated[TokenIds | None, IDS] = None
     prompt_logprobs: Annotated[int, Field(ge=0)] | None = None
     add_special_tokens: bool | None = None
     structured_outputs: dict[str, Any] | None = None
@@ -89,14 +109,14 @@ class GenerationRequest(RequestModel):
 class ConversationFields(RequestModel):
     """What decides how a conversation becomes a prompt, beside its messages."""
 
-    tools: list[dict[str, Any]] | None = None
+    tools: Tools | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     # vLLM's extensions
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     thinking_token_budget: Annotated[int, Field(ge=-1, lt=2**63)] | None = None
-    documents: list[dict[str, Any]] | None = None
+    documents: Items[dict[str, Any]] | None = None
     chat_template: Text | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
@@ -109,7 +129,7 @@ class ConversationFields(RequestModel):
 class ChatRequest(GenerationRequest, ConversationFields):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
@@ -121,7 +141,7 @@ class ChatRequest(GenerationRequest, ConversationFields):
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: str | None = None
-    modalities: list[str] | None = None
+    modalities: Items[str] | None = None
     audio: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
     verbosity: str | None = None
@@ -129,7 +149,7 @@ class ChatRequest(GenerationRequest, ConversationFields):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    functions: list[dict[str, Any]] | None = None
+    functions: Tools | None = None
     function_call: str | dict[str, Any] | None = None
 
     # vLLM's extensions

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field
 
 from portico.errors import BadRequestError
 from portico.generation import Model
+from portico.protocols.bounds import Items
 from portico.protocols.openai.embeddings import EmbeddedRequest
 from portico.protocols.openai.usage import input_usage
 from portico.protocols.validation import RequestModel
@@ -24,8 +25,8 @@ __all__ = ["RerankRequest", "ScoreRequest", "pairs", "query_and_documents", "rer
 class ScoreRequest(EmbeddedRequest):
     """POST /v1/score: ``text_1`` against ``text_2``, one to many or pair by pair; vLLM has two more names for each."""
 
-    text_1: str | list[str] = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"))
-    text_2: str | list[str] = Field(validation_alias=AliasChoices("text_2", "documents", "data_2"))
+    text_1: str | Items[str] = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"))
+    text_2: str | Items[str] = Field(validation_alias=AliasChoices("text_2", "documents", "data_2"))
 
 
 class RerankDocument(RequestModel):
@@ -38,7 +39,7 @@ class RerankRequest(EmbeddedRequest):
     """POST /v1/rerank: ``documents`` in the order of their nearness to ``query``."""
 
     query: str
-    documents: list[str | RerankDocument]
+    documents: Items[str | RerankDocument]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool | None = None
 

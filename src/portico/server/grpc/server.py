@@ -14,35 +14,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from portico.errors import BadRequestError, MethodNotAllowedError, PorticoError
+from portico.protocols.bounds import LARGE
 from portico.protocols.grpc.status import error_metadata, status_name
+from portico.protocols.grpc.wire import check_bounds
 from portico.server.grpc.inference import InferenceService
 from portico.server.grpc.vllm_engine import VllmEngineService
 from portico.server.http.app import Outcome
 from portico.server.http.auth import Keys, given_key
+from portico.server.http.gate import Gate
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
+from portico.threads import CALLER, Threads
 
 __all__ = ["GrpcServer", "Tls"]
 
 log = logging.getLogger("portico")
 
+WORK: Final = frozenset({"Chat", "Complete", "CountTokens", "Embed", "Generate"})  # calls that take a place
+
+_LARGE_MESSAGES: Final = Threads("messages", 2, waiting=64)
 HEALTH_SECONDS: Final = 1.0  # between looks at whether the engines are alive
 
 _OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_concurrent_streams", 1024),  # of one connection
     # Clients may ping every few seconds, also between calls: it is how they notice a dead connection.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 4_000),
@@ -76,6 +84,7 @@ class GrpcServer:
         served: Served,
         keys: Keys,
         metrics: Metrics,
+        gate: Gate,
         *,
         host: str,
         port: int,
@@ -84,7 +93,7 @@ class GrpcServer:
         share_port: bool = False,
     ) -> None:
         self._served = served
-        self._calls = _Calls(metrics)
+        self._calls = _Calls(metrics, gate)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[_Door(keys)],
@@ -148,15 +157,12 @@ class GrpcServer:
             await self._health.set(name, now)
 
 
-class _Broken:
-    """Stands for a request whose bytes are no such message."""
-
-
 class _Calls:
     """What surrounds every call: decoding, errors, counting."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate) -> None:
         self._metrics = metrics
+        self._gate = gate
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -168,43 +174,41 @@ class _Calls:
         except asyncio.TimeoutError:
             pass
 
+    def _place(self, route: str) -> AbstractContextManager[None]:
+        """Work takes a place; to look at the server does not."""
+        return self._gate.passing(CALLER.get()) if route.rpartition("/")[2] in WORK else nullcontext()
+
     def handler(
         self, method: MethodDescriptor, work: Callable[[Any], Awaitable[Any]]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler of one call over ``work``, a method of a service."""
         route = f"/{method.containing_service.full_name}/{method.name}"
-        request_class = GetMessageClass(method.input_type)
+        message = GetMessageClass(method.input_type)
 
-        def decode(data: bytes) -> Any:
-            try:
-                return request_class.FromString(data)
-            except DecodeError:
-                return _Broken()
+        async def unary(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            return await self._guarded(route, context, self._unary(work, message, data))
 
-        async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            return await self._guarded(route, context, self._unary(work, request))
-
-        async def streaming(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await self._guarded(route, context, self._streaming(work, request, context))
+        async def streaming(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await self._guarded(route, context, self._streaming(work, message, data, context))
 
         if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(streaming, decode, _encode)
-        return grpc.unary_unary_rpc_method_handler(unary, decode, _encode)
+            return grpc.unary_stream_rpc_method_handler(streaming, bytes, _encode)
+        return grpc.unary_unary_rpc_method_handler(unary, bytes, _encode)
 
     @staticmethod
-    async def _unary(work: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
-        _refuse_broken(request)
-        return await work(request)
+    async def _unary(work: Callable[[Any], Awaitable[Any]], message: type[Message], data: bytes) -> Any:
+        return await work(await _decoded(message, data))
 
     @staticmethod
-    async def _streaming(work: Callable[[Any], Awaitable[Any]], request: Any, context: Any) -> None:
-        _refuse_broken(request)
-        async with aclosing(await work(request)) as messages:
+    async def _streaming(
+        work: Callable[[Any], Awaitable[Any]], message: type[Message], data: bytes, context: Any
+    ) -> None:
+        async with aclosing(await work(await _decoded(message, data))) as messages:
             await context.send_initial_metadata((("portico-accepted", "1"),))  # clients may wait for that
             async for message in messages:
                 await context.write(message)
 
-    async def _guarded(self, route: str, context: Any, work: Awaitable[Any]) -> Any:
+    async def _guarded(self, route: str, context: Any, work: Coroutine[Any, Any, Any]) -> Any:
         started = time.perf_counter()
         outcome: Outcome = "ok"
         cause = ""
@@ -212,7 +216,8 @@ class _Calls:
         self._active += 1
         self._idle.clear()
         try:
-            return await work
+            with self._place(route):
+                return await work
         except asyncio.CancelledError:
             outcome = "gone"
             raise
@@ -224,6 +229,7 @@ class _Calls:
             log.exception("%s failed", route)
             refusal = PorticoError("The server failed on this request; the error has been logged.")
         finally:
+            work.close()  # where there was no place for it
             self._active -= 1
             if not self._active:
                 self._idle.set()
@@ -239,9 +245,17 @@ def _encode(message: Any) -> bytes:
     return data
 
 
-def _refuse_broken(request: Any) -> None:
-    if isinstance(request, _Broken):
-        raise BadRequestError("The bytes of this request are not the message that the call takes.")
+async def _decoded(message: type[Message], data: bytes) -> Message:
+    """The request in ``data``. Raises ``BadRequestError`` where it is none, or holds more than it may."""
+
+    def decode() -> Message:
+        check_bounds(data, cast(Descriptor, message.DESCRIPTOR))
+        try:
+            return message.FromString(data)
+        except DecodeError:
+            raise BadRequestError("The bytes of this request are not the message that the call takes.") from None
+
+    return await _LARGE_MESSAGES.run(decode) if len(data) > LARGE else decode()
 
 
 class _Door(grpc.aio.ServerInterceptor):
@@ -254,7 +268,7 @@ class _Door(grpc.aio.ServerInterceptor):
         call: str = handler_call_details.method
         if not call.startswith(f"/{health.SERVICE_NAME}/"):
             try:
-                self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata)))
+                CALLER.set(self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata))))
             except PorticoError as error:
                 return _refusal(error)
         known = await continuation(handler_call_details)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from functools import cached_property
+from typing import TypeAlias
 
 from portico import __version__
 from portico.engines import FlushesCache
@@ -19,8 +20,11 @@ from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
 from portico.server.grpc.answers import Answer, admitted, new_id
 from portico.server.line.served import Served, ServedModel
+from portico.threads import CALLER
 
 __all__ = ["VllmEngineService"]
+
+Name: TypeAlias = tuple[str, str]  # of an answer: whose it is, and the client's id for it; two keys may use one id
 
 CHUNK = 64 << 10  # bytes of a tokenizer's zip file in one message
 
@@ -34,7 +38,7 @@ class VllmEngineService:
         self._served = served
         self._started = time.time()
         self._last_request = 0.0
-        self._running: dict[str, set[Running]] = {}  # by the clients' request ids
+        self._running: dict[Name, set[Running]] = {}
 
     async def Generate(self, request: engine.GenerateRequest) -> Running:
         started = time.perf_counter()
@@ -45,11 +49,11 @@ class VllmEngineService:
         generation = vllm_engine.generation(request, ids, by.model, new_id())
         encoder = vllm_engine.GenerateEncoder(generation, stream=request.stream)
         answer = await admitted(self._served, by, generation, encoder, started)
-        return Running(self._running, request.request_id, answer)
+        return Running(self._running, (CALLER.get(), request.request_id), answer)
 
     async def Abort(self, request: engine.AbortRequest) -> engine.AbortResponse:
         for request_id in request.request_ids:
-            for running in list(self._running.get(request_id, ())):
+            for running in list(self._running.get((CALLER.get(), request_id), ())):
                 running.answer.stop()
         return engine.AbortResponse()
 
@@ -121,10 +125,10 @@ class VllmEngineService:
 class Running:
     """An answer that its client may stop by its own id for it."""
 
-    def __init__(self, running: dict[str, set[Running]], request_id: str, answer: Answer[engine.GenerateResponse]):
+    def __init__(self, running: dict[Name, set[Running]], name: Name, answer: Answer[engine.GenerateResponse]):
         self.answer = answer
-        self._all, self._id = running, request_id
-        running.setdefault(request_id, set()).add(self)
+        self._all, self._name = running, name
+        running.setdefault(name, set()).add(self)
 
     def __aiter__(self) -> AsyncIterator[engine.GenerateResponse]:
         return aiter(self.answer)
@@ -132,9 +136,9 @@ class Running:
     async def aclose(self) -> None:
         """It is over."""
         await self.answer.aclose()
-        self._all[self._id].discard(self)
-        if not self._all[self._id]:
-            del self._all[self._id]
+        self._all[self._name].discard(self)
+        if not self._all[self._name]:
+            del self._all[self._name]
 
 
 async def _chunks(files: bytes, digest: str) -> AsyncIterator[common.GetTokenizerChunk]:

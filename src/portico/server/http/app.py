@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol, TypeAlias
 
 from starlette.middleware.cors import CORSMiddleware
@@ -14,14 +13,17 @@ from starlette.types import ASGIApp
 
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
 from portico.protocols.anthropic.ids import request_id
-from portico.server.http.auth import OPEN_PATHS, Keys, given_key
+from portico.server.http.auth import Keys
 from portico.server.http.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
-from portico.server.http.gate import Gate
+from portico.server.http.gate import Bodies, Gate
 from portico.server.http.refusals import refusal, speaks_anthropic
+from portico.threads import CALLER
 
 __all__ = ["Methods", "Observer", "Outcome", "build_app"]
 
 log = logging.getLogger("portico")
+
+UNREAD_BODIES = 4  # of the largest size, in memory at a time
 
 Methods = Mapping[str, Handler]  # HTTP method -> handler
 Outcome: TypeAlias = Literal["ok", "refused", "failed", "gone"]
@@ -87,6 +89,7 @@ class Front:
         self._keys = keys
         self._gate = gate
         self._max_body = max_body
+        self._bodies = Bodies(UNREAD_BODIES * max_body)
         self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,17 +98,17 @@ class Front:
             return
         if scope["type"] != "http":  # the lifespan protocol is not used: the server starts and stops the line
             return
-        exchange = Exchange(scope, receive, send, self._max_body)
+        exchange = Exchange(scope, receive, send, max_body=self._max_body, gate=self._gate, bodies=self._bodies)
         scope["portico.exchange"] = exchange
         if speaks_anthropic(exchange.path, exchange.headers):
             exchange.response_headers.append((b"request-id", request_id(exchange.request_id).encode("ascii")))
         outcome: Outcome = "ok"
         cause = ""
         try:
-            self._keys.check(exchange)
+            CALLER.set(self._keys.check(exchange))
             for observer in self._observers:
                 observer.begun(exchange)
-            with self._place(exchange):
+            with exchange.place:
                 await self._router(scope, receive, send)
         except ClientGoneError:
             outcome = "gone"
@@ -123,12 +126,6 @@ class Front:
             status = exchange.status or outcome
             milliseconds = (time.perf_counter() - exchange.started) * 1000
             log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
-
-    def _place(self, exchange: Exchange) -> AbstractContextManager[None]:
-        """Work takes a place; to look at the server does not."""
-        if exchange.method != "POST" or exchange.path in OPEN_PATHS:
-            return nullcontext()
-        return self._gate.passing((given_key(exchange.headers) or b"") if self._keys else b"")
 
     async def _refuse(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
         if exchange.status:  # too late for a status; the stream's own end tells the client

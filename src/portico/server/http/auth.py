@@ -29,21 +29,24 @@ class Keys:
         """Whether a key is needed."""
         return bool(self._digests)
 
-    def check(self, exchange: Exchange) -> None:
-        """Raise ``AuthenticationError`` unless the request may proceed."""
-        if exchange.path not in self._open_paths:
-            self.verify(given_key(exchange.headers))
+    def check(self, exchange: Exchange) -> str:
+        """Who is asking, as ``verify`` says it. Raises ``AuthenticationError`` unless the request may proceed."""
+        return "" if exchange.path in self._open_paths else self.verify(given_key(exchange.headers))
 
-    def verify(self, given: bytes | None) -> None:
-        """Raise ``AuthenticationError`` unless this key, which may be none at all, opens the door."""
+    def verify(self, given: bytes | None) -> str:
+        """The digest of this key, which may be none at all, as text; "" where no keys are needed.
+
+        Raises ``AuthenticationError`` unless it opens the door.
+        """
         if not self._digests:
-            return
+            return ""
         if given is None:
             raise AuthenticationError("No API key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
         digest = hashlib.sha256(given).digest()
         matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, whatever matched
         if not any(matches):
             raise AuthenticationError("This API key is not valid.")
+        return digest.hex()
 
 
 def given_key(headers: Mapping[bytes, bytes]) -> bytes | None:

@@ -6,19 +6,26 @@ Handlers get an ``Exchange``: it reads the body within the limits, sends whole r
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel
 
-from portico.errors import RequestTooLargeError, UnsupportedMediaTypeError
+from portico.errors import RequestTimeoutError, RequestTooLargeError, UnsupportedMediaTypeError
 from portico.generation import Choice, Generation, Model, Watch
 from portico.prompting import Prompt
+from portico.protocols.bounds import LARGE
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
+from portico.protocols.validation import parse_body
+from portico.server.http.gate import Bodies, Gate, Held
+from portico.threads import CALLER, Threads
 from portico.trace import Trace
 
 __all__ = ["ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Scope", "Send", "Stage"]
@@ -26,6 +33,12 @@ __all__ = ["ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Sco
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+Result = TypeVar("Result")
+Body = TypeVar("Body", bound=BaseModel)
+
+_LARGE_BODIES = Threads("bodies", 2, waiting=64)
 
 
 class ClientGoneError(Exception):
@@ -60,10 +73,13 @@ class Exchange:
     """A request that is being answered.
 
     ``stages`` says what its way took so far, for metrics and spans. ``trace`` is its record, None where none is kept.
-    ``onlookers`` see its answer being made.
+    ``onlookers`` see its answer being made. Whoever gives it to a handler closes ``place`` afterwards: the place that
+    it takes in ``gate`` once its body is here.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, max_body: int, gate: Gate, bodies: Bodies
+    ) -> None:
         self.scope = scope
         self.send = send
         self.receive = receive
@@ -81,8 +97,12 @@ class Exchange:
         self.generations: Sequence[Generation] = ()
         self.trace: Trace | None = None
         self.onlookers: list[Onlooker] = []
+        self.place = ExitStack()
+        self.large = False  # the body, so that what it takes to read it is not done on the event loop
         self._passed = self.started
         self._max_body = max_body
+        self._gate = gate
+        self._bodies = bodies
 
     @property
     def path_params(self) -> dict[str, Any]:
@@ -106,9 +126,41 @@ class Exchange:
             self.request_id = _request_id(wanted.encode("utf-8", "replace"))
             self.response_headers[0] = (b"x-request-id", self.request_id.encode("ascii"))
 
-    async def body(self) -> bytes:
-        """The whole request body. Raises when it is over the limit or of a media type that is not JSON."""
-        media_type = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+    async def request(self, model: type[Body]) -> Body:
+        """The request body as ``model``. Raises where it is not one, is over a limit, or there is no place for it."""
+        with self._bodies.holding() as held:
+            body = await self._body(held)
+            self.place.enter_context(self._gate.passing(CALLER.get()))
+            request = await self.work(partial(parse_body, model, body))
+        self._validated(request)
+        return request
+
+    async def work(self, function: Callable[[], Result]) -> Result:
+        """What ``function`` returns, whose work grows with the body: in a thread where that is large."""
+        if not self.large:
+            return function()
+        return await self.while_there(_LARGE_BODIES.run(function))
+
+    async def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """The result of ``work``, which grows with the body: cancelled when the client goes, where that is large."""
+        return await (self.while_there(work) if self.large else work)
+
+    async def while_there(self, work: Coroutine[Any, Any, Result], timeout: float | None = None) -> Result:
+        """The result of ``work``; it is cancelled when the client goes, or is not done after ``timeout`` seconds."""
+        working, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.disconnected())
+        try:
+            await asyncio.wait((working, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            if gone.done():
+                raise ClientGoneError
+            raise RequestTimeoutError(f"The request took longer than {timeout:g} seconds.")
+        finally:
+            working.cancel()
+            gone.cancel()
+
+    async def _body(self, held: Held) -> bytes:
+        media_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if media_type != b"application/json" and not media_type.endswith(b"+json"):
             raise UnsupportedMediaTypeError("The body must be JSON: send 'Content-Type: application/json'.")
         if self.headers.get(b"content-encoding", b"identity") != b"identity":
@@ -126,9 +178,11 @@ class Exchange:
             size += len(piece)
             if size > self._max_body:
                 raise self._too_large()
+            held.grow(len(piece))
             pieces.append(piece)
             if not message.get("more_body", False):
                 self._stage("read")
+                self.large = size > LARGE
                 return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
     def _too_large(self) -> RequestTooLargeError:
@@ -136,8 +190,7 @@ class Exchange:
 
     # -- what its way was -------------------------------------------------------------------------------------------
 
-    def validated(self, request: BaseModel) -> None:
-        """The body has been read and is legal."""
+    def _validated(self, request: BaseModel) -> None:
         began = self._stage("validate")
         if self.trace is not None:
             self.trace.validated(request.model_dump(mode="json", exclude_unset=True), began)

@@ -1,18 +1,21 @@
-"""How many requests are worked on at a time: in all, and for one API key.
+"""How much is worked on at a time: requests, in all and for one API key, and bytes of bodies.
 
-Counted from a request's head to the end of its answer, so that bodies being read and prompts being made are bounded
-too. What is over a limit is refused at once, with a word on when to try again; waiting is the client's.
+A request takes a place once its body is here as a whole, and has it to the end of its answer. Bodies that arrive, or
+wait to be read, hold no place, or clients that send slowly could keep everybody out; their bytes are bounded in all.
+What is over a limit is refused at once, with a word on when to try again; waiting is the client's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from portico.errors import OverloadedError, RateLimitError
 
-__all__ = ["Gate"]
+__all__ = ["Bodies", "Gate", "Held"]
 
 RETRY_AFTER = 1  # seconds
 
@@ -24,10 +27,10 @@ class Gate:
         self._most = most
         self._most_per_key = most_per_key
         self._inside = 0
-        self._by_key: Counter[bytes] = Counter()
+        self._by_key: Counter[str] = Counter()
 
     @contextmanager
-    def passing(self, key: bytes) -> Iterator[None]:
+    def passing(self, key: str) -> Iterator[None]:
         """Hold a place while the block runs. Raises ``OverloadedError`` (503) or ``RateLimitError`` (429)."""
         if self._inside >= self._most:
             raise OverloadedError(
@@ -47,3 +50,63 @@ class Gate:
             self._by_key[key] -= 1
             if not self._by_key[key]:
                 del self._by_key[key]
+
+
+class Bodies:
+    """At most ``most`` bytes of bodies that are not read yet; when it is more, the largest of them gives way."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._held: set[Held] = set()
+
+    @contextmanager
+    def holding(self) -> Iterator[Held]:
+        """Count what ``Held.grow`` is told while the block runs; raises ``OverloadedError`` when it has to give way."""
+        held = Held(self)
+        self._held.add(held)
+        try:
+            yield held
+        except asyncio.CancelledError:
+            if not held.gives_way:
+                raise
+            if uncancel := getattr(held.task, "uncancel", None):  # from Python 3.11 on
+                uncancel()
+            raise _too_much() from None
+        finally:
+            self._size -= held.size
+            self._held.discard(held)
+
+    def grow(self, held: Held, size: int) -> None:
+        """``held`` has ``size`` bytes more."""
+        held.size += size
+        self._size += size
+        if self._size <= self._most:
+            return
+        largest = max(self._held, key=lambda one: one.size)
+        if largest is held:
+            raise _too_much()
+        self._held.discard(largest)
+        self._size -= largest.size
+        largest.size, largest.gives_way = 0, True
+        largest.task.cancel()
+
+
+class Held:
+    """One body, in the task that reads it."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        task: asyncio.Task[Any] | None = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.size = 0
+        self.gives_way = False
+        self._bodies = bodies
+
+    def grow(self, size: int) -> None:
+        """So many bytes more have come."""
+        self._bodies.grow(self, size)
+
+
+def _too_much() -> OverloadedError:
+    return OverloadedError("Too many large bodies are arriving; try again.", code="queue_full", retry_after=RETRY_AFTER)

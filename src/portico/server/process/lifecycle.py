@@ -105,10 +105,11 @@ async def _serve(
         keys = Keys(
             (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
         )
+        gate = Gate(settings.max_in_flight, settings.max_per_key)
         app = build_app(
             {**routes(served, metrics), **(inspector.routes() if inspector else {})},
             keys,
-            Gate(settings.max_in_flight, settings.max_per_key),
+            gate,
             max_body=settings.max_body,
             cors_origins=settings.cors_origins,
             observers=[one for one in (metrics, inspector, telemetry) if one is not None],
@@ -125,7 +126,7 @@ async def _serve(
             timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
             timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
         )
-        grpc_server = _grpc_server(settings, served, keys, metrics)
+        grpc_server = _grpc_server(settings, served, keys, metrics, gate)
         if grpc_server is not None:
             await grpc_server.start()
         listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
@@ -173,7 +174,7 @@ def _telemetry(settings: Settings) -> Telemetry | None:
     return Telemetry(settings.otlp_endpoint)
 
 
-def _grpc_server(settings: Settings, served: Served, keys: Keys, metrics: Metrics) -> GrpcServer | None:
+def _grpc_server(settings: Settings, served: Served, keys: Keys, metrics: Metrics, gate: Gate) -> GrpcServer | None:
     """The gRPC server that the settings ask for, if any. Raises ``BadRequestError`` where it cannot be had."""
     if settings.grpc_port is None:
         return None
@@ -192,6 +193,7 @@ def _grpc_server(settings: Settings, served: Served, keys: Keys, metrics: Metric
         served,
         keys,
         metrics,
+        gate,
         host=settings.host,
         port=settings.grpc_port,
         max_message=settings.max_body,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
 
-from portico.errors import BadRequestError, RequestTimeoutError
+from portico.errors import BadRequestError
 from portico.generation import Generation, Model
 from portico.prompting import Prompt
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
@@ -19,10 +18,9 @@ from portico.server.line.line import Flight, Sink
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.sinks import BodySink, StreamSink
 
-__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "completion_prompts", "computed", "warn"]
+__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "completion_prompts", "warn"]
 
 UNKNOWN_FIELDS = "unknown fields ignored"
-Result = TypeVar("Result")
 
 MOST_WARNINGS = 20
 LONGEST_WARNING = 100  # characters
@@ -105,21 +103,6 @@ def _integer(exchange: Exchange, name: bytes, least: int, most: int) -> int | No
     return value
 
 
-async def computed(exchange: Exchange, served: Served, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of ``work``; it is cancelled when the client goes or the request's time is over before it is done."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(exchange.disconnected())
-    try:
-        await asyncio.wait((working, gone), timeout=served.request_timeout, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        if gone.done():
-            raise ClientGoneError
-        raise RequestTimeoutError(f"The request took longer than {served.request_timeout:g} seconds.")
-    finally:
-        working.cancel()
-        gone.cancel()
-
-
 def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
     """Say in a response header what of the request was passed over: a typo should not pass in silence."""
     shown = [name[:LONGEST_WARNING] for name in names if name.isascii() and name.isprintable()][:MOST_WARNINGS]
@@ -127,10 +110,10 @@ def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
         exchange.response_headers.append((b"x-portico-warning", f"{what}: {', '.join(shown)}".encode("ascii")))
 
 
-async def completion_prompts(request: CompletionRequest, model: Model) -> list[Prompt]:
+async def completion_prompts(exchange: Exchange, request: CompletionRequest, model: Model) -> list[Prompt]:
     """The prompts of a completion, tokenized."""
     special = request.add_special_tokens is not False
     return [
-        await model.prompter.completion(prompt, add_special_tokens=special)
-        for prompt in completions.prompts(request, model)
+        await exchange.wait(model.prompter.completion(prompt, add_special_tokens=special))
+        for prompt in await exchange.work(partial(completions.prompts, request, model))
     ]

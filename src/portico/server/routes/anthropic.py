@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -13,7 +14,6 @@ from portico.protocols.anthropic.messages import Asked
 from portico.protocols.anthropic.places import in_the_clients_places
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
-from portico.protocols.validation import parse_body
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange, Handler
 from portico.server.line.served import Served
@@ -57,17 +57,18 @@ class AnthropicHandlers:
 
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/messages."""
-        request = parse_body(MessagesRequest, await exchange.body())
-        exchange.validated(request)
+        request = await exchange.request(MessagesRequest)
         served = self._served.generating(request.model)
         model = served.model
-        asked = self._read(exchange, request, model)
+        asked = await self._read(exchange, request, model)
         with in_the_clients_places(asked.origins, asked.tool_places):
-            prompt = await model.prompter.chat(**asked.prompt_arguments)
+            prompt = await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
             exchange.prompted(model, prompt)
             betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
             message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
-            generation = messages.generation(request, asked, prompt, model, message_id, betas)
+            generation = await exchange.work(
+                partial(messages.generation, request, asked, prompt, model, message_id, betas)
+            )
             if request.stream:
                 stream = messages.MessageStream(
                     request,
@@ -84,15 +85,15 @@ class AnthropicHandlers:
 
     async def count_tokens(self, exchange: Exchange) -> None:
         """POST /v1/messages/count_tokens: what the same message would cost as input."""
-        request = parse_body(CountTokensRequest, await exchange.body())
+        request = await exchange.request(CountTokensRequest)
         model = self._served.generating(request.model).model
-        asked = self._read(exchange, request, model)
+        asked = await self._read(exchange, request, model)
         with in_the_clients_places(asked.origins, asked.tool_places):
-            prompt = await model.prompter.chat(**asked.prompt_arguments)
+            prompt = await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
         await exchange.respond_json(messages.token_count(prompt))
 
-    def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:
-        asked = messages.read_request(request, model, self._signer)
+    async def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:
+        asked = await exchange.work(partial(messages.read_request, request, model, self._signer))
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         warn(exchange, "left out of the prompt", asked.left_out)
         if asked.left_out:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pydantic import BaseModel
 
 from portico.generation import Model
 from portico.protocols.openai import embeddings, scoring
 from portico.protocols.openai.embeddings import EmbeddedRequest
-from portico.protocols.validation import parse_body
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served, ServedModel
-from portico.server.routes.answering import UNKNOWN_FIELDS, computed, warn
+from portico.server.routes.answering import UNKNOWN_FIELDS, warn
 
 __all__ = ["BODIES", "EmbeddingHandlers"]
 
@@ -40,57 +40,58 @@ class EmbeddingHandlers:
 
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
-        request = parse_body(embeddings.EmbeddingRequest, await exchange.body())
+        request = await exchange.request(embeddings.EmbeddingRequest)
         served = self._embedding(exchange, request)
         model = served.model
         special = request.add_special_tokens is not False
         prompts = [
-            await model.prompter.completion(one, add_special_tokens=special)
-            for one in embeddings.inputs(request, model)
+            await exchange.wait(model.prompter.completion(one, add_special_tokens=special))
+            for one in await exchange.work(partial(embeddings.inputs, request, model))
         ]
         exchange.prompted(model, *prompts)
         token_ids = embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model)
-        batch = await computed(exchange, self._served, served.line.embed(token_ids))
+        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
         await exchange.respond(200, embeddings.body(request, batch.vectors, batch.prompt_tokens, model))
 
     async def score(self, exchange: Exchange) -> None:
         """POST /v1/score: how near texts are to each other, as cosines of their embeddings."""
-        request = parse_body(scoring.ScoreRequest, await exchange.body())
+        request = await exchange.request(scoring.ScoreRequest)
         served = self._embedding(exchange, request)
         model = served.model
         first, second = scoring.pairs(request, model)
         token_ids = [
-            *await self._text_ids(request, first, model, "text_1"),
-            *await self._text_ids(request, second, model, "text_2"),
+            *await self._text_ids(exchange, request, first, model, "text_1"),
+            *await self._text_ids(exchange, request, second, model, "text_2"),
         ]
-        batch = await computed(exchange, self._served, served.line.embed(token_ids))
+        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
         name, created = exchange.request_id, int(time.time())
         body = scoring.score_body(batch.vectors, len(first), batch.prompt_tokens, model, name=name, created=created)
         await exchange.respond_json(body)
 
     async def rerank(self, exchange: Exchange) -> None:
         """POST /v1/rerank: documents by their nearness to a query, as cosines of their embeddings."""
-        request = parse_body(scoring.RerankRequest, await exchange.body())
+        request = await exchange.request(scoring.RerankRequest)
         served = self._embedding(exchange, request)
         model = served.model
         query, documents = scoring.query_and_documents(request, model)
         token_ids = [
-            *await self._text_ids(request, query, model, "query"),
-            *await self._text_ids(request, documents, model, "documents"),
+            *await self._text_ids(exchange, request, query, model, "query"),
+            *await self._text_ids(exchange, request, documents, model, "documents"),
         ]
-        batch = await computed(exchange, self._served, served.line.embed(token_ids))
+        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
         body = scoring.rerank_body(request, batch.vectors, batch.prompt_tokens, model, name=exchange.request_id)
         await exchange.respond_json(body)
 
     def _embedding(self, exchange: Exchange, request: EmbeddedRequest) -> ServedModel:
         """Note what the request says of itself; returns the model that it is for."""
-        exchange.validated(request)
         exchange.call_it(request.request_id)
         served = self._served.embedding(request.model)
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         return served
 
     @staticmethod
-    async def _text_ids(request: EmbeddedRequest, texts: list[str], model: Model, param: str) -> list[list[int]]:
-        prompts = [await model.prompter.completion(text) for text in texts]
+    async def _text_ids(
+        exchange: Exchange, request: EmbeddedRequest, texts: list[str], model: Model, param: str
+    ) -> list[list[int]]:
+        prompts = [await exchange.wait(model.prompter.completion(text)) for text in texts]
         return embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model, param)

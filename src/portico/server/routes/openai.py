@@ -4,12 +4,12 @@ answer."""
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pydantic import BaseModel
 
 from portico.protocols.openai import chat, completions
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
-from portico.protocols.validation import parse_body
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
@@ -38,16 +38,15 @@ class OpenAIHandlers:
 
     async def chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions."""
-        request = parse_body(ChatRequest, await exchange.body())
-        exchange.validated(request)
+        request = await exchange.request(ChatRequest)
         served = self._served.generating(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
-        prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+        prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
         exchange.prompted(model, prompt)
         warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
-        generation = chat.generation(request, prompt, model, exchange.request_id)
+        generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         created = int(time.time())
         if request.stream:
             stream = chat.ChatStream(request, generation, model, created)
@@ -58,15 +57,16 @@ class OpenAIHandlers:
 
     async def completions(self, exchange: Exchange) -> None:
         """POST /v1/completions."""
-        request = parse_body(CompletionRequest, await exchange.body())
-        exchange.validated(request)
+        request = await exchange.request(CompletionRequest)
         served = self._served.generating(request.model)
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
-        prompts = await completion_prompts(request, model)
+        prompts = await completion_prompts(exchange, request, model)
         exchange.prompted(model, *prompts)
-        generations = completions.generations(request, prompts, model, exchange.request_id)
+        generations = await exchange.work(
+            partial(completions.generations, request, prompts, model, exchange.request_id)
+        )
         created = int(time.time())
         if request.stream:
             encoder = completions.CompletionStream(request, generations, prompts, model, created)

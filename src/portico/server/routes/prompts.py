@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from pydantic import BaseModel
 
 from portico.protocols.openai import chat, completions, tokens
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
-from portico.protocols.validation import parse_body
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
@@ -44,37 +42,36 @@ class PromptHandlers:
 
     async def tokenize(self, exchange: Exchange) -> None:
         """POST /tokenize: a text's or a conversation's token ids."""
-        request = parse_body(tokens.TokenizeRequest, await exchange.body())
+        request = await exchange.request(tokens.TokenizeRequest)
         model = self._served.any(request.model).model
         if request.prompt is not None:
             special = request.add_special_tokens is not False
-            prompt = await model.prompter.completion(request.prompt, add_special_tokens=special)
+            prompt = await exchange.wait(model.prompter.completion(request.prompt, add_special_tokens=special))
         else:
-            prompt = await model.prompter.chat(**chat.prompt_arguments(request))
+            prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
         await exchange.respond_json(tokens.tokenized(request, prompt, model))
 
     async def detokenize(self, exchange: Exchange) -> None:
         """POST /detokenize: the text of token ids."""
-        request = parse_body(tokens.DetokenizeRequest, await exchange.body())
+        request = await exchange.request(tokens.DetokenizeRequest)
         model = self._served.any(request.model).model
-        work = partial(tokens.detokenized, request, model)
-        if len(request.tokens) <= DECODED_INLINE:
-            await exchange.respond_json(work())
-        else:
-            await exchange.respond_json(await asyncio.get_running_loop().run_in_executor(None, work))
+        exchange.large = exchange.large or len(request.tokens) > DECODED_INLINE
+        await exchange.respond_json(await exchange.work(partial(tokens.detokenized, request, model)))
 
     async def render_chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions/render: what the engine would get for this request."""
-        request = parse_body(ChatRequest, await exchange.body())
+        request = await exchange.request(ChatRequest)
         model = self._served.generating(request.model).model
-        prompt = await model.prompter.chat(**chat.prompt_arguments(request))
-        generation = chat.generation(request, prompt, model, exchange.request_id)
+        prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+        generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         await exchange.respond_json(tokens.rendered(generation, prompt))
 
     async def render_completions(self, exchange: Exchange) -> None:
         """POST /v1/completions/render: what the engine would get for each prompt."""
-        request = parse_body(CompletionRequest, await exchange.body())
+        request = await exchange.request(CompletionRequest)
         model = self._served.generating(request.model).model
-        prompts = await completion_prompts(request, model)
-        generations = completions.generations(request, prompts, model, exchange.request_id)
+        prompts = await completion_prompts(exchange, request, model)
+        generations = await exchange.work(
+            partial(completions.generations, request, prompts, model, exchange.request_id)
+        )
         await exchange.respond_json([tokens.rendered(*pair) for pair in zip(generations, prompts, strict=True)])

@@ -1,0 +1,138 @@
+"""How much a request body may hold, looked at before it is parsed.
+
+A parser's work and memory grow with the number of values, and two bytes (``1,``) are one. So a large body is first read
+as text alone: strings are skipped, what stands between them is counted, and the first piece that goes over a bound ends
+it. What a field may hold is said beside its type: ``Values(most)`` for fields that are long lists of numbers; all the
+others share ``MOST_VALUES``. Nothing here decides whether the body is JSON; the parser does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
+
+from portico.errors import BadRequestError
+from portico.threads import checkpoint
+
+__all__ = ["IDS", "LARGE", "MOST_IDS", "MOST_VALUES", "Items", "TokenId", "TokenIds", "Values", "check_bounds"]
+
+LARGE = 64 << 10  # bytes; a smaller body cannot hold enough to be looked at beforehand
+MOST_VALUES = 100_000  # items of lists and members of objects; 512 tools with their schemas are about 50,000
+MOST_IDS = 1 << 19  # in a list of token ids
+MOST_PARTS = 5 * MOST_VALUES  # strings, and what is between them: each member has a name and may have a text
+PIECE = 128 << 10  # bytes looked at in one go
+MOST_SIGNS = 16  # characters between two strings that are likely to come again
+
+T = TypeVar("T")
+
+
+class _FailFast(FailFast):
+    def __hash__(self) -> int:  # a part of a union must have one
+        return hash(self.fail_fast)
+
+
+Items = Annotated[list[T], _FailFast()]  # a list that is refused at its first wrong item
+
+
+def _all_at_once(ids: object, check: ValidatorFunctionWrapHandler) -> list[int]:
+    """Long lists of numbers are looked at by what is fast at it; what is wrong is found by the validator behind."""
+    if type(ids) is list and ids and set(map(type, ids)) == {int} and min(ids) >= 0:
+        return ids
+    found: list[int] = check(ids)
+    return found
+
+
+TokenId = Annotated[int, Field(ge=0)]
+TokenIds = Annotated[Items[TokenId], WrapValidator(_all_at_once)]
+
+
+@dataclass(frozen=True)
+class Values:
+    """In a field's annotation: the most values that it may hold, nested ones included."""
+
+    most: int
+
+
+IDS = Values(MOST_IDS)
+
+
+def check_bounds(body: bytes, model: type[BaseModel]) -> None:
+    """Raise ``BadRequestError`` naming the field of ``model`` with which ``body`` holds more values than it may."""
+    if len(body) <= LARGE:
+        return
+    bounds = _bounds(model)
+    counts = dict.fromkeys(bounds, 0)
+    others = parts_seen = depth = 0
+    field = ""
+    name: list[bytes] | None = None  # the pieces of a field's name that is being read
+    before = b""  # the last sign in front of the string
+    inside = False  # a string
+    for piece in _pieces(body):
+        checkpoint()
+        # Without escapes every quote begins or ends a string: what is in one and what is between two take turns.
+        parts = piece.replace(b"\\\\", b"??").replace(b'\\"', b"??").split(b'"')
+        inside = not inside
+        for part in parts:
+            inside = not inside
+            if inside:
+                if name is not None:
+                    name.append(part[:100])
+                elif depth == 1 and before in b"{,":
+                    name = [part[:100]]
+                continue
+            if name is not None:
+                field, name = b"".join(name[:4]).decode("utf-8", "replace"), None
+            found, deeper, last = _signs(part) if len(part) > MOST_SIGNS else _short_signs(part)
+            depth += deeper
+            before = last or before
+            if field in counts:
+                counts[field] += found
+            else:
+                others += found
+        parts_seen += len(parts)
+        if others > MOST_VALUES or parts_seen > MOST_PARTS:
+            raise _too_many(field, MOST_VALUES)
+        if field in counts and counts[field] > bounds[field]:
+            raise _too_many(field, bounds[field])
+
+
+def _signs(text: bytes) -> tuple[int, int, bytes]:
+    """Of what stands between two strings: the values that it begins, how much deeper it leads, its last sign."""
+    opened = text.count(b"{") + text.count(b"[")
+    return text.count(b",") + opened, opened - text.count(b"}") - text.count(b"]"), text.rstrip()[-1:]
+
+
+_short_signs = lru_cache(4096)(_signs)
+
+
+def _too_many(field: str, most: int) -> BadRequestError:
+    shown = field if re.fullmatch(r"\w{1,64}", field, re.ASCII) else ""
+    what = f"'{shown}' brings it over" if shown else "It is over"
+    message = f"The request body may hold {most:,} values (items and members, nested ones included). {what}: send less."
+    return BadRequestError(message, param=shown or None, code="too_many_values")
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    """``body`` cut where no escape is cut."""
+    start = 0
+    while start < len(body):
+        piece = body[start : start + PIECE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece = body[start : start + PIECE + 1]
+        yield piece
+        start += len(piece)
+
+
+@cache
+def _bounds(model: type[BaseModel]) -> Mapping[str, int]:
+    bounds: dict[str, int] = {}
+    for name, field in model.model_fields.items():
+        for one in field.metadata:
+            if isinstance(one, Values):
+                bounds[field.alias or name] = one.most
+    return bounds

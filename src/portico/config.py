@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         60.0, gt=0, description="Seconds for a request to arrive, and for its answer to make progress."
     )
     drain_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get to finish at shutdown.")
+    no_resume: bool = Field(False, description="End answers with an error when their engine dies; do not resume them.")
+    resume_grace: float = Field(
+        0.0, ge=0, description="Seconds that a stream with 'X-Portico-Resume: 1' goes on when nobody reads; 0: none."
+    )
     keep_alive: float = Field(15.0, ge=0, description="Seconds between comments on silent streams; 0: none.")
 
     # What is recorded

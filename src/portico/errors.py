@@ -99,6 +99,18 @@ class RequestTimeoutError(PorticoError):
     status, type, code = 408, "timeout_error", "request_timeout"
 
 
+class CancelledError(PorticoError):
+    """Somebody who may has stopped the answer by another request."""
+
+    status, type, code = 409, "invalid_request_error", "cancelled"
+
+
+class GoneError(PorticoError):
+    """What is asked for was here, and is no longer kept."""
+
+    status, type, code = 410, "not_found_error", "gone"
+
+
 class RequestTooLargeError(PorticoError):
     status, type, code = 413, "request_too_large", "request_too_large"
 

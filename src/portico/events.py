@@ -110,7 +110,7 @@ class EngineRequest(Struct, frozen=True):
 
 # -- from an engine ---------------------------------------------------------------------------------------------------
 
-FinishReason = Literal["stop", "length", "abort", "error"]
+FinishReason = Literal["stop", "length", "abort", "error", "lost"]
 
 
 class TokenLogprob(NamedTuple):
@@ -127,7 +127,8 @@ class EngineOutput(Struct):
     ``token_ids`` never contains the stop token that ended the sequence; that one is in ``stop_token``.
     ``logprobs`` runs parallel to ``token_ids``. ``finish_reason`` is set on the last output of a request only.
     ``cached_tokens`` (prompt tokens found in a prefix cache) and ``prompt_logprobs`` (None for the first prompt token)
-    come with the first output. ``error`` explains finish reason ``error`` in words fit for a client.
+    come with the first output. ``error`` explains, in words fit for a client, finish reason ``error``; or ``lost``: the
+    engine is gone, and what it gave is good, so that another may take the answer up.
     """
 
     request_id: str

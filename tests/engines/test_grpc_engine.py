@@ -329,7 +329,7 @@ async def test_death_ends_requests_and_return_is_noticed(monkeypatch: pytest.Mon
         await folder.begun("r")
         await up.server._server.stop(0)
         last = await folder.finished("r")
-        assert last.finish_reason == "error"
+        assert last.finish_reason == "lost"
         assert last.error
         await until(lambda: not engine.healthy)
         with pytest.raises(EngineDeadError):
@@ -434,7 +434,7 @@ async def test_a_half_open_connection_is_found_out() -> None:
         await folder.begun("r")
         hole.open.clear()
         await until(lambda: not engine.healthy, 15)
-        assert (await folder.finished("r", 40)).finish_reason == "error"
+        assert (await folder.finished("r", 40)).finish_reason == "lost"
         hole.open.set()
         await until(lambda: engine.healthy, 15)
         await engine.submit(asking("s", max_tokens=3))

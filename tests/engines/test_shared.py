@@ -119,7 +119,7 @@ async def test_health_turns_and_the_end_of_the_hub_is_told() -> None:
             assert one.healthy == healthy
         await one.submit(asking("a"))
         await hub.close()
-        assert (await finished(one, "a"))["a"][-1].finish_reason == "error"
+        assert (await finished(one, "a"))["a"][-1].finish_reason == "lost"
         assert not one.healthy
         with pytest.raises(EngineDeadError):
             await one.submit(asking("b"))

@@ -147,7 +147,7 @@ async def test_a_hub_that_is_stopped_is_taken_for_dead_until_it_speaks_again() -
         await until(lambda: len(outputs) > 3)
         hub.send_signal(signal.SIGSTOP)
         await until(lambda: not engine.healthy)
-        await until(lambda: outputs[-1].finish_reason == "error")
+        await until(lambda: outputs[-1].finish_reason == "lost")
         assert "neither said nor done anything for 1 seconds" in (outputs[-1].error or "")
         with pytest.raises(EngineDeadError) as caught:
             await engine.submit(EngineRequest("s", [1], SamplingParams(max_tokens=1)))

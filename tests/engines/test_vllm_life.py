@@ -206,7 +206,7 @@ async def test_it_comes_back_from_death(death: str, log: Path) -> None:
         else:
             await engine.submit(asking("deadly", [DEADLY if death == "the core in it" else DEADLY_FOR_ONE, 1]))
         last = await reader.last("r")
-        assert last.finish_reason == "error"
+        assert last.finish_reason == "lost"
         assert "the process of vLLM" in (last.error or "")
         await until(lambda: not engine.healthy)
         with pytest.raises(EngineDeadError) as caught:
@@ -231,7 +231,7 @@ async def test_what_hangs_is_started_again(what: str, log: Path) -> None:
         else:
             await engine.submit(asking("deadly", [STALLING, 1]))
         last = await reader.last("r")
-        assert last.finish_reason == "error"
+        assert last.finish_reason == "lost"
         assert "neither said nor done anything" in (last.error or "")
         await until(lambda: engine.healthy)
         assert pid_of(engine) != first

@@ -15,7 +15,8 @@ import uvicorn
 
 from portico.constraints import Checker, Vocabulary
 from portico.engines import EngineInfo
-from portico.engines.replay import ReplayEngine, Script
+from portico.engines.replay import Script
+from portico.engines.resuming import EVERYTHING
 from portico.events import EngineRequest
 from portico.prompting import ChatTemplate, Prompter
 from portico.server.http.app import Observer, build_app
@@ -29,6 +30,7 @@ from portico.server.observe.metrics import Metrics
 from portico.server.routes.paths import routes
 from portico.trace import Recorder
 from support.generation import tiny_model, tiny_tokenizer
+from support.mortal import MortalEngine
 
 TEMPLATE = """
 {%- for tool in tools or [] %}[tool {{ tool.function.name }}]{{ tool | tojson }}
@@ -79,12 +81,15 @@ def replaying(
     trace_header: bool = False,
     redact: bool = False,
     keep: int = 200,
+    resume_grace: float = 0.0,
+    lives: Sequence[int] = (),
     observers: Sequence[Observer] = (),
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
     prompt, or the first. ``adapters`` are further models of the same engine. ``checked`` has grammars tried out, in a
-    process of its own. Further arguments are facts of the model, such as ``tool_parser``."""
+    process of its own. The engine has ``lives`` (see ``MortalEngine``). Further arguments are facts of the model, such
+    as ``tool_parser``."""
     tokenizer = tiny_tokenizer()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that nothing waits for more
     listener.bind(("127.0.0.1", 0))
@@ -100,9 +105,15 @@ def replaying(
         return scripts[last] if f"[[{last}]]" in prompt else next(iter(scripts.values()))
 
     info = EngineInfo(
-        "tiny", context_length, tokenizer.vocab_size, capabilities, frozenset(), embedding_size=embedding_size
+        "tiny",
+        context_length,
+        tokenizer.vocab_size,
+        capabilities,
+        frozenset(),
+        embedding_size=embedding_size,
+        resumes=EVERYTHING,
     )
-    engine = ReplayEngine(choose=choose, tokens_per_step=3, interval=interval, info=info)
+    engine = MortalEngine(choose=choose, lives=lives, tokens_per_step=3, interval=interval, info=info)
     prompter = Prompter(
         tokenizer,
         ChatTemplate(template, tokenizer.special_tokens),
@@ -127,6 +138,7 @@ def replaying(
             [ServedModel(base, names, line, _checker() if checked else None, adapted)],
             request_timeout,
             signing_key=signing_key,
+            resume_grace=resume_grace,
         )
         gate = Gate(max_in_flight, max_per_key)
         inspectors = []

@@ -155,3 +155,16 @@ class TestRefusals:
         assert (error["data"]["layer"], error["lane"]) == (layer, lane)
         assert head["error"]["message"] == response.json()["error"]["message"]
         assert (head["state"], head["status"]) == ("refused", response.status_code)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_an_engine_was_lost(stream: bool) -> None:
+    """It stands in the trace, and what came after it comes from there; the law holds, and the replay is the same."""
+    with replaying(ANSWERS, inspect=True, lives=[3]) as up:
+        response, head, artifacts = traced(up, CHAT, asking("plain", stream=stream))
+    assert head["state"] == "ok"
+    assert_lawful(response, artifacts)
+    (lost,) = of_kind(artifacts, "lost")
+    assert lost["label"] == "the engine was lost here"
+    steps = of_kind(artifacts, "step")
+    assert [lost["id"] in step["of"] for step in steps] == [number >= 3 for number in range(len(steps))]

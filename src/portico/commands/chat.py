@@ -179,7 +179,7 @@ class _Local:
     async def answer(self, messages: Messages, sampling: dict[str, Any]) -> AsyncIterator[Event]:
         from portico.protocols.openai import chat
         from portico.protocols.openai.schema import ChatRequest
-        from portico.server.line.line import Flight
+        from portico.server.line.flight import Flight
         from portico.server.line.sinks import EventSink
 
         served = self._served.generating(None)

@@ -36,6 +36,10 @@ class Watch(Protocol):
         """This is what the output came to."""
         ...
 
+    def lost(self, why: str) -> None:
+        """The engine is gone, for this reason; outputs that follow come from its successor."""
+        ...
+
 
 def watched(choice: Choice, watches: Sequence[Watch], clock: Clock) -> Callable[[EngineOutput], Delta | None]:
     """What to call in place of ``choice.feed`` so that ``watches`` see it at work."""

@@ -99,6 +99,14 @@ class ChoiceTrace:
             self._wait(part, held.get(part))
         self._trace.counted()
 
+    def lost(self, why: str) -> None:
+        """Record where the engine was lost; what follows is its successor's work."""
+        asked = self._trace.submitted_as
+        data = {"error": why, "tokens": self._choice.completion_tokens}
+        here = self._add("tokens", "lost", "the engine was lost here", data, "engines", asked)
+        self._trace.submitted_as = [*asked, here]
+        self._trace.counted()
+
     def _events(self, delta: Delta, held: int) -> list[int]:
         of = [one.id for one in self._texts] + self._released
         self._released = []

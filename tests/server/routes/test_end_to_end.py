@@ -265,8 +265,9 @@ async def test_disconnect_aborts_the_generation(server: RunningServer) -> None:
 
 
 def test_engine_death_is_survived(smollm2_path: Path) -> None:  # noqa: F811
-    """Kill the engine's process in the middle of a stream: an in-band error, then the next request works."""
-    with running_server("smollm2", "--log-level", "error") as running:
+    """Kill the engine's process in the middle of a stream, where nothing is to be resumed: an in-band error, then the
+    next request works."""
+    with running_server("smollm2", "--log-level", "error", "--no-resume") as running:
         engine = [int(pid) for pid in _children(running.process.pid)]
         assert len(engine) == 1
         with OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=120) as client:
@@ -284,6 +285,26 @@ def test_engine_death_is_survived(smollm2_path: Path) -> None:  # noqa: F811
         assert running.stop() == 0
         time.sleep(0.2)
         assert not any(_alive(pid) for pid in engine + replaced)
+
+
+def test_answers_outlive_their_engine(smollm2_path: Path) -> None:  # noqa: F811
+    """Kill the engine's process under eight streams: all of them end as if nothing had happened."""
+    options = {"max_tokens": 40, "extra_body": {"ignore_eos": True}, "stream_options": {"include_usage": True}}
+    with running_server("smollm2", "--log-level", "info", "--context-length", "512") as running:
+        with OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=300) as client:
+            streams = [
+                client.chat.completions.create(model="smollm2", messages=CAPITAL, stream=True, **options)  # type: ignore[call-overload]
+                for _ in range(8)
+            ]
+            for stream in streams:
+                next(iter(stream))
+            (engine,) = (int(pid) for pid in _children(running.process.pid))
+            os.kill(engine, signal.SIGKILL)
+            for stream in streams:
+                *_, last, usage = stream
+                assert last.choices[0].finish_reason == "length"
+                assert usage.usage.completion_tokens == 40
+        assert "8 answers go on" in running.log()
 
 
 def test_no_orphan_when_the_server_is_killed(smollm2_path: Path) -> None:  # noqa: F811

@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from portico.engines.grpc.host import Host
 from portico.engines.grpc.messages import Reader, error_of, generate_request
 from portico.engines.resuming import as_prompt, needs
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError, PorticoError
-from portico.events import EngineOutput, EngineRequest
+from portico.events import EngineOutput, EngineRequest, FinishReason
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as pb
 
@@ -55,7 +56,7 @@ class GrpcEngine(Described):
         self._ends: frozenset[int] = frozenset()
         self._changed = asyncio.Event()  # a host's health has turned
         self._calls: dict[str, Any] = {}  # request id -> the call that serves it
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], _Answer] = {}  # who reads which
         self._outputs: list[EngineOutput] = []
         self._stepped = asyncio.Event()
         self._closed = False
@@ -72,7 +73,7 @@ class GrpcEngine(Described):
         if self._info is not None:
             return
         for host in self._hosts:
-            host.start(self._changed.set)
+            host.start(partial(self._turned, host))
         first = await self._host(set(), self._start_seconds)
         model = first.model
         assert model is not None
@@ -141,7 +142,7 @@ class GrpcEngine(Described):
             call = host.stub.Generate(message, metadata=metadata)
             self._calls[request.request_id] = call
             host.in_flight += 1
-            answer = _Answer(request.request_id, host, call, Reader(request, self._ends))
+            answer = _Answer(request, host, call, Reader(request, self._ends))
             try:
                 await (_accepted_by_portico(call) if host.is_portico else _accepted(call))
             except grpc.aio.AioRpcError as error:
@@ -156,8 +157,8 @@ class GrpcEngine(Described):
                 raise
             else:
                 task = asyncio.create_task(self._read(answer))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks[task] = answer
+                task.add_done_callback(self._tasks.pop)
                 return
 
     def abort(self, request_id: str) -> None:
@@ -206,6 +207,16 @@ class GrpcEngine(Described):
         )
         return all(not isinstance(one, BaseException) and one.success for one in answers)
 
+    def _turned(self, host: Host) -> None:
+        """A host's health has turned. One that says itself that it takes no more is about to leave: what can go on at
+        another is lost there now, and not when it has gone."""
+        self._changed.set()
+        if not host.leaving or self._info is None or not any(other.healthy for other in self._hosts):
+            return
+        for task, answer in self._tasks.items():
+            if answer.host is host and answer.needs <= self.info.resumes:
+                task.cancel()
+
     # -- hosts and answers --------------------------------------------------------------------------------------------
 
     async def _host(self, tried: set[Host], patience: float) -> Host:
@@ -245,7 +256,7 @@ class GrpcEngine(Described):
                 self._push(output)
                 if output.finish_reason is not None:
                     return
-            raise EngineError("The engine ended its answer before the end.")
+            raise EngineDeadError("The engine ended its answer before the end.")
         except grpc.aio.AioRpcError as error:
             self._fail(answer, _error_of(error))
             if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -254,14 +265,15 @@ class GrpcEngine(Described):
             self._fail(answer, error)
         except asyncio.CancelledError:
             if self._calls.get(answer.request_id) is call:  # nobody here aborted it
-                self._fail(answer, EngineDeadError("The engine's connection was closed."))
+                self._fail(answer, EngineDeadError("The engine is leaving, or its connection was closed."))
         finally:
             self._forget(answer)
             call.cancel()
 
     def _fail(self, answer: _Answer, error: PorticoError) -> None:
         if self._calls.get(answer.request_id) is answer.call:
-            self._push(EngineOutput(answer.request_id, (), finish_reason="error", error=error.message))
+            reason: FinishReason = "lost" if isinstance(error, EngineDeadError) else "error"
+            self._push(EngineOutput(answer.request_id, (), finish_reason=reason, error=error.message))
 
     def _forget(self, answer: _Answer) -> None:
         answer.host.in_flight -= 1
@@ -305,8 +317,9 @@ async def _refused(call: Any) -> None:
 class _Answer:
     """One request at one host."""
 
-    def __init__(self, request_id: str, host: Host, call: Any, reader: Reader) -> None:
-        self.request_id = request_id
+    def __init__(self, request: EngineRequest, host: Host, call: Any, reader: Reader) -> None:
+        self.request_id = request.request_id
+        self.needs = needs(request)
         self.host = host
         self.call = call
         self.reader = reader

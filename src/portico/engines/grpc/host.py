@@ -63,6 +63,7 @@ class Host:
         self.in_flight = 0
         self.healthy = False
         self.trouble = "it has not answered yet"
+        self.leaving = False  # it answers, and says that it takes no requests
         self.last_heard = 0.0  # in the loop's time
         self._checking: asyncio.Task[None] | None = None
 
@@ -128,7 +129,8 @@ class Host:
                 pb.HealthCheckRequest(), metadata=self.metadata, timeout=CHECK_DEADLINE
             )
             self.last_heard = asyncio.get_running_loop().time()
-            if not health.healthy:
+            self.leaving = not health.healthy
+            if self.leaving:
                 return f"it says that it is not healthy ({health.message or 'no reason given'})"
             if not self.healthy:
                 return await self._meet()

@@ -180,7 +180,7 @@ class SharedEngine(Described, asyncio.Protocol):
                 log.error("the engine is hung: %s", self.trouble)
                 for number in self._ids:
                     self._send(wire.Abort(int(number)))  # should it wake up
-                self._end("error", f"The engine stopped: {self.trouble}.")
+                self._end("lost", f"The engine stopped: {self.trouble}.")
                 self._hung("was hung")
 
     def _dead(self) -> EngineDeadError:
@@ -204,7 +204,7 @@ class SharedEngine(Described, asyncio.Protocol):
         self.trouble = self._refusal.message.removesuffix(".") if self._refusal is not None else how
         self._known.set()
         if not self._closed:
-            self._end("error", f"The engine stopped: {self.trouble}.")
+            self._end("lost", f"The engine stopped: {self.trouble}.")
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):

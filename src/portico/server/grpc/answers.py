@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from portico.errors import PorticoError
 from portico.generation import Delta, Generation
-from portico.server.line.line import Flight
+from portico.server.line.flight import Flight
 from portico.server.line.served import Served, ServedModel
 
 __all__ = ["Answer", "MessageSink", "admitted", "new_id"]

@@ -10,89 +10,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
-
-from msgspec import Struct
+from array import array
+from collections.abc import Sequence
 
 from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
-from portico.events import EngineOutput
-from portico.generation import Choice, Delta, Generation, Watch, watched
+from portico.events import EngineOutput, EngineRequest
+from portico.generation import Choice, watched
+from portico.server.line.flight import Flight, Route
 from portico.server.line.meter import Meter
+from portico.server.line.resuming import Resuming
 
-__all__ = ["Flight", "Line", "Sink", "Watching"]
+__all__ = ["Line"]
 
 log = logging.getLogger("portico")
 
 WRITE_SECONDS = 0.002  # between writes to a connection; nobody reads faster, and models seldom answer faster
 MEASURED = 16  # one flight in so many has its decoding and parsing measured
 
-Watching: TypeAlias = Callable[[Choice, int], Watch]  # a choice and its position in the flight -> who watches it
-
-
-class Sink(Protocol):
-    """Where a flight's deltas go: a stream, or a body that is still being collected."""
-
-    @property
-    def stalled(self) -> bool:
-        """True when the client reads so slowly that the flight must end."""
-        ...
-
-    def feed(self, delta: Delta, position: int) -> None: ...
-
-    def flush(self) -> None:
-        """A step is over: write what has come."""
-        ...
-
-    def finish(self) -> None:
-        """All choices are finished."""
-        ...
-
-    def fail(self, error: PorticoError) -> None:
-        """The flight ends with an error."""
-        ...
-
-    def keep_alive(self) -> None:
-        """Nothing may have been written for a while."""
-        ...
-
-
-class Flight:
-    """One client request in flight: its generations and its sink."""
-
-    def __init__(
-        self,
-        generations: Sequence[Generation],
-        sink: Sink,
-        timeout: float | None = None,
-        watches: Sequence[Watching] = (),
-    ) -> None:
-        self.generations = generations
-        self.sink = sink
-        self.timeout = timeout
-        self.watches = watches
-        self.deadline: float | None = None  # in the loop's time, as all below
-        self.over = False
-        self.admitted = 0.0
-
-
-class _Route(Struct):
-    """Where the outputs of one engine request go."""
-
-    flight: Flight
-    feed: Callable[[EngineOutput], Delta | None]
-    position: int
-    last_output: float = 0.0
-
 
 class Line:
     """One engine and the flights it is working on."""
 
-    def __init__(self, engine: Engine, meter: Meter, *, max_in_flight: int = 1024, keep_alive: float = 15.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        meter: Meter,
+        *,
+        max_in_flight: int = 1024,
+        keep_alive: float = 15.0,
+        resume: bool = True,
+    ) -> None:
         self.engine = engine
         self.meter = meter
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[str, Route] = {}
         self._flights: set[Flight] = set()
         self._max_in_flight = max_in_flight
         self._keep_alive = keep_alive
@@ -102,6 +53,7 @@ class Line:
         self._unwritten: dict[Flight, None] = {}  # flights with something to write
         self._written = 0.0  # when connections were last written to
         self._writing: asyncio.TimerHandle | None = None
+        self._resuming = Resuming(engine, meter, self._submit, self._end, enabled=resume)
 
     @property
     def in_flight(self) -> int:
@@ -135,6 +87,7 @@ class Line:
         self.fail_all(OverloadedError("The server is shutting down.", retry_after=1))
         await self.engine.close()
         self._write()
+        self._resuming.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -164,18 +117,33 @@ class Line:
         try:
             for position, generation in enumerate(flight.generations):
                 for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
-                    self._routes[request.request_id] = _Route(flight, self._feed(flight, choice, position), position)
-                    await self.engine.submit(request)
+                    await self._submit(self._route(flight, request, choice, position))
         except BaseException:
             self.abort(flight)
             raise
 
-    def _feed(self, flight: Flight, choice: Choice, position: int) -> Callable[[EngineOutput], Delta | None]:
-        """What takes the choice's outputs: itself, with somebody looking on where that was asked for."""
-        watches: list[Watch] = [watch(choice, position) for watch in flight.watches]
+    def _route(self, flight: Flight, request: EngineRequest, choice: Choice, position: int) -> Route:
+        """The way of the request's outputs: to the choice, with somebody looking on where that was asked for."""
+        watches = [watch(choice, position) for watch in flight.watches]
         if self._admitted % MEASURED == 1:
             watches.append(self.meter.measure)
-        return watched(choice, watches, time.perf_counter) if watches else choice.feed
+        feed = watched(choice, watches, time.perf_counter) if watches else choice.feed
+        tokens = array("i", request.generated) if self._resuming.enabled else None
+        route = Route(flight, request, feed, position, choice, watches, tokens)
+        flight.routes.append(route)
+        return route
+
+    async def _submit(self, route: Route) -> None:
+        """Hand the route's request to the engine. Raises what the engine raises; then nobody has it."""
+        request_id = route.request.request_id
+        self._routes[request_id] = route
+        try:
+            await self.engine.submit(route.request)
+        except BaseException:
+            self._routes.pop(request_id, None)
+            raise
+        if route.flight.over:  # aborted while the engine was taking it
+            self.engine.abort(request_id)
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """Embed token sequences on the engine."""
@@ -188,10 +156,10 @@ class Line:
         if flight.over:
             return
         self._close(flight)
-        for generation in flight.generations:
-            for request_id, choice in zip(generation.engine_ids, generation.choices, strict=True):
-                if self._routes.pop(request_id, None) is not None and not choice.finished:
-                    self.engine.abort(request_id)
+        for route in flight.routes:
+            request_id = route.request.request_id
+            if self._routes.pop(request_id, None) is not None and not route.choice.finished:
+                self.engine.abort(request_id)
 
     def _close(self, flight: Flight) -> None:
         """The flight is over, however it ended: count it."""
@@ -223,6 +191,12 @@ class Line:
             route = self._routes.get(output.request_id)
             if route is None:
                 continue
+            if output.finish_reason == "lost":
+                del self._routes[output.request_id]
+                self._resuming.lost(route, output.error)
+                continue
+            if route.tokens is not None:
+                route.tokens.extend(output.token_ids)
             flight = route.flight
             if route.last_output:
                 meter.between_tokens.observe(now - route.last_output)
@@ -275,6 +249,7 @@ class Line:
         while True:
             await asyncio.sleep(1.0)
             now = loop.time()
+            self._resuming.bound(self._routes.values())
             for flight in list(self._flights):
                 if flight.deadline is not None and now > flight.deadline:
                     self._end(flight, RequestTimeoutError(f"The request took longer than {flight.timeout:g} seconds."))

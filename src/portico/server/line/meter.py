@@ -57,6 +57,10 @@ class Meter(Protocol):
         """A flight is over, however it ended."""
         ...
 
+    def resumed(self, tokens: int, seconds: float) -> None:
+        """An answer goes on, with so many tokens, after so long a pause."""
+        ...
+
     def streaming(self) -> AbstractContextManager[None]:
         """Around the writing of one stream."""
         ...

@@ -10,6 +10,7 @@ from portico.constraints import Checker
 from portico.errors import ModelNotFoundError, NotSupportedError
 from portico.generation import Generation, Model
 from portico.server.line.line import Line
+from portico.server.line.runs import Runs
 
 __all__ = ["Served", "ServedModel"]
 
@@ -39,10 +40,12 @@ class Served:
         models: Sequence[ServedModel],
         request_timeout: float | None = None,
         signing_key: str | None = None,
+        resume_grace: float = 0.0,
     ) -> None:
         self.models = list(models)
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
+        self.runs = Runs(resume_grace)
         self._by_name = {name: served for served in models for name in served.names}
         for served in models:
             for adapter in served.adapters:

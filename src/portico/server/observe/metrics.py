@@ -82,6 +82,9 @@ class Measure:
     def gave(self, delta: Delta | None) -> None:
         """Nothing to count here."""
 
+    def lost(self, why: str) -> None:
+        """Nothing to count here."""
+
 
 class Metrics:
     """All metrics of one server process.
@@ -107,6 +110,12 @@ class Metrics:
         self.disconnects = Counter(
             "portico_disconnects", "Clients that left before their answer was complete.", registry=registry
         )
+        self.resumptions = Counter(
+            "portico_answers_resumed", "Answers that went on after their engine was lost.", registry=registry
+        )
+        self.resumed_tokens = Counter(
+            "portico_tokens_recomputed", "Tokens of those answers that existed already.", registry=registry
+        )
         self.in_flight = Gauge("portico_requests_in_flight", "Requests being worked on.", registry=registry)
         self.streams = Gauge("portico_streams_open", "Streams being written.", registry=registry)
         self.first_token = Histogram(
@@ -118,6 +127,10 @@ class Metrics:
         self.end_to_end = Histogram(
             "portico_request_seconds", "From the request's head to the end of its answer.", buckets=_SLOW,
             registry=registry,
+        )  # fmt: skip
+        self.pause = Histogram(
+            "portico_resume_pause_seconds", "From the loss of an engine to the return of one of its answers.",
+            buckets=_SLOW, registry=registry,
         )  # fmt: skip
         self.prepare = Histogram(
             "portico_prepare_seconds", "From the request's head to admission: validation, template, tokens, grammar.",
@@ -189,6 +202,12 @@ class Metrics:
             self.tokens.labels("cached").inc(usage.cached_tokens or 0)
             for choice in generation.choices:
                 self._count_outcomes(choice.outcomes)
+
+    def resumed(self, tokens: int, seconds: float) -> None:
+        """An answer goes on, with so many tokens, after so long a pause."""
+        self.resumptions.inc()
+        self.resumed_tokens.inc(tokens)
+        self.pause.observe(seconds)
 
     def streaming(self) -> AbstractContextManager[None]:
         """Around the writing of one stream."""

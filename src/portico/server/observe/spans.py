@@ -59,6 +59,7 @@ class EngineWork:
     first: float = 0.0  # output; 0: none has come
     last: float = 0.0
     finishes: dict[int, str] = field(default_factory=dict)  # choice -> reason
+    losses: int = 0  # choices whose engine died under them, each time
 
 
 class RequestSpans(Onlooker):
@@ -240,6 +241,10 @@ class ChoiceWork:
         if delta is not None and delta.finish is not None:
             self._engine.finishes[self._number] = delta.finish.reason
 
+    def lost(self, why: str) -> None:
+        """Its engine is gone."""
+        self._engine.losses += 1
+
 
 class MeasuredEncoder:
     """An encoder, of a stream or of a body, whose time is measured."""
@@ -324,6 +329,8 @@ def _generation_attributes(exchange: Exchange, engine: EngineWork, streamed: boo
         found["gen_ai.usage.cache_read.input_tokens"] = sum(cached)
     if spec.reasoning_parser is not None:
         found["gen_ai.usage.reasoning.output_tokens"] = sum(usage.reasoning_tokens for usage in usages)
+    if engine.losses:
+        found["portico.engine_losses"] = engine.losses
     if engine.first:
         found["gen_ai.response.time_to_first_chunk"] = engine.first - engine.asked
     return found

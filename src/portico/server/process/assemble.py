@@ -51,7 +51,7 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
             await served.line.close()
         raise
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
-    return Served(started, settings.request_timeout, signing_key=key)
+    return Served(started, settings.request_timeout, key, settings.resume_grace)
 
 
 async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:
@@ -109,7 +109,13 @@ async def _serve(
     adapters: Sequence[str] = (),
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
-    line = Line(engine, meter, max_in_flight=settings.max_in_flight, keep_alive=settings.keep_alive)
+    line = Line(
+        engine,
+        meter,
+        max_in_flight=settings.max_in_flight,
+        keep_alive=settings.keep_alive,
+        resume=not settings.no_resume,
+    )
     warming = asyncio.get_running_loop().run_in_executor(None, tokenizer.warm)  # beside the engine's own loading
     await line.start()
     await warming

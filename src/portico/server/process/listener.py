@@ -20,6 +20,12 @@ def refuse_to_be_open(settings: Settings) -> None:
         )
     if (settings.inspect or settings.trace_header) and settings.workers > 1:
         raise BadRequestError("Each worker would record its own requests: inspect with --workers 1.", param="workers")
+    if settings.resume_grace and settings.workers > 1:
+        raise BadRequestError(
+            "A client that comes back may reach another worker, which does not know its answer: "
+            "--resume-grace needs --workers 1.",
+            param="resume_grace",
+        )
     if settings.api_key or settings.insecure or is_loopback(settings.host):
         return
     raise BadRequestError(

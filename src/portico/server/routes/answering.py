@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,12 +14,13 @@ from portico.prompting import Prompt
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.protocols.openai import completions
 from portico.protocols.openai.schema import CompletionRequest
+from portico.server.http.auth import given_key
 from portico.server.http.exchange import ClientGoneError, Exchange
-from portico.server.line.line import Flight, Sink
+from portico.server.line.flight import Flight, Sink
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.sinks import BodySink, StreamSink
 
-__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "completion_prompts", "warn"]
+__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "completion_prompts", "owner", "warn"]
 
 UNKNOWN_FIELDS = "unknown fields ignored"
 
@@ -35,6 +37,9 @@ async def answer_stream(
     exchange.decided(*generations)
     for onlooker in exchange.onlookers:
         encoder = onlooker.stream(encoder)
+    if served.runs.grace and exchange.headers.get(b"x-portico-resume") == b"1":
+        await _answer_run(exchange, served, by, encoder)
+        return
     sink = StreamSink(encoder)
     flight = await _admitted(exchange, served, by, sink)
     try:
@@ -45,6 +50,27 @@ async def answer_stream(
             raise ClientGoneError
     finally:
         by.line.abort(flight)
+
+
+async def _answer_run(exchange: Exchange, served: Served, by: ServedModel, encoder: StreamEncoder) -> None:
+    """As a run: the answer goes on for a while when its client is gone, and may be read again."""
+    run = served.runs.begin(encoder, owner(exchange))
+    try:
+        flight = await _admitted(exchange, served, by, run)
+    except BaseException:
+        served.runs.end(run)
+        raise
+    run.stop = partial(by.line.abort, flight)
+    exchange.response_headers.append((b"x-portico-run", run.id.encode("ascii")))
+    with by.line.meter.streaming():
+        await run.read(exchange)
+    if not flight.over:
+        raise ClientGoneError
+
+
+def owner(exchange: Exchange) -> bytes:
+    """Whose a run is: the digest of the API key that came with the request, one and the same for all without a key."""
+    return hashlib.sha256(given_key(exchange.headers) or b"").digest()
 
 
 async def answer_body(

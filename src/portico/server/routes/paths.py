@@ -7,6 +7,7 @@ from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
 from portico.server.routes import anthropic, embeddings, openai, prompts
 from portico.server.routes.about import AboutHandlers
+from portico.server.routes.runs import RunHandlers
 
 __all__ = ["routes"]
 
@@ -22,6 +23,7 @@ def routes(served: Served, metrics: Metrics) -> dict[str, Methods]:
         **embeddings.EmbeddingHandlers(served).routes(),
         **prompts.PromptHandlers(served).routes(),
         **anthropic.AnthropicHandlers(served).routes(about.list_models, about.get_model),
+        **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)
     return paths

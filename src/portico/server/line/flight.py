@@ -1,0 +1,83 @@
+"""What flies: a client's request with its generations, where their deltas go, and what engines are asked for it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from portico.errors import PorticoError
+from portico.events import EngineOutput, EngineRequest
+from portico.generation import Choice, Delta, Generation, Watch
+
+__all__ = ["Flight", "Route", "Sink", "Watching"]
+
+Watching: TypeAlias = Callable[[Choice, int], Watch]  # a choice and its position in the flight -> who watches it
+
+
+class Sink(Protocol):
+    """Where a flight's deltas go: a stream, or a body that is still being collected."""
+
+    @property
+    def stalled(self) -> bool:
+        """True when the client reads so slowly that the flight must end."""
+        ...
+
+    def feed(self, delta: Delta, position: int) -> None: ...
+
+    def flush(self) -> None:
+        """A step is over: write what has come."""
+        ...
+
+    def finish(self) -> None:
+        """All choices are finished."""
+        ...
+
+    def fail(self, error: PorticoError) -> None:
+        """The flight ends with an error."""
+        ...
+
+    def keep_alive(self) -> None:
+        """Nothing may have been written for a while."""
+        ...
+
+
+class Flight:
+    """One client request in flight: its generations and its sink."""
+
+    def __init__(
+        self,
+        generations: Sequence[Generation],
+        sink: Sink,
+        timeout: float | None = None,
+        watches: Sequence[Watching] = (),
+    ) -> None:
+        self.generations = generations
+        self.sink = sink
+        self.timeout = timeout
+        self.watches = watches
+        self.deadline: float | None = None  # in the loop's time, as all below
+        self.over = False
+        self.admitted = 0.0
+        self.routes: list[Route] = []
+
+
+class Route(Struct, eq=False):
+    """Where the outputs of one engine request go, and what is needed to ask another engine for the rest of them.
+
+    ``tokens`` are all token ids of the answer so far, 4 bytes each; None where they are not kept. ``losses`` counts the
+    engines that died under it.
+    """
+
+    flight: Flight
+    request: EngineRequest  # the one that an engine has now
+    feed: Callable[[EngineOutput], Delta | None]
+    position: int
+    choice: Choice
+    watches: Sequence[Watch]
+    tokens: array[int] | None
+    last_output: float = 0.0
+    losses: int = 0
+    lost: float = 0.0  # when the last of them died, in the loop's time

@@ -1,0 +1,142 @@
+"""An answer outlives its engine: what an engine was asked and lost is asked again, with the tokens that exist.
+
+- The line knows every token of every answer. When an engine dies, hangs or is drained, its requests come here; as soon
+  as it is back, or another copy of the model can take them, they are handed in again (``EngineRequest.generated``) and
+  the streams go on. Decoder, parser, stop strings and encoder never notice.
+- A request in whose company engines died ``MOST_LOSSES`` times is suspected of killing them, and ends with an error.
+- What an engine cannot take up exactly (``EngineInfo.resumes``) ends with an error, as does what has waited to its
+  deadline, or ``PATIENCE`` where it has none.
+- Tokens are kept within ``MOST_KEPT``: beyond it the longest answers are no longer kept, and end with their engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
+
+from msgspec.structs import replace
+
+from portico.engines import Engine
+from portico.engines.resuming import can_resume
+from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError
+from portico.server.line.flight import Flight, Route
+from portico.server.line.meter import Meter
+
+__all__ = ["MOST_KEPT", "MOST_LOSSES", "Resuming"]
+
+log = logging.getLogger("portico")
+
+MOST_LOSSES: Final = 2
+MOST_KEPT: Final = 16 << 20  # tokens of all answers of one line, 4 bytes each
+PATIENCE: Final = 600.0  # seconds that an answer without a deadline waits for an engine
+RETRY: Final = 0.1  # seconds between attempts while no engine takes requests
+
+
+class Resuming:
+    """The requests of one line that wait for an engine.
+
+    ``submit`` hands a route's request in, ``end`` ends a flight with an error. Where not ``enabled``, whatever is lost
+    ends at once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        meter: Meter,
+        submit: Callable[[Route], Awaitable[None]],
+        end: Callable[[Flight, PorticoError], None],
+        *,
+        enabled: bool = True,
+    ) -> None:
+        self.enabled = enabled
+        self._engine = engine
+        self._meter = meter
+        self._submit = submit
+        self._end = end
+        self._waiting: deque[Route] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def lost(self, route: Route, why: str | None) -> None:
+        """The engine that had this route's request is gone."""
+        if route.flight.over:
+            return
+        route.losses += 1
+        route.lost = asyncio.get_running_loop().time()
+        for watch in route.watches:
+            watch.lost(why or "")
+        error = self._refusal(route, why or "The engine stopped.")
+        if error is not None:
+            self._end(route.flight, error)
+            return
+        self._waiting.append(route)
+        if self._task is None:
+            self._task = asyncio.create_task(self._resume())
+
+    def bound(self, routes: Collection[Route]) -> None:
+        """Keep the tokens of all routes within ``MOST_KEPT``; to be called now and then."""
+        kept = sum(len(route.tokens) for route in routes if route.tokens is not None)
+        if kept <= MOST_KEPT:
+            return
+        for route in sorted(routes, key=lambda route: len(route.tokens or ()), reverse=True):
+            if kept <= MOST_KEPT or route.tokens is None:
+                return
+            kept -= len(route.tokens)
+            route.tokens = None
+            log.warning("request %s has grown too long to outlive its engine", route.request.request_id)
+
+    def close(self) -> None:
+        """Hand nothing in any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _refusal(self, route: Route, why: str) -> PorticoError | None:
+        """Why the answer ends here, if it does."""
+        request_id = route.request.request_id
+        if not self.enabled or route.tokens is None:
+            return EngineError(why)
+        if route.losses >= MOST_LOSSES:
+            log.error("request %s ends: engines were lost with it %d times, it may be why", request_id, route.losses)
+            return EngineError(f"{why} It was not the first time with this request, so it is not tried again.")
+        if not can_resume(self._engine.info, route.request):
+            log.warning("request %s ends with its engine, which cannot take it up again exactly", request_id)
+            return EngineError(why)
+        return None
+
+    async def _resume(self) -> None:
+        """Hand in again what waits, one after the other, until nothing does."""
+        loop = asyncio.get_running_loop()
+        answers, tokens, pause = 0, 0, 0.0
+        while self._waiting:
+            route = self._waiting.popleft()
+            if route.flight.over:
+                continue
+            try:
+                await self._hand_in(route)
+            except (EngineDeadError, OverloadedError) as error:
+                if loop.time() > (route.flight.deadline or route.lost + PATIENCE):
+                    self._end(route.flight, error)
+                    continue
+                self._waiting.appendleft(route)
+                await asyncio.sleep(RETRY)
+            except PorticoError as error:
+                self._end(route.flight, error)
+            except Exception:
+                log.exception("request %s cannot be handed in again", route.request.request_id)
+                self._end(route.flight, EngineError("The engine stopped."))
+            else:
+                waited = loop.time() - route.lost
+                answers, tokens, pause = answers + 1, tokens + len(route.request.generated), max(pause, waited)
+                self._meter.resumed(len(route.request.generated), waited)
+        self._task = None
+        if answers:
+            log.info("%d answers go on after at most %.1f s; %d tokens of theirs existed", answers, pause, tokens)
+
+    async def _hand_in(self, route: Route) -> None:
+        assert route.tokens is not None
+        # An id of its own: a host that was only out of reach may still work on the old one.
+        name, _, _ = route.request.request_id.partition("+")
+        route.request = replace(route.request, request_id=f"{name}+{route.losses}", generated=route.tokens.tolist())
+        await self._submit(route)

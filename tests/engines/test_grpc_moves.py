@@ -1,0 +1,56 @@
+"""Answers go on at another gRPC host: when theirs is gone, and as soon as theirs says that it is leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from portico.engines.grpc import GrpcEngine
+from portico.server.line.flight import Flight
+from portico.server.line.line import Line
+from portico.server.observe.metrics import Metrics
+from support.generation import tiny_model
+from support.grpc import Calling, calling
+from support.mortal import Collecting, encoded
+
+ANSWER = "It begins well, goes on for a while, and comes to an end. 🦜 " * 4
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 120
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "waited too long"
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+async def test_the_answer_moves(leaving: bool) -> None:
+    async with calling({"a": ANSWER}, interval=0.02) as one, calling({"a": ANSWER}, interval=0.02) as other:
+        engine = GrpcEngine(f"grpc://{one.target},{other.target}")
+        line = Line(engine, Metrics(), keep_alive=0)
+        await line.start()
+        await until(lambda: all(host.healthy for host in engine._hosts))
+        generations, encoder = encoded("chat", tiny_model(), (), n=1, logprobs=False, top_logprobs=None)
+        sink = Collecting(encoder)
+        await line.admit(Flight(generations, sink))
+        await until(lambda: generations[0].choices[0].completion_tokens > 20)
+        first, second = (one, other) if one.requests else (other, one)
+        assert not second.requests
+        if leaving:
+            first.line.drain()
+        else:
+            await first.server._server.stop(0)
+        await asyncio.wait_for(sink.done.wait(), 120)
+        assert sink.error is None
+        assert generations[0].usage.completion_tokens == len(ANSWER.encode())
+        (taken_up,) = second.requests
+        assert bytes(taken_up.generated) != b""
+        if leaving:
+            assert not _playing(first), "the host that is leaving is free"
+        await line.close()
+
+
+def _playing(up: Calling) -> bool:
+    return bool(up.engine._playing)

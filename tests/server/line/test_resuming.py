@@ -1,0 +1,126 @@
+"""An answer outlives its engine: whatever dies when, the bytes are those of the undisturbed answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+import pytest
+
+from portico.errors import PorticoError
+from portico.generation import Model
+from portico.server.line import resuming
+from support.generation import tiny_model
+from support.mortal import answered
+from support.shared import shared_path
+from support.streams import TOOL_PARSERS, TOOLS, sample_answers
+
+PROTOCOLS = ["chat", "body", "completion", "messages"]
+EXHAUSTIVE = bool(os.environ.get("PORTICO_EXHAUSTIVE"))
+PLAIN = "Grüße! 🦜 Two <b>words</b>, and a < b. one two thrEND and more"
+
+
+@pytest.fixture
+def immortal_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request is suspected, however often its engine dies, and nobody waits long for the next."""
+    monkeypatch.setattr(resuming, "MOST_LOSSES", 1 << 30)
+    monkeypatch.setattr(resuming, "RETRY", 0.0)
+
+
+@pytest.mark.parametrize("number", range(len(TOOL_PARSERS)), ids=TOOL_PARSERS)
+@pytest.mark.usefixtures("immortal_requests")
+async def test_an_engine_that_dies_at_every_step(number: int) -> None:
+    """The law, for every family: as many lives as steps. A protocol each in turn, all with ``PORTICO_EXHAUSTIVE=1``."""
+    tool_parser = TOOL_PARSERS[number]
+    model = tiny_model(tool_parser=tool_parser, reasoning_parser="qwen3")
+    text = f"<think>Hm… 🦜</think>{sample_answers(tool_parser)[1]}"
+    for protocol in PROTOCOLS if EXHAUSTIVE else [PROTOCOLS[number % len(PROTOCOLS)]]:
+        await compare(protocol, text, model, 1 if EXHAUSTIVE else 9)
+
+
+async def compare(protocol: str, text: str, model: Model, size: int, tools: Sequence[Any] = TOOLS) -> None:
+    """The answer's bytes are the same over one life and over one life for each step of so many tokens."""
+    undisturbed = await answered(protocol, text, model, tools, tokens_per_step=size)
+    disturbed = await answered(protocol, text, model, tools, tokens_per_step=size, lives=repeat(1))
+    assert undisturbed.error is None
+    assert disturbed.error is None
+    assert disturbed.data == undisturbed.data
+
+
+@pytest.mark.usefixtures("immortal_requests")
+async def test_recorded_outputs_of_real_models() -> None:
+    """The law over every tenth shared case, in a protocol each; ``PORTICO_EXHAUSTIVE=1``: all of them, in every one."""
+    cases = [json.loads(line) for line in shared_path("cases/parser_cases.jsonl").read_text().splitlines()]
+    for number, case in enumerate(cases if EXHAUSTIVE else cases[::10]):
+        text, parser = case["output"], case["tool_parser"]
+        if not text or "hf" in (
+            parser,
+            case["reasoning_parser"],
+        ):  # which is read with the checkpoint's own description
+            continue
+        model = tiny_model(tool_parser=parser, reasoning_parser=case["reasoning_parser"])
+        for protocol in PROTOCOLS if EXHAUSTIVE else [PROTOCOLS[number % len(PROTOCOLS)]]:
+            await compare(protocol, text, model, 1 if EXHAUSTIVE else 2 + len(text) // 8, case["tools"] or ())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "more", [{"max_tokens": 20}, {"min_tokens": 5}, {"stop": ["END", "two thrE!"]}, {"seed": 3, "n": 3}]
+)
+@pytest.mark.usefixtures("immortal_requests")
+async def test_rules_hold_across_lives(protocol: str, more: dict[str, Any]) -> None:
+    if protocol == "messages":
+        more = {{"stop": "stop_sequences"}.get(name, name): value for name, value in more.items()}
+        more = {name: value for name, value in more.items() if name in ("max_tokens", "stop_sequences")}
+    if "max_tokens" in more and protocol == "messages":
+        more = {"max_tokens": 2000}
+    model = tiny_model()
+    undisturbed = await answered(protocol, PLAIN, model, **more)
+    disturbed = await answered(protocol, PLAIN, model, **more, lives=repeat(1), away=2)
+    assert disturbed.error is None
+    assert disturbed.data == undisturbed.data
+
+
+async def test_any_moment_of_a_single_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "RETRY", 0.0)
+    model, steps = tiny_model(), len(PLAIN.encode())
+    undisturbed = await answered("chat", PLAIN, model)
+    some = {0, 1, steps - 1, steps, *random.Random(0).sample(range(steps), 8)}
+    moments = range(steps + 1) if EXHAUSTIVE else sorted(some)
+    for moment in moments:
+        disturbed = await answered("chat", PLAIN, model, lives=[moment], away=1)
+        assert disturbed.data == undisturbed.data, moment
+
+
+async def test_a_request_whose_engines_keep_dying_is_suspected(caplog: pytest.LogCaptureFixture) -> None:
+    found = await answered("chat", PLAIN, tiny_model(), lives=[2, 3])
+    assert isinstance(found.error, PorticoError)
+    assert "not the first time" in found.error.message
+    assert "request id-" in caplog.text
+    assert "lost with it 2 times" in caplog.text
+    assert found.data.count(b'"delta"') > 4  # what came before stands
+
+
+async def test_whoever_prefers_the_error_gets_it() -> None:
+    found = await answered("chat", PLAIN, tiny_model(), lives=[2], resume=False)
+    assert found.error is not None
+    assert found.error.message == "The engine stopped: it was killed."
+
+
+async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond the bound the longest answers are given up, and only they."""
+
+    class Stub:
+        def __init__(self, name: str, length: int) -> None:
+            self.request = type("Request", (), {"request_id": name})
+            self.tokens: list[int] | None = [0] * length
+
+    monkeypatch.setattr(resuming, "MOST_KEPT", 100)
+    routes: list[Any] = [Stub("short", 40), Stub("long", 90), Stub("none", 0)]
+    resuming.Resuming(*[None] * 4).bound(routes)  # type: ignore[arg-type]
+    assert [None if route.tokens is None else len(route.tokens) for route in routes] == [40, None, 0]
+    assert "long" in caplog.text

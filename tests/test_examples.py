@@ -31,3 +31,11 @@ def test_anatomy() -> None:
     assert artifacts(run.stdout) == artifacts(written)
     assert {lane for lane, *_ in artifacts(written)} == {"request", "prompt", "tokens", "text", "events", "wire"}
     assert "data: [DONE]" in run.stdout
+
+
+def test_architecture() -> None:
+    """The picture of the house is the house's."""
+    run = subprocess.run([sys.executable, "examples/architecture.py"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    written = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    assert run.stdout == written, "draw it again: python examples/architecture.py > docs/architecture.svg"

@@ -1,11 +1,16 @@
-"""Makes ``support`` importable from every test module."""
+"""Makes ``support`` importable from every test module, and no test depend on how fast a machine is."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)
 from support.models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)
+
+settings.register_profile("portico", deadline=None)
+settings.load_profile("portico")

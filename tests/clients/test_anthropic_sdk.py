@@ -45,7 +45,7 @@ ANSWERS: dict[str, str | Script] = {
     '<tool_call>\n{"name": "Find", "arguments": {"pattern": "**/Makefile"}}\n</tool_call>',
     "broken": '<tool_call>\n{"name": "get_weather", "arguments": {"city": Paris}}\n</tool_call>',
     "fails": Script(tiny_tokenizer().encode("It is "), finish_reason="error", error="The GPU is on fire."),
-    "slow": "word " * 400,
+    "slow": "word " * 20_000,
 }
 
 
@@ -68,7 +68,7 @@ def ask(text: str, **more: Any) -> dict[str, Any]:
 def post(server: Replaying, body: Any, path: str = "/v1/messages", **headers: str) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"content-type": "application/json", "x-api-key": "sesame", **headers}
-    return httpx.post(server.url + path, content=content, headers=sent, timeout=30)
+    return httpx.post(server.url + path, content=content, headers=sent, timeout=120)
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------
@@ -536,7 +536,7 @@ class TestErrors:
 def test_a_silent_stream_is_kept_alive_by_pings() -> None:
     with replaying(ANSWERS, keep_alive=0.5, interval=2.2) as up:
         body = ask("[[plain]]", stream=True)
-        with httpx.stream("POST", up.url + "/v1/messages", json={**body, "max_tokens": 6}, timeout=30) as response:
+        with httpx.stream("POST", up.url + "/v1/messages", json={**body, "max_tokens": 6}, timeout=120) as response:
             kinds = [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
     assert kinds.count("ping") >= 2
     assert kinds[:2] == ["message_start", "ping"]

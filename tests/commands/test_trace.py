@@ -18,6 +18,7 @@ import pytest
 
 from support.replay import Replaying, replaying
 from support.trace import ANSWERS, CHAT, WEATHER, asking
+from support.wait import SAFETY
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def portico(*arguments: str, url: str = "", key: str = "", **options: Any) -> su
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "PORTICO_URL": url, "PORTICO_API_KEY": key}
     environment = {name: value for name, value in environment.items() if value}
     command = [sys.executable, "-m", "portico", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, **options)
 
 
 def ask(server: Replaying, name: str, **more: Any) -> str:
     """The id of the request's trace."""
-    response = httpx.post(server.url + CHAT, json=asking(name, **more), timeout=30)
+    response = httpx.post(server.url + CHAT, json=asking(name, **more), timeout=120)
     return response.headers["x-portico-trace-id"]
 
 
@@ -99,13 +100,13 @@ class TestTrace:
         with output.open("wb") as file:
             following = subprocess.Popen(command, stdout=file, env=environment)
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + SAFETY
             while "refused" not in (text := output.read_text()) and time.monotonic() < deadline:
                 good, bad = ask(server, "plain"), ask(server, "plain", temperature="hot")
                 time.sleep(0.3)
         finally:
             following.terminate()
-            following.wait(10)
+            following.wait(120)
         text = output.read_text()
         assert re.search(
             rf"^[\d:]+ {good} ok 200 {CHAT} tiny [\d.]+ ms, first token [\d.]+ ms, \d+\+\d+ tokens$", text, re.M

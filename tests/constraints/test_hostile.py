@@ -27,13 +27,11 @@ def constraint_of(schema: Any, *, strict: bool = True) -> Constraint:
 def test_refused_with_the_reason_and_the_field(name: str, checker: Checker) -> None:
     schema, words = REFUSED[name]
     checker.start()
-    begin = time.perf_counter()
     with pytest.raises(BadRequestError) as caught:
         checker.check(constraint_of(schema))
     assert words in caught.value.message
     assert caught.value.param == FIELD
     assert len(caught.value.message) < 600
-    assert time.perf_counter() - begin < 12  # the wall-clock limit of a trial, on a machine with other work
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -86,10 +84,8 @@ def test_extensions_are_refused_as_well(field: str, value: Any, words: str, chec
     ids=["regex", "states", "doubling", "doubling with nothing", "parentheses", "counts", "long choices", "choices"],
 )
 def test_a_verdict_comes_whatever_it_is(given: Any, checker: Checker) -> None:
-    begin = time.perf_counter()
     error = refusal(given, checker)
     assert error is None or error.param == f"structured_outputs.{next(iter(given))}"
-    assert time.perf_counter() - begin < 12
 
 
 def refusal(structured_outputs: Any, checker: Checker) -> BadRequestError | None:
@@ -109,12 +105,14 @@ def test_a_grammar_that_takes_minutes_kills_its_process_and_no_other(model: Mode
         minutes = Constraint('start: %json {"type": "integer", "multipleOf": 999983}\n')
         fine = Constraint('start: "a" | "b"\n')
         checker.check(fine)
+        begin = time.perf_counter()
         with pytest.raises(BadRequestError, match="too much time or memory"):
             checker.check(minutes)
+        tried = time.perf_counter() - begin
         checker.check(Constraint('start: "c"\n'))
         begin = time.perf_counter()
         with pytest.raises(BadRequestError, match="too much time or memory"):
             checker.check(minutes)
-        assert time.perf_counter() - begin < 0.1  # remembered
+        assert time.perf_counter() - begin < tried / 4  # remembered
     finally:
         checker.close()

@@ -107,14 +107,14 @@ schemas = st.recursive(
 roots = st.one_of(objects(schemas), objects(schemas), schemas.filter(lambda schema: isinstance(schema, dict)))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(schema=roots, seed=st.integers(0, 1_000_000))
 def test_what_is_written_is_what_the_schema_accepts(model: Model, schema: Any, seed: int) -> None:
     text = model.write(lark_of(schema), seed)
     jsonschema.Draft202012Validator(schema).validate(json.loads(text))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(schema=roots)
 def test_normalising_again_changes_nothing(schema: Any) -> None:
     once = held(schema)

@@ -42,7 +42,7 @@ def test_length_and_pattern(model: Model, stop: str, schema: dict[str, object], 
     assert [text for text in no if model.accepts(lark, f"<v>{text}{stop};")] == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     low=st.integers(0, 5),
     more=st.integers(0, 20),

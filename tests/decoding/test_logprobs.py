@@ -65,7 +65,7 @@ def test_what_json_cannot_say(tokenizer: Tokenizer) -> None:
         assert chat["logprob"] == -9999.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ids=st.lists(st.integers(0, 443), max_size=30), cuts=st.integers(1, 5))
 def test_offsets_point_at_the_text(tokenizer: Tokenizer, ids: list[int], cuts: int) -> None:
     stream = Detokenizer(tokenizer)

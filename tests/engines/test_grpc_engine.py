@@ -23,6 +23,7 @@ from portico.prompting import load_tokenizer
 from portico.protocols.grpc import vllm_engine
 from support.generation import tiny_model, tiny_tokenizer
 from support.grpc import calling
+from support.wait import eventually
 
 TOKENIZER = tiny_tokenizer()
 END = TOKENIZER.eos_token_id
@@ -167,7 +168,7 @@ class Folder:
 
     async def begun(self, request_id: str) -> None:
         async with self._changed:
-            await asyncio.wait_for(self._changed.wait_for(lambda: bool(self.outputs.get(request_id))), 30)
+            await asyncio.wait_for(self._changed.wait_for(lambda: bool(self.outputs.get(request_id))), 120)
 
     def text(self, request_id: str) -> str:
         return TOKENIZER.decode([t for one in self.outputs[request_id] for t in one.token_ids])
@@ -182,19 +183,11 @@ async def driving(*targets: str, **options: Any) -> AsyncIterator[tuple[GrpcEngi
         yield engine, folder
     finally:
         await engine.close()
-        await asyncio.wait_for(folder._task, 10)
+        await asyncio.wait_for(folder._task, 120)
 
 
 def asking(request_id: str, text: str = "hi", **rules: Any) -> EngineRequest:
     return EngineRequest(request_id, TOKENIZER.encode(text), SamplingParams(**{"max_tokens": 4000, **rules}))
-
-
-async def until(condition: Any, seconds: float = 15) -> None:
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to pass")
 
 
 async def test_answers_and_facts() -> None:
@@ -278,12 +271,12 @@ async def test_keys() -> None:
 
 
 async def test_abort_reaches_the_other_side() -> None:
-    async with calling({"a": "x" * 2000}, interval=0.01) as up, driving(up.target) as (engine, folder):
+    async with calling({"a": "x" * 50_000}, interval=0.01) as up, driving(up.target) as (engine, folder):
         await engine.submit(asking("r"))
         await folder.begun("r")
         engine.abort("r")
         engine.abort("nobody")
-        await until(lambda: not up.line.in_flight)
+        await eventually(lambda: not up.line.in_flight)
         count = len(folder.outputs["r"])
         await asyncio.sleep(0.1)
         assert len(folder.outputs["r"]) == count
@@ -298,13 +291,13 @@ async def test_an_engines_failure_is_told_in_its_words() -> None:
 
 
 async def test_work_is_spread_and_a_dead_host_passed_over() -> None:
-    scripts = {"a": "x" * 300}
+    scripts = {"a": "x" * 50_000}
     async with (
         calling(scripts, interval=0.02) as one,
         calling(scripts, interval=0.02) as other,
         driving(one.target, other.target) as (engine, folder),
     ):
-        await until(lambda: all(host.healthy for host in engine._hosts))
+        await eventually(lambda: all(host.healthy for host in engine._hosts))
         for n in range(6):
             await engine.submit(asking(f"r{n}"))
         assert (one.line.in_flight, other.line.in_flight) == (3, 3)
@@ -321,7 +314,7 @@ async def test_death_ends_requests_and_return_is_noticed(monkeypatch: pytest.Mon
     monkeypatch.setattr(engine_module, "RETURN_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    async with calling({"a": "x" * 2000}, interval=0.01, port=port) as up:
+    async with calling({"a": "x" * 50_000}, interval=0.01, port=port) as up:
         engine = GrpcEngine(f"grpc://127.0.0.1:{port}")
         await engine.start()
         folder = Folder(engine)
@@ -331,11 +324,11 @@ async def test_death_ends_requests_and_return_is_noticed(monkeypatch: pytest.Mon
         last = await folder.finished("r")
         assert last.finish_reason == "lost"
         assert last.error
-        await until(lambda: not engine.healthy)
+        await eventually(lambda: not engine.healthy)
         with pytest.raises(EngineDeadError):
             await engine.submit(asking("s"))
     async with calling({"a": "back"}, port=port):
-        await until(lambda: engine.healthy)
+        await eventually(lambda: engine.healthy)
         await engine.submit(asking("t"))
         assert (await folder.finished("t")).finish_reason == "stop"
         assert folder.text("t") == "back"
@@ -351,7 +344,7 @@ async def test_a_host_that_starts_late_is_waited_for() -> None:
     await asyncio.sleep(1.5)
     assert not starting.done()
     async with calling({"a": "x"}, port=port):
-        await asyncio.wait_for(starting, 20)
+        await asyncio.wait_for(starting, 120)
         assert engine.healthy
         await engine.close()
     nobody = GrpcEngine(f"grpc://127.0.0.1:{port}", start_seconds=0.5)
@@ -366,10 +359,10 @@ async def test_a_host_that_is_still_loading_is_waited_for() -> None:
         up.engine.healthy = False
         engine = GrpcEngine(f"grpc://{up.target}", start_seconds=30)
         starting = asyncio.create_task(engine.start())
-        await until(lambda: "not healthy" in engine._hosts[0].trouble)
+        await eventually(lambda: "not healthy" in engine._hosts[0].trouble)
         assert not starting.done()
         up.engine.healthy = True
-        await asyncio.wait_for(starting, 20)
+        await asyncio.wait_for(starting, 120)
         assert engine.healthy
         await engine.close()
 
@@ -380,9 +373,9 @@ async def test_another_model_on_the_same_port_gets_nothing() -> None:
     engine = GrpcEngine(f"grpc://127.0.0.1:{port}")
     async with calling({"a": "x"}, port=port):
         await engine.start()
-    await until(lambda: not engine.healthy)
+    await eventually(lambda: not engine.healthy)
     async with calling({"a": "x"}, port=port, name="another"):
-        await until(lambda: "another model" in engine._hosts[0].trouble)
+        await eventually(lambda: "another model" in engine._hosts[0].trouble)
         assert not engine.healthy
     await engine.close()
 
@@ -426,16 +419,16 @@ class Hole:
 async def test_a_half_open_connection_is_found_out() -> None:
     """The other end vanishes without closing: health turns, the request in flight ends, and all is well afterwards."""
     async with (
-        calling({"a": "x" * 4000}, interval=0.05, tokens_per_step=1) as up,
+        calling({"a": "x" * 50_000}, interval=0.05, tokens_per_step=1) as up,
         Hole(up.port) as hole,
         driving(f"127.0.0.1:{hole.port}") as (engine, folder),
     ):
         await engine.submit(asking("r"))
         await folder.begun("r")
         hole.open.clear()
-        await until(lambda: not engine.healthy, 15)
-        assert (await folder.finished("r", 40)).finish_reason == "lost"
+        await eventually(lambda: not engine.healthy)
+        assert (await folder.finished("r")).finish_reason == "lost"
         hole.open.set()
-        await until(lambda: engine.healthy, 15)
+        await eventually(lambda: engine.healthy)
         await engine.submit(asking("s", max_tokens=3))
         assert (await folder.finished("s")).finish_reason == "length"

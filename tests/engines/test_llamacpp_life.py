@@ -9,8 +9,6 @@ import struct
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,39 +16,14 @@ import pytest
 from portico.engines.llamacpp import LlamaCppEngine, libllama, process
 from portico.errors import EngineDeadError, EngineError
 from support.llamacpp import Client
+from support.processes import exists, runs, state
+from support.wait import eventually
 
 PROMPT = [1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198]
 
 
 def serve(path: Path, **options: object) -> LlamaCppEngine:
     return LlamaCppEngine(path, model_id="m", **{"context_length": 1024, **options})  # type: ignore[arg-type]
-
-
-def alive(pid: int) -> bool:
-    """Whether the process exists, as a zombie too."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def state(pid: int) -> str:
-    """One letter, as ps shows it."""
-    shown = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()[:1]
-
-
-def running(pid: int) -> bool:
-    """Whether the process runs; an orphan's zombie is for the system to reap."""
-    return alive(pid) and state(pid) != "Z"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        await asyncio.sleep(0.02)
 
 
 # -- files that cannot be served -------------------------------------------------------------------------------------
@@ -129,7 +102,7 @@ async def test_killed_while_generating(smollm2_path: Path) -> None:
         assert len(after.ids) == 4
         assert client.engine.healthy
         assert client.engine.pid != first
-        await until(lambda: not alive(first))
+        await eventually(lambda: not exists(first))
 
 
 async def test_stopped_while_generating(smollm2_path: Path) -> None:
@@ -148,7 +121,7 @@ async def test_stopped_while_generating(smollm2_path: Path) -> None:
         after = await client.run(PROMPT, max_tokens=4)  # waits for the restart
         assert len(after.ids) == 4
         assert client.engine.pid != first
-        await until(lambda: not alive(first))
+        await eventually(lambda: not exists(first))
 
 
 async def test_killed_again_and_again(smollm2_path: Path) -> None:
@@ -160,7 +133,7 @@ async def test_killed_again_and_again(smollm2_path: Path) -> None:
             os.kill(pids[-1], signal.SIGKILL)
             # Sent before the death is noticed: not acknowledged, so it is tried again.
             assert len((await client.run(PROMPT, max_tokens=2)).ids) == 2
-        assert not any(alive(pid) for pid in pids)
+        assert not any(exists(pid) for pid in pids)
 
 
 async def test_waiting_for_a_restart_has_an_end(
@@ -174,7 +147,7 @@ async def test_waiting_for_a_restart_has_an_end(
         path.unlink()
         assert client.engine.pid is not None
         os.kill(client.engine.pid, signal.SIGKILL)
-        await until(lambda: not client.engine.healthy)
+        await eventually(lambda: not client.engine.healthy)
         with pytest.raises(EngineDeadError) as caught:
             await client.submit(PROMPT)
         assert caught.value.retry_after
@@ -191,7 +164,7 @@ async def test_closing_ends_what_is_in_flight(smollm2_path: Path) -> None:
         await answer.begun.wait()
     assert answer.finish == "abort"
     assert pid is not None
-    assert not alive(pid), "reaped, not only dead"
+    assert not exists(pid), "reaped, not only dead"
     await client.engine.close()
     with pytest.raises(EngineDeadError, match="closed"):
         await client.submit(PROMPT)
@@ -214,9 +187,9 @@ async def test_a_stuck_process_is_killed(smollm2_path: Path, monkeypatch: pytest
     pid = subject.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    await until(lambda: state(pid) == "T")
+    await eventually(lambda: state(pid) == "T")
     await subject.close()
-    assert not alive(pid)
+    assert not exists(pid)
 
 
 PARENT = """
@@ -246,10 +219,10 @@ def test_no_orphan_however_the_parent_ends(smollm2_path: Path, how: signal.Signa
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    assert running(pid)
+    assert runs(pid)
     parent.send_signal(how)
-    _, noise = parent.communicate(timeout=20)
-    asyncio.run(until(lambda: not running(pid)))
+    _, noise = parent.communicate(timeout=120)
+    asyncio.run(eventually(lambda: not runs(pid)))
     if how is signal.SIGKILL:
         assert noise == "", "llama.cpp's log does not reach the terminal"
 

@@ -185,7 +185,7 @@ def early_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "BEFORE_THE_END", 3)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     arrivals=st.lists(st.tuples(requests, st.integers(0, 6)), min_size=1, max_size=14),
     aborts=st.sets(st.integers(0, 13), max_size=4),

@@ -126,11 +126,12 @@ def budget(tokenizer: Tokenizer, tokens: int, is_open: bool) -> ThoughtBudget:
 @pytest.mark.parametrize("tokens", [0, 1, 7, 20])
 async def test_the_model_is_cut_short(client: Client, tokenizer: Tokenizer, tokens: int) -> None:
     prompt = list(tokenizer.encode(PROMPT + "<think>\n"))
-    free = await client.run(prompt, max_tokens=20, ignore_eos=True)
     thought = budget(tokenizer, tokens, is_open=True)
-    answer = await client.run(prompt, max_tokens=40, ignore_eos=True, thought=thought, logprobs=1)
+    (word,) = tokenizer.encode(" well", add_special_tokens=False)
+    rules = {"max_tokens": 40, "ignore_eos": True, "logit_bias": {word: 100.0}}  # it would go on for ever
+    answer = await client.run(prompt, thought=thought, logprobs=1, **rules)
     end = tokens + len(thought.close)
-    assert answer.ids[:tokens] == free.ids[:tokens]
+    assert answer.ids[:tokens] == [word] * tokens
     assert tuple(answer.ids[tokens:end]) == thought.close
     assert len(answer.ids) == 40, "the closing ids count like all others"
     assert [one.token_id for one in answer.logprobs] == answer.ids

@@ -30,7 +30,7 @@ async def play(engine: ReplayEngine, requests: list[EngineRequest]) -> dict[str,
     return outputs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     scripts=st.lists(st.lists(st.integers(0, 50), max_size=30), min_size=1, max_size=4),
     per_step=st.integers(1, 7),

@@ -15,6 +15,7 @@ from portico.engines.replay import ReplayEngine, Script
 from portico.engines.shared import Hub, SharedEngine
 from portico.errors import ContextLengthError, EngineDeadError
 from portico.events import EngineOutput, EngineRequest, SamplingParams, TokenLogprob
+from support.wait import eventually
 
 
 @asynccontextmanager
@@ -55,7 +56,7 @@ async def finished(engine: SharedEngine, *request_ids: str) -> dict[str, list[En
             if not waiting:
                 return
 
-    await asyncio.wait_for(gather(), 20)
+    await asyncio.wait_for(gather(), 120)
     return found
 
 
@@ -99,11 +100,9 @@ async def test_aborts_and_departures_reach_the_engine() -> None:
         await one.submit(asking("b"))
         await other.submit(asking("a"))
         one.abort("a")
-        await asyncio.sleep(0.1)
-        assert len(engine._playing) == 2
+        await eventually(lambda: len(engine._playing) == 2)
         await one.close()
-        await asyncio.sleep(0.1)
-        assert len(engine._playing) == 1
+        await eventually(lambda: len(engine._playing) == 1)
         assert [output.finish_reason async for step in one.steps() for output in step][-1] == "abort"
 
 
@@ -112,11 +111,7 @@ async def test_health_turns_and_the_end_of_the_hub_is_told() -> None:
     async with sharing(engine) as (hub, (one, _other)):
         for healthy in (False, True):
             engine.healthy = healthy
-            for _ in range(100):
-                if one.healthy == healthy:
-                    break
-                await asyncio.sleep(0.02)
-            assert one.healthy == healthy
+            await eventually(lambda healthy=healthy: one.healthy == healthy)
         await one.submit(asking("a"))
         await hub.close()
         assert (await finished(one, "a"))["a"][-1].finish_reason == "lost"

@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -20,16 +19,7 @@ from portico.engines.shared import SharedEngine, wire
 from portico.engines.silence import BUSY, Silence, processor_seconds
 from portico.errors import EngineDeadError
 from portico.events import EngineOutput, EngineRequest, SamplingParams
-
-SAFETY = 120  # seconds after which a test gives up
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SAFETY
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        await asyncio.sleep(0.02)
-
+from support.wait import eventually
 
 # -- the rule ---------------------------------------------------------------------------------------------------------
 
@@ -80,9 +70,9 @@ def process(code: str, *descriptors: int) -> Iterator[subprocess.Popen[bytes]]:
 
 async def test_processor_time_grows_with_work_and_is_nothing_when_stopped() -> None:
     with process("while True: pass") as child:
-        await until(lambda: (processor_seconds(child.pid) or 0) > 0.1)
+        await eventually(lambda: (processor_seconds(child.pid) or 0) > 0.1)
         child.send_signal(signal.SIGSTOP)
-        await until(lambda: processor_seconds(child.pid) == 0.0)
+        await eventually(lambda: processor_seconds(child.pid) == 0.0)
     assert processor_seconds(child.pid) is None
 
 
@@ -108,11 +98,11 @@ async def test_a_busy_process_is_left_alone_and_a_stopped_one_is_not() -> None:
     with process("while True: pass") as child:
         async with over(child.pid, 1.0) as (engine, reasons):
             begun = processor_seconds(child.pid) or 0.0
-            await until(lambda: (processor_seconds(child.pid) or 0.0) > begun + 1.5)
+            await eventually(lambda: (processor_seconds(child.pid) or 0.0) > begun + 1.5)
             assert engine.healthy
             assert not reasons
             child.send_signal(signal.SIGSTOP)
-            await until(lambda: bool(reasons))
+            await eventually(lambda: bool(reasons))
             assert not engine.healthy
 
 
@@ -144,19 +134,19 @@ async def test_a_hub_that_is_stopped_is_taken_for_dead_until_it_speaks_again() -
 
         reading = asyncio.create_task(read())
         await engine.submit(EngineRequest("r", [1], SamplingParams(max_tokens=100000)))
-        await until(lambda: len(outputs) > 3)
+        await eventually(lambda: len(outputs) > 3)
         hub.send_signal(signal.SIGSTOP)
-        await until(lambda: not engine.healthy)
-        await until(lambda: outputs[-1].finish_reason == "lost")
+        await eventually(lambda: not engine.healthy)
+        await eventually(lambda: outputs[-1].finish_reason == "lost")
         assert "neither said nor done anything for 1 seconds" in (outputs[-1].error or "")
         with pytest.raises(EngineDeadError) as caught:
             await engine.submit(EngineRequest("s", [1], SamplingParams(max_tokens=1)))
         assert caught.value.retry_after
         hub.send_signal(signal.SIGCONT)
-        await until(lambda: engine.healthy)
+        await eventually(lambda: engine.healthy)
         count = len(outputs)
         await engine.submit(EngineRequest("r", [1], SamplingParams(max_tokens=2)))
-        await until(lambda: outputs[-1].finish_reason == "length")
+        await eventually(lambda: outputs[-1].finish_reason == "length")
         assert [token for output in outputs[count:] for token in output.token_ids] == [1, 2], "nothing of its past"
         await engine.close()
         await reading

@@ -116,7 +116,7 @@ def test_forced_calls_hold(client: OpenAI, choice: object) -> None:
 def test_what_vllm_refuses_is_refused_before_the_first_byte(server: RunningServer) -> None:
     body = {"model": "smollm2", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 4}
     url = server.base_url + "/chat/completions"
-    assert httpx.post(url, json=body, headers={"X-data-parallel-rank": "0"}, timeout=60).status_code == 200
-    refused = httpx.post(url, json=body, headers={"X-data-parallel-rank": "7"}, timeout=60)
+    assert httpx.post(url, json=body, headers={"X-data-parallel-rank": "0"}, timeout=120).status_code == 200
+    refused = httpx.post(url, json=body, headers={"X-data-parallel-rank": "7"}, timeout=120)
     assert refused.status_code == 400
     assert "data_parallel_rank" in refused.json()["error"]["message"]

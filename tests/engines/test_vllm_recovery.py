@@ -71,7 +71,7 @@ def until(condition: Callable[[], bool], seconds: float) -> float:
 
 
 def health(server: RunningServer) -> int:
-    return httpx.get(server.url + "/health", timeout=10).status_code
+    return httpx.get(server.url + "/health", timeout=120).status_code
 
 
 def test_adapters_are_models(server: RunningServer) -> None:
@@ -143,5 +143,5 @@ def test_nothing_stays_behind(how: signal.Signals) -> None:
     with vllm_server() as running:
         assert set(processes("VLLM::EngineCore")) - others
         running.process.send_signal(how)
-        running.process.wait(60)
+        running.process.wait(120)
         until(lambda: others.issuperset(processes("VLLM::") + processes("portico.engines.vllm.child")), 30)

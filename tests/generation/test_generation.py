@@ -67,7 +67,7 @@ ANSWERS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     text=st.sampled_from(ANSWERS),
     steps=st.lists(st.integers(1, 9), min_size=1, max_size=30),
@@ -124,7 +124,7 @@ def test_tokens_after_a_stop_string_are_not_counted(size: int) -> None:
     assert sum(len(delta.token_ids) for delta in deltas) == generation.usage.completion_tokens
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(min_size=1, max_size=20).filter(lambda t: t.isprintable()), st.integers(1, 7))
 def test_no_logprob_is_lost_while_text_is_held_back(text: str, size: int) -> None:
     generation = make(sampling={"logprobs": 0}, stop=("\x00never",))

@@ -20,7 +20,7 @@ const rules = { model, temperature: 0, maxRetries: 0, maxOutputTokens: Number(pr
 
 const get_weather = tool({
   description: "The weather of a city.",
-  inputSchema: z.object({ city: z.string() }),
+  inputSchema: z.object({ city: z.enum(["Paris"]) }),
   execute: async ({ city }) => `sunny in ${city} [[answer]]`,
 });
 // A tool that must be used must be used once only, or there would be no end.
@@ -33,7 +33,7 @@ const errors = [];
 const streamed = streamText({ ...asked, onError: (event) => errors.push(String(event.error)) });
 const parts = {};
 for await (const part of streamed.fullStream) parts[part.type] = (parts[part.type] ?? 0) + 1;
-const output = Output.object({ schema: z.object({ city: z.string() }) });
+const output = Output.object({ schema: z.object({ city: z.enum(["Paris"]) }) });
 const structured = await generateText({ ...rules, prompt: object, output });
 const streamedObject = streamText({ ...rules, prompt: object, output });
 const embedded = await embedMany({

@@ -11,6 +11,9 @@ const parameters = { type: "object", properties: { city: { type: "string" } }, r
 const tools = [{ type: "function", function: { name: "get_weather", parameters } }];
 const ask = (text) => ({ model, max_tokens, temperature: 0, messages: [{ role: "user", content: text }] });
 const City = z.object({ city: z.string() });
+// what a model that is held to it can say in one way only
+const paris = { type: "object", properties: { city: { enum: ["Paris"] } }, required: ["city"], additionalProperties: false };
+const certain = [{ type: "function", function: { name: "get_weather", parameters: paris } }];
 
 // The question, the calls, their results, and the answer to those.
 async function roundTrip(request, first) {
@@ -51,7 +54,8 @@ const scenarios = {
   },
 
   async required_tool() {
-    const request = { ...ask("What is the weather in Paris?"), tools, tool_choice: "required" };
+    const question = ask("What is the weather in Paris?");
+    const request = { ...question, tools: certain, tool_choice: "required", parallel_tool_calls: false };
     const whole = (await client.chat.completions.create(request)).choices[0];
     const first = (await client.chat.completions.stream(request).finalChatCompletion()).choices[0];
     return { whole, first, second: await roundTrip(request, first) };

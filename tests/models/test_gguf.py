@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.models.gguf import GGUFError, read_gguf
+from support.work import calls
 
 VALUES = st.one_of(
     st.booleans(),
@@ -51,7 +51,7 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     pairs=st.dictionaries(st.text("abc.", min_size=1, max_size=6), VALUES, max_size=6),
     endian=st.sampled_from(list(gguf.GGUFEndian)),
@@ -119,7 +119,7 @@ def test_an_array_of_strings_cut_short_is_an_error(tmp_path: Path) -> None:
             read_gguf(tmp_path / "cut.gguf")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, 200), byte=st.integers(0, 255))
 def test_a_damaged_byte_is_never_more_than_an_error(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int
@@ -159,6 +159,5 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path, data: bytes, words:
 def test_a_quarter_million_tokens_take_a_moment(tmp_path: Path) -> None:
     tokens = [f"token{i}" for i in range(262_144)]
     path = write(tmp_path / "large.gguf", {"tokens": tokens})
-    started = time.process_time()
     assert read_gguf(path).metadata["tokens"] == tokens
-    assert time.process_time() - started < 1
+    assert calls(lambda: read_gguf(path)) < 8 * len(tokens)

@@ -117,7 +117,12 @@ def resolve_with(tmp_path: Path, endpoint: str, *specs: str, offline: bool = Fal
         "PORTICO_CACHE": str(tmp_path / "cache"),
     }
     child = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *specs], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, "-c", SCRIPT, *specs],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
     )
     assert child.returncode == 0, child.stderr
     result: dict[str, list[list[str]]] = json.loads(child.stdout)

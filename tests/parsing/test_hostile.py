@@ -1,13 +1,12 @@
 """Law 6: work is linear in the length of the text, whatever the text is.
 
-Whole and in small pieces: what grows with the text that came before shows only in the latter. Times are processor time,
-the best of several runs. ``PORTICO_EXHAUSTIVE=1`` takes a megabyte of each attack for every family.
+Whole and in small pieces: what grows with the text that came before shows only in the latter.
+``PORTICO_EXHAUSTIVE=1`` takes a megabyte of each attack for every family.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,9 +14,11 @@ import pytest
 from portico.parsing import OutputParser, Unwritable, render_calls
 from portico.parsing.registry import program
 from support.streams import TOOL_PARSERS, TOOLS
+from support.work import growth
 
 EXHAUSTIVE = bool(os.environ.get("PORTICO_EXHAUSTIVE"))
 SIZE = 500_000 if EXHAUSTIVE else 12_000
+TIMES = 6  # as long as the shorter text of a pair
 
 
 def cut_behind(tool_parser: str, arguments: dict[str, object], mark: str) -> str:
@@ -53,28 +54,23 @@ def attacks(tool_parser: str) -> Iterator[tuple[str, str]]:
     yield number, " 7"
 
 
-def seconds(tool_parser: str, text: str, step: int) -> float:
+def read(tool_parser: str, text: str, step: int) -> None:
     parser = OutputParser(tool_parser, "qwen3", tools=TOOLS)
-    start = time.process_time()
     for at in range(0, len(text), step):
         parser.feed(text[at : at + step])
     parser.close()
-    return time.process_time() - start
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
 def test_time_is_linear(tool_parser: str) -> None:
     for head, unit in attacks(tool_parser):
         for step in (10**9, 6):
-            once, twice = (head + unit * (size // len(unit)) for size in (SIZE, 2 * SIZE))
-            if seconds(tool_parser, once, step) > 20e-6 * len(once):  # beyond anything that linear work takes here
-                pytest.fail(f"{head[-40:]!r} + {unit[:40]!r}: slow")
-            if not EXHAUSTIVE:
-                continue
-            ratio = min(seconds(tool_parser, twice, step) for _ in range(2)) / min(
-                seconds(tool_parser, once, step) for _ in range(3)
-            )
-            assert ratio < 2.5, f"{head[-40:]!r} + {unit[:40]!r} in steps of {step}: {ratio:.2f}"
+
+            def work(size: int, head: str = head, unit: str = unit, step: int = step) -> None:
+                read(tool_parser, head + unit * (size // len(unit)), step)
+
+            ratio = growth(work, SIZE // TIMES, TIMES)
+            assert ratio < TIMES * 2.5, f"{head[-40:]!r} + {unit[:40]!r} in steps of {step}: {ratio:.2f}"
 
 
 @pytest.mark.parametrize(
@@ -82,9 +78,11 @@ def test_time_is_linear(tool_parser: str) -> None:
 )
 def test_doubling_the_text_doubles_the_time(tool_parser: str) -> None:
     for unit in ("".join(sorted(program(tool_parser, None).special_tokens)), '{"a": ["', "\n"):
-        once, twice = unit * (60_000 // len(unit)), unit * (120_000 // len(unit))
-        ratios = [seconds(tool_parser, twice, 6) / seconds(tool_parser, once, 6) for _ in range(5)]
-        assert min(ratios) < 2.5, ratios
+
+        def work(size: int, unit: str = unit) -> None:
+            read(tool_parser, unit * (size // len(unit)), 6)
+
+        assert growth(work, 60_000) < 2.8
 
 
 def test_deep_nesting_ends_without_recursion() -> None:

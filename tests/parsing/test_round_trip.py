@@ -77,7 +77,7 @@ def escapes(tool_parser: str) -> bool:
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(data=st.data())
 def test_calls_read_back_as_they_were_written(tool_parser: str, data: st.DataObject) -> None:
     value = values(markers_of(tool_parser))

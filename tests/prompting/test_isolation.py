@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -51,10 +50,8 @@ def test_the_same_as_at_home(process: TemplateProcess, source: str) -> None:
 
 @pytest.mark.parametrize("source", HARMFUL.values(), ids=HARMFUL)
 def test_harm_ends_with_the_child(process: TemplateProcess, source: str) -> None:
-    started = time.monotonic()
     with pytest.raises(BadRequestError, match=r"too long|too much|more than"):
         process.template(source, {}).render_exact(CONVERSATION, {})
-    assert time.monotonic() - started < 4.0
     assert process.template("{{ messages | length }}", {}).render_exact(CONVERSATION, {}) == "4", "no child came after"
 
 

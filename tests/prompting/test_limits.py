@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import tracemalloc
 
 import pytest
 
@@ -81,17 +81,18 @@ def refused(source: str, seconds: float = 5.0) -> str:
 
 @pytest.mark.parametrize("source", ENDLESS.values(), ids=ENDLESS)
 def test_the_clock_stops_what_would_not_end(source: str) -> None:
-    started = time.monotonic()
     message = refused(source, seconds=0.2)
-    assert time.monotonic() - started < 1.5
     assert "too long" in message or "too deeply" in message
 
 
 @pytest.mark.parametrize("source", [*GROWING.values(), *AT_ONCE.values()], ids=[*GROWING, *AT_ONCE])
 def test_what_would_fill_the_memory_is_refused_before_it_is_made(source: str) -> None:
-    started = time.monotonic()
-    refused(source)
-    assert time.monotonic() - started < 2.0
+    tracemalloc.start()
+    try:
+        refused(source)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("source", REACHING_OUT.values(), ids=REACHING_OUT)

@@ -170,7 +170,7 @@ async def test_they_are_used_where_they_are_allowed(trusting: Prompter) -> None:
 
 
 async def longest_pause(work: asyncio.Future[Any]) -> float:
-    """Seconds that the loop was kept from turning while ``work`` ran."""
+    """Seconds that the loop was kept from turning at a time while ``work`` ran."""
     longest = 0.0
     while not work.done():
         before = time.perf_counter()
@@ -193,18 +193,20 @@ async def test_the_loop_turns_while_a_long_prompt_is_made(prompter: Prompter) ->
         work = asyncio.ensure_future(prompter.chat(conversation))
         pauses.append(await longest_pause(work))
         assert len((await work).token_ids) > 100_000
-        if pauses[-1] < 0.005:
+        if pauses[-1] < here / 4:
             break
-    assert min(pauses) < 0.005, pauses
+    assert min(pauses) < here / 4, pauses
 
 
 async def test_a_harmful_template_does_not_stop_the_loop(trusting: Prompter) -> None:
     endless = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
+    began = time.perf_counter()
     work = asyncio.ensure_future(trusting.chat(HI, chat_template=endless))
     pause = await longest_pause(work)
+    lasted = time.perf_counter() - began
     with pytest.raises(BadRequestError, match="too long"):
         await work
-    assert pause < 0.1
+    assert pause < lasted / 2
     assert (await trusting.chat(HI)).text == "<s>[INST]Hi[/INST]"
 
 

@@ -61,7 +61,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampl
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXT)
 def test_round_trip(kind: str, text: str) -> None:
     tokenizer = made(kind)
@@ -71,7 +71,7 @@ def test_round_trip(kind: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(HUGGING_FACE))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.lists(TEXT | st.sampled_from([*SPECIALS, ADDED]), max_size=4).map("".join), parse=st.booleans())
 def test_hugging_face_ids_are_the_librarys(kind: str, text: str, parse: bool) -> None:
     backend = Backend.from_file(str(_made[kind][0] / "tokenizer.json"))
@@ -80,7 +80,7 @@ def test_hugging_face_ids_are_the_librarys(kind: str, text: str, parse: bool) ->
 
 
 @pytest.mark.parametrize("kind", list(SENTENCEPIECE))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXT, ids=st.lists(st.integers(0, 99) | st.sampled_from([1, "\u2581", "\u2581the"]), max_size=20))
 def test_sentencepiece_ids_and_text_are_the_librarys(kind: str, text: str, ids: list[int | str]) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(_made[kind][0] / "tokenizer.model"))
@@ -89,7 +89,7 @@ def test_sentencepiece_ids_and_text_are_the_librarys(kind: str, text: str, ids: 
     assert made(kind).decode(ids) == processor.decode(ids)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXT, ids=st.lists(st.integers(0, 454), max_size=20))
 def test_tiktoken_ids_and_text_are_the_librarys(text: str, ids: list[int]) -> None:
     from tiktoken.load import load_tiktoken_bpe
@@ -102,7 +102,7 @@ def test_tiktoken_ids_and_text_are_the_librarys(text: str, ids: list[int]) -> No
     assert tokenizer.decode(ids) == encoding.decode(ids)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXT)
 def test_rwkv_takes_the_longest_token_everywhere(text: str) -> None:
     tokenizer = made("rwkv")
@@ -141,7 +141,7 @@ def test_single_tokens(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=TEXT)
 def test_token_bytes_joined_are_the_text(kind: str, text: str) -> None:
     tokenizer = made(kind)
@@ -169,20 +169,25 @@ def test_threads_see_the_same_tokenizer(kind: str) -> None:
 def test_other_threads_run_while_a_long_text_is_encoded(kind: str) -> None:
     text = "".join(f"{line} {i}\n" for i in range(6000) for line in LINES[:6])
     tokenizer = made(kind)
-    done = threading.Event()
 
-    def encode() -> None:
-        tokenizer.encode(text)
-        done.set()
+    def longest_silence() -> float:
+        """The part of the time of encoding for which this thread could not run at a stretch."""
+        done = threading.Event()
 
-    started = last = time.perf_counter()
-    threading.Thread(target=encode).start()
-    longest = 0.0
-    while not done.wait(0.001):
-        now = time.perf_counter()
-        longest, last = max(longest, now - last), now
-    elapsed = time.perf_counter() - started
-    assert longest < max(elapsed / 2, 0.05)  # a library that keeps the interpreter lock would take it all at once
+        def encode() -> None:
+            tokenizer.encode(text)
+            done.set()
+
+        started = last = time.perf_counter()
+        threading.Thread(target=encode).start()
+        longest = 0.0
+        while not done.wait(0.001):
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+        return longest / (time.perf_counter() - started)
+
+    # a library that keeps the interpreter lock takes all of it, every time; other work on the machine does not
+    assert min(longest_silence() for _ in range(3)) < 0.7
 
 
 # -- what surrounds a text, and roles ---------------------------------------------------------------------------------
@@ -399,7 +404,7 @@ def test_enough_text_starts_the_fast_encoder_in_the_background() -> None:
     encoder.count(1000)
     assert not built.wait(0.05)
     encoder.count(10**6)
-    assert built.wait(5)
+    assert built.wait(120)
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "llama_like", "gemma_like"])
@@ -409,7 +414,7 @@ def test_what_the_fast_encoder_admits_agrees(kind: str) -> None:
     if kind == "byte_level":  # of the others some are refused, which is the point of checking
         assert tokenizer._fast.ready is not None  # type: ignore[attr-defined]
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(text=st.lists(TEXT | st.sampled_from([*SPECIALS, ADDED]), max_size=5).map("".join), parse=st.booleans())
     def agree(text: str, parse: bool) -> None:
         assert tokenizer.encode(text, parse_special=parse) == tokenizer._encode_reference(text, parse)  # type: ignore[attr-defined]
@@ -420,7 +425,7 @@ def test_what_the_fast_encoder_admits_agrees(kind: str) -> None:
 # -- cutting special tokens out ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     text=st.text("ab<>", max_size=30),
     tokens=st.lists(st.text("ab<>", min_size=1, max_size=4), max_size=6, unique=True),

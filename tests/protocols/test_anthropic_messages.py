@@ -98,7 +98,7 @@ def same_ids(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**b, "id": call_id_for_model(b["id"])} if b["type"] == "tool_use" else b for b in content]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     events=answers(),
     sizes=st.lists(st.integers(0, 3), max_size=8),
@@ -140,7 +140,7 @@ def test_stream_folds_to_the_body(
         assert body["stop_reason"] == ("tool_use" if calls else "end_turn")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events=answers(), sizes=st.lists(st.integers(0, 3), max_size=8))
 def test_everything_validates_against_the_description(events: list[Event], sizes: list[int]) -> None:
     streamed, body = play(steps(events, sizes, "stop"), tools=[TOOL])

@@ -11,6 +11,7 @@ from jiter import from_json
 
 from portico.protocols.anthropic.tool_input import INVALID, ToolInput
 from support.anthropic import JSON, TEXTS, arguments, cut_up
+from support.work import growth
 
 
 def play(pieces: list[str], complete: bool = True) -> tuple[list[str], str]:
@@ -112,13 +113,7 @@ def test_what_was_cut_off_is_not_made_to_look_whole(text: str, whole: object) ->
 
 
 def test_long_strings_take_linear_time() -> None:
-    import time
+    def work(size: int) -> None:
+        play(['{"content": "', *["word \\n\\u00e9 "] * size, '"}'])
 
-    def seconds(size: int) -> float:
-        pieces = ['{"content": "', *["word \\n\\u00e9 "] * size, '"}']
-        started = time.perf_counter()
-        play(pieces)
-        return time.perf_counter() - started
-
-    seconds(1000)
-    assert seconds(40_000) < 8 * max(seconds(10_000), 0.01)
+    assert growth(work, 10_000, 4) < 8

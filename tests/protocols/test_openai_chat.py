@@ -62,7 +62,7 @@ def calls(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in found]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(deltas=answers(), usage=st.booleans(), ids=st.booleans())
 def test_stream_folds_to_the_body(deltas: list[Delta], usage: bool, ids: bool) -> None:
     fields: dict[str, Any] = {"return_token_ids": ids}
@@ -90,7 +90,7 @@ def test_stream_folds_to_the_body(deltas: list[Delta], usage: bool, ids: bool) -
         assert streamed == whole["token_ids"] == [i for delta in deltas for i in delta.token_ids]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(deltas=answers(logprobs=True))
 def test_no_logprob_is_lost(deltas: list[Delta]) -> None:
     chunks, body = play(deltas, logprobs=True, top_logprobs=2)
@@ -105,7 +105,7 @@ def test_no_logprob_is_lost(deltas: list[Delta]) -> None:
     assert all(len(entry["top_logprobs"]) == 2 for entry in streamed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(deltas=answers(logprobs=True), usage=st.booleans())
 def test_everything_validates_against_openai(deltas: list[Delta], usage: bool) -> None:
     fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 2}
@@ -165,7 +165,7 @@ def test_what_is_refused_names_the_field(fields: dict[str, Any], param: str) -> 
     assert len(caught.value.message) < 1000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.sampled_from([*ChatRequest.model_fields, "made_up"]),

@@ -1,4 +1,5 @@
-"""Anthropic's shapes as validators, what its SDK makes of a stream, and every answer that parsing can produce."""
+"""Anthropic's shapes as validators (the types of its SDK, and the JSON Schemas derived from them where the shared test
+material is at hand), what its SDK makes of a stream, and every answer that parsing can produce."""
 
 from __future__ import annotations
 
@@ -6,21 +7,32 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from anthropic import types
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter
 
 from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Reasoning
-from support.shared import shared_path
+from support.shared import shared_file
+
+TYPES: dict[str, Any] = {
+    "ErrorResponse": types.ErrorResponse,
+    "Message": types.Message,
+    "MessageTokensCount": types.MessageTokensCount,
+    "ModelInfo": types.ModelInfo,
+    "RawMessageStreamEvent": types.RawMessageStreamEvent,
+}
 
 
 @lru_cache(maxsize=8)
 def _validator(name: str) -> Draft202012Validator:
-    schemas = json.loads(shared_path("specs/anthropic-sdk-2.12.0-derived.schema.json").read_text())
-    return Draft202012Validator(schemas[name])
+    path = shared_file("specs/anthropic-sdk-2.12.0-derived.schema.json")
+    return Draft202012Validator(json.loads(path.read_text())[name] if path else {})
 
 
 def assert_valid(name: str, value: Any) -> None:
-    """``value`` is what the SDK's types call ``name``; skips where their description is absent."""
+    """``value`` is what the SDK's types call ``name``."""
+    TypeAdapter(TYPES[name]).validate_json(json.dumps(value), strict=True)
     problems = sorted(_validator(name).iter_errors(value), key=lambda error: list(error.absolute_path))
     assert not problems, "\n".join(f"{list(p.absolute_path)}: {p.message[:300]}" for p in problems[:5])
 

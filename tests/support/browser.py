@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.js import PACKAGE
+from support.wait import SAFETY
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
@@ -36,10 +37,10 @@ REFUSED = "Failed to load resource: the server responded with a status of 4"  # 
 OpenPage = Callable[..., "Page"]
 
 
-def until(page: Page, script: str, argument: Any = None, seconds: float = 10) -> None:
+def until(page: Page, script: str, argument: Any = None) -> None:
     """Wait until ``script`` is true in the page. Playwright's own way runs text as code later, which the pages'
     policy forbids."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + SAFETY
     while not page.evaluate(script, argument):
         assert time.monotonic() < deadline, f"never true: {script} of {argument!r}"
         page.wait_for_timeout(20)
@@ -70,7 +71,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             permissions=["clipboard-read", "clipboard-write"],
             reduced_motion="reduce",
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(SAFETY * 1000)
         contexts.append(context)
         host = urlsplit(url).netloc
 

@@ -32,6 +32,11 @@ class Answer:
         return [one for output in self.outputs for one in output.logprobs or ()]
 
     @property
+    def margins(self) -> list[float]:
+        """By how much each token was likelier than the next best, in logprob; needs ``logprobs=2`` and greed."""
+        return [one.top[0][1] - one.top[1][1] for one in self.logprobs]
+
+    @property
     def first(self) -> EngineOutput:
         return self.outputs[0]
 
@@ -60,7 +65,7 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         await self.engine.close()
-        await asyncio.wait_for(self._task, 10)
+        await asyncio.wait_for(self._task, 120)
 
     async def _consume(self) -> None:
         async for outputs in self.engine.steps():

@@ -32,7 +32,7 @@ def main() -> None:
             json.dumps({"content": text, "add_special": True}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             tokens = json.load(response)["tokens"]
         answer = server.handle_embeddings({"input": ids, "encoding_format": "float"})
         result.append([tokens, answer["data"][0]["embedding"]])

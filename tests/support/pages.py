@@ -36,13 +36,13 @@ def ask(server: Replaying, name: str, path: str = CHAT, key: str | None = None, 
     """Have the answer ``name`` given, streamed; returns the id of its trace."""
     body = {"messages": [{"role": "user", "content": f"[[{name}]]"}], "max_tokens": 9000, "stream": True, **fields}
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    response = httpx.post(server.url + path, json=body, headers=headers, timeout=60)
+    response = httpx.post(server.url + path, json=body, headers=headers, timeout=120)
     return str(response.headers["x-portico-trace-id"])
 
 
 def traced(server: Replaying, trace: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The head and the artifacts of a trace, as the server has them."""
-    found = httpx.get(f"{server.url}/inspect/traces/{trace}", timeout=30).json()
+    found = httpx.get(f"{server.url}/inspect/traces/{trace}", timeout=120).json()
     return found["trace"], found["artifacts"]
 
 

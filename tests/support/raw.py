@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from support.wait import SAFETY
+
 __all__ = ["Answer", "raw", "request"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``statuses`` has one number per response on the connection; ``closed`` tells who hung up."""
+    """What came back. ``statuses`` has one number per response on the connection; ``closed`` tells who hung up;
+    ``sent`` is how many pieces went out before."""
 
     data: bytes
     closed: bool
-    seconds: float
+    sent: int
 
     @property
     def statuses(self) -> list[int]:
@@ -38,14 +41,14 @@ class Answer:
         return json.loads(self.data.rpartition(b"\r\n\r\n")[2])
 
 
-def raw(url: str, *pieces: bytes, patience: float = 5.0, pause: float = 0.0, end: bool = False) -> Answer:
+def raw(url: str, *pieces: bytes, patience: float = SAFETY, pause: float = 0.0, end: bool = False) -> Answer:
     """Send ``pieces``, ``pause`` seconds apart, and read until the server hangs up or is silent for ``patience``.
 
     ``end`` closes our half of the connection after the last piece.
     """
     where = urlsplit(url)
     assert where.hostname is not None
-    started = time.monotonic()
+    sent = 0
     data, closed = b"", False
     with socket.create_connection((where.hostname, where.port or 80)) as connection:
         connection.settimeout(patience)
@@ -54,6 +57,7 @@ def raw(url: str, *pieces: bytes, patience: float = 5.0, pause: float = 0.0, end
                 if position:
                     time.sleep(pause)
                 connection.sendall(piece)
+                sent += 1
             if end:
                 connection.shutdown(socket.SHUT_WR)
         except OSError:
@@ -66,7 +70,7 @@ def raw(url: str, *pieces: bytes, patience: float = 5.0, pause: float = 0.0, end
             pass
         except OSError:
             closed = True
-    return Answer(data, closed, time.monotonic() - started)
+    return Answer(data, closed, sent)
 
 
 def request(

@@ -17,7 +17,7 @@ from portico.constraints import Checker, Vocabulary
 from portico.engines import EngineInfo
 from portico.engines.replay import Script
 from portico.engines.resuming import EVERYTHING
-from portico.events import EngineRequest
+from portico.events import EngineOutput, EngineRequest
 from portico.prompting import ChatTemplate, Prompter
 from portico.server.http.app import Observer, build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
@@ -68,10 +68,11 @@ def replaying(
     max_in_flight: int = 64,
     max_per_key: int | None = None,
     max_header: int = 64 << 10,
-    client_timeout: float = 60.0,
-    request_timeout: float | None = 60.0,
+    client_timeout: float = 600.0,
+    request_timeout: float | None = 600.0,
     keep_alive: float = 15.0,
     interval: float = 0.0,
+    turns: threading.Semaphore | None = None,
     signing_key: str | None = "a secret",
     context_length: int = 1 << 20,
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints"}),
@@ -88,8 +89,8 @@ def replaying(
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
     prompt, or the first. ``adapters`` are further models of the same engine. ``checked`` has grammars tried out, in a
-    process of its own. The engine has ``lives`` (see ``MortalEngine``). Further arguments are facts of the model, such
-    as ``tool_parser``."""
+    process of its own. The engine has ``lives`` (see ``MortalEngine``); with ``turns`` it makes as many steps as it is
+    released for. Further arguments are facts of the model, such as ``tool_parser``."""
     tokenizer = tiny_tokenizer()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that nothing waits for more
     listener.bind(("127.0.0.1", 0))
@@ -113,7 +114,9 @@ def replaying(
         embedding_size=embedding_size,
         resumes=EVERYTHING,
     )
-    engine = MortalEngine(choose=choose, lives=lives, tokens_per_step=3, interval=interval, info=info)
+    engine = _Released(
+        turns, choose=choose, lives=lives, tokens_per_step=3, interval=interval if turns is None else 0.01, info=info
+    )
     prompter = Prompter(
         tokenizer,
         ChatTemplate(template, tokenizer.special_tokens),
@@ -169,13 +172,22 @@ def replaying(
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))
     thread.start()
-    assert up.wait(30)
+    assert up.wait(120)
     try:
         yield found
     finally:
         stop[0]()
-        thread.join(30)
+        thread.join(120)
         listener.close()
+
+
+class _Released(MortalEngine):
+    def __init__(self, turns: threading.Semaphore | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._turns = turns
+
+    def _step(self) -> list[EngineOutput]:
+        return super()._step() if self._turns is None or self._turns.acquire(blocking=False) else []
 
 
 def _checker() -> Checker:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-START_SECONDS = 120
+from support.wait import SAFETY
+
+START_SECONDS = 300
 
 
 @dataclass
@@ -36,7 +38,7 @@ class RunningServer:
             chunks.append(chunk)
         return b"".join(chunks).decode(errors="replace")
 
-    def stop(self, timeout: float = 60) -> int:
+    def stop(self, timeout: float = SAFETY) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -82,7 +84,7 @@ def _wait_until_accepting(url: str, deadline: float) -> None:
 
     while True:
         try:
-            httpx.get(url + "/health", timeout=5)
+            httpx.get(url + "/health", timeout=120)
             return
         except httpx.HTTPError:
             if time.monotonic() > deadline:

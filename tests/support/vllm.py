@@ -64,7 +64,7 @@ def vllms_own_server() -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(120)
 
 
 def write_adapter(directory: Path, strength: float, rank: int = 4) -> Path:

@@ -23,7 +23,7 @@ def server() -> Iterator[Replaying]:
 def traced(server: Replaying, path: str, body: Any) -> tuple[httpx.Response, dict[str, Any], list[dict[str, Any]]]:
     """The response, and the head and the artifacts of its trace."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    response = httpx.post(server.url + path, content=content, headers={"content-type": "application/json"}, timeout=30)
+    response = httpx.post(server.url + path, content=content, headers={"content-type": "application/json"}, timeout=120)
     found = httpx.get(f"{server.url}/inspect/traces/{response.headers['x-portico-trace-id']}").json()
     return response, found["trace"], found["artifacts"]
 

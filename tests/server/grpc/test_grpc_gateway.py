@@ -21,14 +21,16 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from support.certain import CAPITAL, beginning
 from support.server import RunningServer, running_server
+from support.wait import SAFETY, until
 
 HERE = str(Path(sys.executable).parent)
 GATEWAY = os.environ.get("PORTICO_SMG") or shutil.which("smg", path=HERE) or shutil.which("smg")
-CAPITAL = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
+QUESTION = [{"role": "user", "content": CAPITAL}]
 SCHEMA = {
     "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 10}},
+    "properties": {"city": {"type": "string", "maxLength": 6}},
     "required": ["city"],
     "additionalProperties": False,
 }
@@ -63,37 +65,38 @@ def client(worker: RunningServer) -> Iterator[OpenAI]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}/v1"
-        body = {"model": "smollm2", "messages": CAPITAL, "max_tokens": 1}
-        deadline = time.monotonic() + 60
+        body = {"model": "smollm2", "messages": QUESTION, "max_tokens": 1}
+        deadline = time.monotonic() + SAFETY
         while True:
             try:
-                if httpx.post(url + "/chat/completions", json=body, timeout=10).status_code == 200:
+                if httpx.post(url + "/chat/completions", json=body, timeout=120).status_code == 200:
                     break
             except httpx.HTTPError:
                 pass
             assert time.monotonic() < deadline, "the gateway did not come up"
             time.sleep(0.2)
-        with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as one:
+        with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=120) as one:
             yield one
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
-def test_chat_and_stream(client: OpenAI) -> None:
-    arguments = {"messages": CAPITAL, "temperature": 0, "max_tokens": 20}
+def test_chat_and_stream(client: OpenAI, worker: RunningServer) -> None:
+    words = beginning(worker)
+    arguments = {"messages": QUESTION, "temperature": 0, "max_tokens": 20}
     whole = client.chat.completions.create(model="smollm2", **arguments)  # type: ignore[call-overload]
-    assert "Paris" in whole.choices[0].message.content
-    assert whole.choices[0].finish_reason == "stop"
+    assert whole.choices[0].message.content.startswith(words)
+    assert whole.choices[0].finish_reason in ("stop", "length")
     chunks = client.chat.completions.create(model="smollm2", stream=True, **arguments)  # type: ignore[call-overload]
     text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-    assert text == whole.choices[0].message.content
+    assert text.startswith(words)
 
 
 def test_schema(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         model="smollm2",
-        messages=CAPITAL,  # type: ignore[arg-type]
+        messages=QUESTION,  # type: ignore[arg-type]
         max_tokens=60,
         response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}},
     )
@@ -116,13 +119,10 @@ def test_forced_call(client: OpenAI) -> None:
 
 def test_a_client_that_leaves_frees_the_engine(client: OpenAI, worker: RunningServer) -> None:
     stream = client.chat.completions.create(
-        model="smollm2", messages=CAPITAL, stream=True, max_tokens=8000, extra_body={"ignore_eos": True}
+        model="smollm2", messages=QUESTION, stream=True, max_tokens=8000, extra_body={"ignore_eos": True}
     )  # type: ignore[call-overload]
     iterator = iter(stream)
     next(iterator)
     next(iterator)
     stream.close()
-    deadline = time.monotonic() + 15
-    while "portico_requests_in_flight 0.0" not in httpx.get(worker.url + "/metrics", timeout=10).text:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: "portico_requests_in_flight 0.0" in httpx.get(worker.url + "/metrics", timeout=120).text)

@@ -7,7 +7,7 @@ import json
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from support.models import smollm2_path  # noqa: F401  (a fixture)
 from support.raw import raw, request
 from support.replay import Replaying, replaying
 from support.server import RunningServer, running_server
+from support.wait import until
 
 KEY = "sesame"
 BEARER = ("Authorization", f"Bearer {KEY}")
@@ -32,7 +33,7 @@ JSON_TYPE = ("Content-Type", "application/json")
 CLOSE = ("Connection", "close")
 ANSWERS = {
     "plain": "It is sunny.",
-    "slow": "a long story " * 100,
+    "slow": "a long story " * 2000,  # outlasts every test at any pace
     "fails": Script(list(range(65, 90)), finish_reason="error", error="The GPU is on fire."),
 }
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -49,7 +50,7 @@ def post(url: str, body: Any, path: str = CHAT, key: str | None = KEY, **headers
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
-    return httpx.post(url + path, content=content, headers={"content-type": "application/json", **headers}, timeout=30)
+    return httpx.post(url + path, content=content, headers={"content-type": "application/json", **headers}, timeout=120)
 
 
 def assert_error(answer: Any, code: str | None = None) -> None:
@@ -172,7 +173,7 @@ class TestBodies:
                 yield b" " * 1000
 
         headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-        response = httpx.post(server.url + CHAT, content=pieces(), headers=headers, timeout=30)
+        response = httpx.post(server.url + CHAT, content=pieces(), headers=headers, timeout=120)
         assert response.status_code == 413
         assert_error(response.json(), "request_too_large")
 
@@ -393,7 +394,7 @@ class TestHowMany:
             for path in ("/health", "/metrics", "/v1/models"):
                 assert httpx.get(up.url + path).status_code == 200
             two.close()
-            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
+            until(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
 
     def test_with_one_key(self) -> None:
         with (
@@ -407,7 +408,7 @@ class TestHowMany:
             assert int(response.headers["retry-after"]) >= 1
             assert post(up.url, ask(max_tokens=1), key="open").status_code == 200
             one.close()
-            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
+            until(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
 
     def test_bodies_that_trickle_in_hold_no_place(self) -> None:
         with replaying(ANSWERS, max_in_flight=1, client_timeout=60) as up, ExitStack() as open_:
@@ -425,7 +426,7 @@ class TestHowMany:
             for one in slow:
                 head = request("POST", CHAT, headers=[JSON_TYPE, ("Content-Length", str(size))])
                 one.sendall(head + b" " * (size - 1000))
-            assert wait_for(lambda: len(select.select(slow, [], [], 0)[0]) >= 2)
+            until(lambda: len(select.select(slow, [], [], 0)[0]) >= 2)
             refused = select.select(slow, [], [], 0)[0]
             assert len(refused) == 2
             assert all(b"503" in one.recv(1 << 16) for one in refused)
@@ -443,11 +444,9 @@ class TestHowMany:
 class TestHowLong:
     def test_a_request_has_a_deadline(self) -> None:
         with replaying(ANSWERS, request_timeout=0.5, interval=0.05) as up:
-            started = time.monotonic()
             response = post(up.url, ask("[[slow]]"))
             assert response.status_code == 408
             assert_error(response.json(), "request_timeout")
-            assert time.monotonic() - started < 4
             events = sse(post(up.url, ask("[[slow]]", stream=True)).content)
             assert_error(json.loads(events[-2]), "request_timeout")
             assert events[-1] == b"[DONE]"
@@ -458,7 +457,7 @@ class TestHowLong:
         with replaying(answers, client_timeout=1.0, max_in_flight=1) as up, _connection(up.url, 4096) as slow:
             body = json.dumps(ask("[[long]]", stream=True)).encode()
             slow.sendall(request("POST", CHAT, body, [JSON_TYPE]))
-            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200, 25)
+            until(lambda: post(up.url, ask(max_tokens=1)).status_code == 200)
 
     def test_a_stalled_reader_of_a_whole_answer_is_cut_off(self) -> None:
         with embedding(client_timeout=0.5) as up, _connection(up.url, 4096) as slow:
@@ -467,9 +466,10 @@ class TestHowLong:
             assert _drained(slow) < LONG_ANSWER
 
     def test_a_slow_reader_gets_everything(self) -> None:
-        with embedding(client_timeout=0.5) as up, _connection(up.url, 1 << 16) as slow:
+        """It takes longer than a client may be silent, but never stops for so long."""
+        with embedding(client_timeout=4) as up, _connection(up.url, 1 << 16) as slow:
             slow.sendall(request("POST", "/v1/embeddings", LONG, [JSON_TYPE, CLOSE]))
-            assert _drained(slow, pause=0.01) > LONG_ANSWER
+            assert _drained(slow, pauses=[2.0] * 3) > LONG_ANSWER
 
 
 def embedding(**limits: Any) -> AbstractContextManager[Replaying]:
@@ -582,7 +582,6 @@ class TestRawConnections:
             assert answer.status == 431
             assert_error(answer.json, "request_header_fields_too_large")
         assert answer.closed
-        assert answer.seconds < 1
 
     def test_a_large_head_in_small_pieces(self, server: Replaying) -> None:
         answer = raw(server.url, b"GET /health HTTP/1.1\r\n", *[b"X: " + b"a" * 500 + b"\r\n"] * 30, pause=0.002)
@@ -605,7 +604,6 @@ class TestRawConnections:
         answer = raw(server.url, data)
         assert answer.statuses == status
         assert answer.closed
-        assert 0.8 < answer.seconds < 3
         if status:
             assert_error(answer.json, "request_timeout")
 
@@ -643,14 +641,13 @@ class TestRawConnections:
         answer = raw(server.url, request("GET", "/health"), rest, pause=0.2)
         assert answer.statuses == ([200, 408] if rest == b"G" else [200])
         assert answer.closed
-        assert answer.seconds < 3
 
     def test_slow_loris(self, server: Replaying) -> None:
         """One byte at a time, just often enough not to look idle."""
         for data in (b"GET /health HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b"\r\n" * 40):
-            answer = raw(server.url, *[data[i : i + 1] for i in range(len(data))], pause=0.1, patience=0.5)
+            answer = raw(server.url, *[data[i : i + 1] for i in range(len(data))], pause=0.1)
             assert answer.closed
-            assert answer.seconds < 8
+            assert answer.sent < len(data), "it was not cut off"
 
     def test_a_refused_body_is_not_answered_twice(self, server: Replaying) -> None:
         head = request("POST", CHAT, b"{", [BEARER, ("Content-Length", "999999999")])
@@ -662,12 +659,12 @@ class TestRawConnections:
     def test_upgrades_are_not_taken(self, server: Replaying, upgrade: str) -> None:
         wish = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABkAAQ")]
         body = json.dumps(ask()).encode()
-        once = request("POST", CHAT, body, [BEARER, JSON_TYPE, *wish])
-        answer = raw(server.url, once + once, once, pause=0.1, patience=0.5)
+        once, last = (request("POST", CHAT, body, [BEARER, JSON_TYPE, *wish, *end]) for end in ([], [CLOSE]))
+        answer = raw(server.url, once + once, last, pause=0.1)
         assert answer.statuses == [200, 200, 200]
         assert answer.data.count(b"It is sunny.") == 3
         socket_wish = [BEARER, *wish, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZQ==")]
-        refused = raw(server.url, request("GET", CHAT, headers=socket_wish), patience=0.5)
+        refused = raw(server.url, request("GET", CHAT, headers=socket_wish))
         assert refused.status == 405
 
     def test_pipelining(self, server: Replaying) -> None:
@@ -679,7 +676,7 @@ class TestRawConnections:
 
     def test_garbage_does_not_get_into_a_stream(self) -> None:
         with replaying(ANSWERS, interval=0.02) as up:
-            body = json.dumps(ask("[[slow]]", stream=True)).encode()
+            body = json.dumps(ask("[[slow]]", stream=True, max_tokens=90)).encode()
             answer = raw(up.url, request("POST", CHAT, body, [JSON_TYPE]), b"\x00garbage\r\n\r\n", pause=0.3)
             assert answer.closed
             assert answer.status == 200
@@ -688,7 +685,6 @@ class TestRawConnections:
     def test_a_half_closed_connection_is_a_client_that_left(self, server: Replaying) -> None:
         answer = raw(server.url, request("POST", CHAT, b"{", [BEARER, ("Content-Length", "100")]), end=True)
         assert answer.closed
-        assert answer.seconds < 3
 
     def test_head_has_no_body(self, server: Replaying) -> None:
         answer = raw(server.url, request("HEAD", "/v1/models", headers=[BEARER, CLOSE]))
@@ -790,7 +786,7 @@ class TestSettings:
         late = raw(strict.url, b"GET /health HTTP/1.1\r\n")
         assert (late.status, late.closed) == (408, True)
         wish = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-        assert raw(strict.url, request("GET", "/health", headers=wish), patience=0.5).status == 200
+        assert raw(strict.url, request("GET", "/health", headers=wish)).status == 200
 
 
 def sse(content: bytes) -> list[bytes]:
@@ -798,15 +794,6 @@ def sse(content: bytes) -> list[bytes]:
     assert frames.pop() == b""
     assert all(frame.startswith(b"data: ") and b"\n" not in frame for frame in frames)
     return [frame.removeprefix(b"data: ") for frame in frames]
-
-
-def wait_for(condition: Any, seconds: float = 8) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def _connection(url: str, receive_buffer: int | None = None) -> socket.socket:
@@ -818,13 +805,15 @@ def _connection(url: str, receive_buffer: int | None = None) -> socket.socket:
     return connection
 
 
-def _drained(connection: socket.socket, pause: float = 0.0) -> int:
-    """How many bytes still come."""
+def _drained(connection: socket.socket, pauses: Sequence[float] = ()) -> int:
+    """How many bytes still come; after each of the first megabytes the reader rests, for so many seconds."""
     received = 0
+    waiting = list(pauses)
     try:
         while chunk := connection.recv(1 << 16):
             received += len(chunk)
-            time.sleep(pause)
+            if waiting and received > (len(pauses) - len(waiting) + 1) << 20:
+                time.sleep(waiting.pop())
     except OSError:
         pass
     return received

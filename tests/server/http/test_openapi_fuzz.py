@@ -44,7 +44,7 @@ ANSWERS = {
     "call": '<think>hm</think><tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call> and more',
     "plain": "It is sunny. ☀️",
 }
-quietly = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
+quietly = settings(database=None, suppress_health_check=list(HealthCheck), print_blob=False)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_by_the_document(server: Replaying, label: str, kind: str) -> None:
     @settings(quietly, max_examples=EXAMPLES)
     @given(cases)
     def run(case: Any) -> None:
-        response = case.call(base_url=server.url, timeout=30)
+        response = case.call(base_url=server.url, timeout=120)
         statuses[response.status_code] += 1
         case.validate_response(response, checks=CHECKS)
 
@@ -298,7 +298,7 @@ def odd_requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 def test_plausible_bodies_are_served(server: Replaying) -> None:
     """What the next test starts from does get through, so that it reaches more than validation."""
     for path, body in PLAUSIBLE:
-        response = httpx.post(server.url + path, json=body, timeout=30)
+        response = httpx.post(server.url + path, json=body, timeout=120)
         assert response.status_code == 200, (path, body, response.text)
 
 
@@ -324,7 +324,7 @@ def test_odd_bodies(server: Replaying) -> None:
             assert b'"error"' not in response.content, response.text
             assert response.content.endswith(b"data: [DONE]\n\n" if path != "/v1/messages" else b"\n\n")
 
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=120) as http:
         run()
     assert statuses[200] > ODD_BODIES // 20, statuses
 
@@ -339,7 +339,7 @@ def test_odd_bytes(fuzzed: str, head: bytes, body: bytes) -> None:
         b"GET /health HTTP/1.1\r\nConnection: close\r\nX: " + head.replace(b"\n", b"") + b"\r\n\r\n",
         request("POST", "/v1/completions", body, [("Content-Type", "application/json"), ("Connection", "close")]),
     ):
-        answer = raw(fuzzed, data, patience=2.0, end=True)
+        answer = raw(fuzzed, data, end=True)
         assert all(status < 500 for status in answer.statuses), answer.data
 
 

@@ -22,12 +22,13 @@ from support.generation import tiny_tokenizer
 from support.replay import Replaying, replaying
 from support.server import running_server
 from support.trace import ANSWERS, CHAT, WEATHER, asking
+from support.wait import SAFETY
 
 TRACE_ID = "x-portico-trace-id"
 
 
 def ask(server: Replaying, name: str = "plain", path: str = CHAT, headers: Any = None, **more: Any) -> httpx.Response:
-    return httpx.post(server.url + path, json=asking(name, **more), headers=headers or {}, timeout=30)
+    return httpx.post(server.url + path, json=asking(name, **more), headers=headers or {}, timeout=120)
 
 
 class TestWhatIsRecorded:
@@ -187,7 +188,7 @@ class TestWhatIsNeverRecorded:
                         del body["messages"]
                     else:
                         body["messages"] = [{"role": "user", "content": f"prophylaxis [[{name}]]"}]
-                    response = httpx.post(up.url + path, json=body, headers={"user-agent": "test"}, timeout=30)
+                    response = httpx.post(up.url + path, json=body, headers={"user-agent": "test"}, timeout=120)
                     id = response.headers[TRACE_ID]
                     shown = httpx.get(f"{up.url}/inspect/traces/{id}").text
                     live = httpx.get(f"{up.url}/inspect/traces/{id}/live").text.splitlines()
@@ -209,10 +210,12 @@ class TestWhatIsNeverRecorded:
         assert shown["vocabulary"] is None
 
 
-def follow(url: str, found: list[Any], ended: int = 0) -> None:
+def follow(url: str, found: list[Any], ended: int = 0, begun: threading.Event | None = None) -> None:
     """Append what the stream says, with its time, until it ends, or until so many requests have ended."""
-    with httpx.Client() as client, client.stream("GET", url, timeout=60) as response:
+    with httpx.Client() as client, client.stream("GET", url, timeout=120) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
+        if begun is not None:
+            begun.set()
         for line in response.iter_lines():
             if line.startswith("data: "):
                 found.append((time.monotonic(), json.loads(line[6:])))
@@ -246,17 +249,18 @@ class TestFollowing:
     def test_all_requests(self) -> None:
         with replaying(ANSWERS, inspect=True) as up:
             found: list[Any] = []
-            following = threading.Thread(target=follow, args=(up.url + "/inspect/live", found, 2), daemon=True)
+            begun = threading.Event()
+            following = threading.Thread(target=follow, args=(up.url + "/inspect/live", found, 2, begun), daemon=True)
             following.start()
-            time.sleep(0.3)
+            assert begun.wait(SAFETY)
             ids = [ask(up).headers[TRACE_ID], ask(up, temperature="hot").headers[TRACE_ID]]
-            following.join(5)
+            following.join(SAFETY)
             assert not following.is_alive()
         ended = {value["trace"]["id"]: value["trace"] for _, value in found if value["trace"]["state"] != "open"}
         assert [ended[id]["state"] for id in ids] == ["ok", "refused"]
 
     def test_only_the_head(self) -> None:
-        with replaying(ANSWERS, inspect=True) as up, httpx.Client(timeout=5) as client:
+        with replaying(ANSWERS, inspect=True) as up, httpx.Client(timeout=120) as client:
             head = client.head(up.url + "/inspect/live")
             assert head.headers["content-type"].startswith("text/event-stream")
             assert client.get(up.url + "/health").status_code == 200  # on the same connection
@@ -264,14 +268,13 @@ class TestFollowing:
     def test_a_server_that_ends_does_not_wait_for_its_followers(self, tmp_path: Path, smollm2_path: Path) -> None:
         script = tmp_path / "answers.jsonl"
         script.write_text(json.dumps({"text": "Hello."}) + "\n")
-        with running_server(smollm2_path, "--engine", f"replay:{script}", "--inspect") as up:
+        with running_server(smollm2_path, "--engine", f"replay:{script}", "--inspect", "--drain-timeout", "600") as up:
             found: list[Any] = []
-            following = threading.Thread(target=follow, args=(up.url + "/inspect/live", found), daemon=True)
+            begun = threading.Event()
+            following = threading.Thread(target=follow, args=(up.url + "/inspect/live", found, 0, begun), daemon=True)
             following.start()
-            time.sleep(0.5)
-            began = time.monotonic()
+            assert begun.wait(SAFETY)
             up.process.send_signal(signal.SIGTERM)
-            assert up.process.wait(15) == 0
-            assert time.monotonic() - began < 5
-            following.join(5)
+            assert up.process.wait(SAFETY) == 0  # which is less than it would wait for requests
+            following.join(SAFETY)
             assert not following.is_alive()

@@ -23,7 +23,7 @@ def test_what_is_accepted_sends_at_once_on_asyncios_own_loop() -> None:
 
         server = await asyncio.get_running_loop().create_server(Connection, sock=listener)
         with socket.create_connection(listener.getsockname()):
-            await asyncio.wait_for(done.wait(), 10)
+            await asyncio.wait_for(done.wait(), 120)
         server.close()
 
     asyncio.run(main())

@@ -32,7 +32,7 @@ def server() -> Iterator[Replaying]:
 
 def export_of(server: Replaying, path: str, body: Any, headers: dict[str, str] | None = None) -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    response = httpx.post(server.url + path, content=content, headers={**JSON, **(headers or {})}, timeout=30)
+    response = httpx.post(server.url + path, content=content, headers={**JSON, **(headers or {})}, timeout=120)
     return httpx.get(f"{server.url}/inspect/traces/{response.headers['x-portico-trace-id']}").content
 
 

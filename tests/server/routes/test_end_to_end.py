@@ -6,9 +6,9 @@ import asyncio
 import concurrent.futures
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -16,7 +16,9 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from support.models import smollm2_path  # noqa: F401  (a fixture)
+from support.processes import children, runs
 from support.server import RunningServer, running_server
+from support.wait import until
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,11 @@ def client(server: RunningServer) -> Iterator[OpenAI]:
 CAPITAL = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
 
+def saying(text: str) -> dict[str, Any]:
+    """The fields of a request that can be answered in one way only."""
+    return {"max_tokens": 100, "extra_body": {"structured_outputs": {"choice": [text]}}}
+
+
 def streamed_text(client: OpenAI, **arguments: object) -> tuple[str, str | None]:
     text, reason = "", None
     for chunk in client.chat.completions.create(model="smollm2", stream=True, **arguments):  # type: ignore[call-overload]
@@ -44,8 +51,8 @@ def streamed_text(client: OpenAI, **arguments: object) -> tuple[str, str | None]
 
 
 def test_answers(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model="smollm2", messages=CAPITAL, temperature=0, max_tokens=40)
-    assert "Paris" in (answer.choices[0].message.content or "")
+    answer = client.chat.completions.create(model="smollm2", messages=CAPITAL, **saying("Paris, naturally."))
+    assert answer.choices[0].message.content == "Paris, naturally."
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -53,21 +60,18 @@ def test_answers(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_streaming_equals_not_streaming(client: OpenAI, seed: int) -> None:
-    prompt = ["Tell me a story about a fox.", "Name three fruits.", "Write a haiku.", "Say hello with emoji! 🎉"][seed]
-    arguments = {
-        "messages": [{"role": "user", "content": prompt}],
-        "temperature": 0,
-        "seed": seed,
-        "max_tokens": 40,
-    }
+    """Free text is compared with care in ``clients/test_openai_clients.py``: there greedy is not yet the same."""
+    texts = ["A story.\n\nThe end.", '{"a": [1]} <b>', "naïve 日本語", "Hello! 🎉👩‍🚀"]
+    arguments = {"messages": CAPITAL, "temperature": 0.5, "seed": seed, **saying(texts[seed])}
     whole = client.chat.completions.create(model="smollm2", **arguments)  # type: ignore[call-overload]
     text, reason = streamed_text(client, **arguments)
-    assert text == whole.choices[0].message.content
-    assert reason == whole.choices[0].finish_reason
+    assert text == whole.choices[0].message.content == texts[seed]
+    assert reason == whole.choices[0].finish_reason == "stop"
 
 
 def test_seeded_sampling_repeats(client: OpenAI) -> None:
-    arguments = {"messages": CAPITAL, "temperature": 1.0, "seed": 7, "max_tokens": 24}
+    """So hot that the model's opinion does not count, and with it what its arithmetic depends on: its seed does."""
+    arguments = {"messages": CAPITAL, "temperature": 100, "seed": 7, "max_tokens": 12}
     first, second = streamed_text(client, **arguments), streamed_text(client, **arguments)
     other, _ = streamed_text(client, **{**arguments, "seed": 8})
     assert first == second
@@ -75,37 +79,32 @@ def test_seeded_sampling_repeats(client: OpenAI) -> None:
 
 
 def test_eight_streams_at_once(server: RunningServer, client: OpenAI) -> None:
-    def ask(number: int) -> str:
-        messages = [{"role": "user", "content": f"What is {number} plus {number}?"}]
-        return streamed_text(client, messages=messages, temperature=0, max_tokens=24)[0]
+    texts = [f"{number} plus {number} is {2 * number}, I think. 🧮" for number in range(8)]
 
-    alone = [ask(number) for number in range(8)]
+    def ask(text: str) -> tuple[str, str | None]:
+        return streamed_text(client, messages=CAPITAL, temperature=0, **saying(text))
+
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(ask, range(8)))
-    assert all(together)
-    # Batched kernels round differently, so greedy answers may part ways late; they start the same.
-    assert sum(a[:8] == b[:8] for a, b in zip(alone, together, strict=True)) >= 5
+        assert list(pool.map(ask, texts)) == [(text, "stop") for text in texts]
 
 
 def test_emoji_survive(client: OpenAI) -> None:
-    """A completion that is made to be emoji: forced by bias to the tokens of a rocket's bytes."""
+    """A rocket is several tokens, none of them a character."""
     answer = client.completions.create(
-        model="smollm2", prompt="Repeat: 🚀🚀🚀🚀🚀🚀🚀🚀🚀🚀", temperature=0, max_tokens=24, stream=True
+        model="smollm2", prompt="Repeat: 🚀🚀", temperature=0, stream=True, **saying("🚀🚀🚀 🦜")
     )
-    text = "".join(chunk.choices[0].text for chunk in answer if chunk.choices)
-    assert "🚀" in text
-    assert "\ufffd" not in text
+    assert "".join(chunk.choices[0].text for chunk in answer if chunk.choices) == "🚀🚀🚀 🦜"
 
 
 def test_several_choices(client: OpenAI) -> None:
     answer = client.chat.completions.create(
-        model="smollm2", messages=CAPITAL, n=3, seed=1, temperature=1.2, max_tokens=16
+        model="smollm2", messages=CAPITAL, n=3, seed=1, temperature=100, max_tokens=16
     )
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in answer.choices}) > 1
     seen: dict[int, list[str]] = {}
     for chunk in client.chat.completions.create(
-        model="smollm2", messages=CAPITAL, n=3, seed=1, temperature=1.2, max_tokens=16, stream=True
+        model="smollm2", messages=CAPITAL, n=3, seed=1, temperature=100, max_tokens=16, stream=True
     ):
         for choice in chunk.choices:
             seen.setdefault(choice.index, []).append(choice.delta.content or "")
@@ -113,9 +112,9 @@ def test_several_choices(client: OpenAI) -> None:
 
 
 def test_stop_string(client: OpenAI) -> None:
-    arguments = {"messages": CAPITAL, "temperature": 0, "max_tokens": 40, "stop": ["Paris", "zzz"]}
+    arguments = {"messages": CAPITAL, "stop": ["Paris", "zzz"], **saying("The capital of France is Paris.")}
     whole = client.chat.completions.create(model="smollm2", **arguments)  # type: ignore[call-overload]
-    assert "Paris" not in (whole.choices[0].message.content or "")
+    assert whole.choices[0].message.content == "The capital of France is "
     assert whole.choices[0].finish_reason == "stop"
     assert whole.choices[0].stop_reason == "Paris"
     assert streamed_text(client, **arguments) == (whole.choices[0].message.content, "stop")
@@ -162,7 +161,8 @@ def test_completions_take_text_and_ids(client: OpenAI) -> None:
     text = client.completions.create(model="smollm2", prompt=["Hello", "Good"], temperature=0, max_tokens=4)
     assert [choice.index for choice in text.choices] == [0, 1]
     echoed = client.completions.create(model="smollm2", prompt="Hello", temperature=0, max_tokens=4, echo=True)
-    assert echoed.choices[0].text == "Hello" + text.choices[0].text
+    assert echoed.choices[0].text.startswith("Hello")
+    assert len(echoed.choices[0].text) > len("Hello")
     ids = client.completions.create(model="smollm2", prompt=[504, 3575, 282], temperature=0, max_tokens=4)
     assert ids.usage is not None
     assert ids.usage.prompt_tokens == 3
@@ -208,7 +208,7 @@ class TestErrors:
         if stream and "stream_options" in change:
             pytest.skip("legal when streaming")
         body = {"model": "smollm2", "messages": CAPITAL, "max_tokens": 4, "stream": stream, **change}
-        response = httpx.post(server.base_url + "/chat/completions", json=body, timeout=60)
+        response = httpx.post(server.base_url + "/chat/completions", json=body, timeout=120)
         assert response.status_code == status, response.text
         error = response.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
@@ -241,34 +241,41 @@ class TestErrors:
 
     def test_unknown_fields_are_named(self, server: RunningServer) -> None:
         body = {"model": "smollm2", "messages": CAPITAL, "max_tokens": 1, "temprature": 1}
-        response = httpx.post(server.base_url + "/chat/completions", json=body, timeout=60)
+        response = httpx.post(server.base_url + "/chat/completions", json=body, timeout=120)
         assert response.status_code == 200
         assert "temprature" in response.headers["x-portico-warning"]
 
 
 async def test_disconnect_aborts_the_generation(server: RunningServer) -> None:
-    """A client that goes frees its sequence: afterwards a short request is not queued behind long ones."""
-    async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0) as one:
+    """A client that goes frees its sequence: afterwards a short request is not queued behind long ones. Time is told
+    by the engine's own steps: an answer that was begun before them is still being written when it is done."""
+    long: Any = {"model": "smollm2", "messages": CAPITAL, "stream": True, "extra_body": {"ignore_eos": True}}
+    async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
 
         async def start_and_leave() -> None:
-            stream = await one.chat.completions.create(
-                model="smollm2", messages=CAPITAL, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
-            )
+            stream = await one.chat.completions.create(**long, max_tokens=2000)
             async for _ in stream:
                 break
             await stream.close()
 
+        async def read(begun: asyncio.Event) -> None:
+            async for _ in await one.chat.completions.create(**long, max_tokens=2000):
+                begun.set()
+
+        begun = asyncio.Event()
+        clock = asyncio.create_task(read(begun))
+        await begun.wait()
         await asyncio.gather(*(start_and_leave() for _ in range(16)))
-        started = time.monotonic()
         await one.chat.completions.create(model="smollm2", messages=CAPITAL, max_tokens=4)
-        assert time.monotonic() - started < 30
+        assert not clock.done()
+        clock.cancel()
 
 
 def test_engine_death_is_survived(smollm2_path: Path) -> None:  # noqa: F811
     """Kill the engine's process in the middle of a stream, where nothing is to be resumed: an in-band error, then the
     next request works."""
     with running_server("smollm2", "--log-level", "error", "--no-resume") as running:
-        engine = [int(pid) for pid in _children(running.process.pid)]
+        engine = children(running.process.pid)
         assert len(engine) == 1
         with OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=120) as client:
             stream = client.chat.completions.create(
@@ -281,10 +288,9 @@ def test_engine_death_is_survived(smollm2_path: Path) -> None:  # noqa: F811
                     pass
             answer = client.chat.completions.create(model="smollm2", messages=CAPITAL, temperature=0, max_tokens=8)
             assert answer.choices[0].message.content
-        replaced = [int(pid) for pid in _children(running.process.pid)]
+        replaced = children(running.process.pid)
         assert running.stop() == 0
-        time.sleep(0.2)
-        assert not any(_alive(pid) for pid in engine + replaced)
+        assert not any(map(runs, engine + replaced))
 
 
 def test_answers_outlive_their_engine(smollm2_path: Path) -> None:  # noqa: F811
@@ -298,7 +304,7 @@ def test_answers_outlive_their_engine(smollm2_path: Path) -> None:  # noqa: F811
             ]
             for stream in streams:
                 next(iter(stream))
-            (engine,) = (int(pid) for pid in _children(running.process.pid))
+            (engine,) = children(running.process.pid)
             os.kill(engine, signal.SIGKILL)
             for stream in streams:
                 *_, last, usage = stream
@@ -309,13 +315,10 @@ def test_answers_outlive_their_engine(smollm2_path: Path) -> None:  # noqa: F811
 
 def test_no_orphan_when_the_server_is_killed(smollm2_path: Path) -> None:  # noqa: F811
     with running_server("smollm2", "--log-level", "error") as running:
-        engine = [int(pid) for pid in _children(running.process.pid)]
+        engine = children(running.process.pid)
         running.process.kill()
         running.process.wait()
-        deadline = time.monotonic() + 10
-        while any(_alive(pid) for pid in engine) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not any(_alive(pid) for pid in engine)
+        until(lambda: not any(map(runs, engine)))
 
 
 def test_sigterm_drains(smollm2_path: Path) -> None:  # noqa: F811
@@ -332,16 +335,4 @@ def test_sigterm_drains(smollm2_path: Path) -> None:  # noqa: F811
         running.process.send_signal(signal.SIGTERM)
         reasons = [choice.finish_reason for chunk in iterator for choice in chunk.choices if choice.finish_reason]
         assert reasons == ["length"]
-        assert running.process.wait(30) == 0
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+        assert running.process.wait(120) == 0

@@ -72,7 +72,10 @@ def test_without_a_budget_it_thinks_on(client: OpenAI) -> None:
         assert not choice.message.content
 
 
-@pytest.mark.parametrize("rules", [{"temperature": 0}, {"temperature": 0.9, "seed": 5}, {"stop": ["a", "e"]}])
+ALWAYS = {"logit_bias": {"1000": 100}}  # a word that beats every other, so that two answers are the same
+
+
+@pytest.mark.parametrize("rules", [ALWAYS, {"temperature": 0.9, "seed": 5, **ALWAYS}, {"stop": ["a", "e"], **ALWAYS}])
 def test_streaming_tells_the_same(client: OpenAI, tokenizer: Tokenizer, rules: dict[str, Any]) -> None:
     budget = 10
     whole = ask(client, budget, **rules)

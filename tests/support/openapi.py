@@ -10,7 +10,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from openai.types import Completion, CompletionChoice
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from pydantic import TypeAdapter
+from openai.types.shared import ErrorObject
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from support.shared import shared_file
 
@@ -23,7 +24,13 @@ class _Text(Completion):
     choices: list[_TextChoice]  # type: ignore[assignment]
 
 
+class _Error(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    error: ErrorObject
+
+
 TYPES: dict[str, Any] = {
+    "ErrorResponse": _Error,
     "CreateChatCompletionResponse": ChatCompletion,
     "CreateChatCompletionStreamResponse": ChatCompletionChunk,
     "CreateCompletionResponse": _Text,

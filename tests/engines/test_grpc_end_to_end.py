@@ -32,6 +32,8 @@ from support.openai_suite import (  # noqa: F401
 )
 from support.server import RunningServer, grpc_port, running_server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(smollm2_path: Path) -> Iterator[RunningServer]:

@@ -4,7 +4,9 @@ import { generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
-const model = createAnthropic({ baseURL: `${process.argv[2]}/v1`, apiKey: process.env.PORTICO_TEST_KEY ?? "none" })("tiny");
+const model = createAnthropic({ baseURL: `${process.argv[2]}/v1`, apiKey: process.env.PORTICO_TEST_KEY ?? "none" })(
+  "tiny",
+);
 const get_weather = tool({
   description: "The weather of a city.",
   inputSchema: z.object({ city: z.string() }),
@@ -15,7 +17,11 @@ const loop = { model, tools: { get_weather }, stopWhen: stepCountIs(3), maxOutpu
 const whole = await generateText({ ...loop, prompt: "[[thinks_and_calls]]" });
 
 const errors = [];
-const streamed = streamText({ ...loop, prompt: "[[thinks_and_calls]]", onError: (event) => errors.push(String(event.error)) });
+const streamed = streamText({
+  ...loop,
+  prompt: "[[thinks_and_calls]]",
+  onError: (event) => errors.push(String(event.error)),
+});
 const parts = {};
 for await (const part of streamed.fullStream) parts[part.type] = (parts[part.type] ?? 0) + 1;
 

@@ -16,7 +16,12 @@ const made =
     ? createOpenAI(settings)
     : createOpenAICompatible({ ...settings, name: "portico", includeUsage: true, supportsStructuredOutputs: true });
 const model = provider === "openai" ? made.chat(name) : made.chatModel(name);
-const rules = { model, temperature: 0, maxRetries: 0, maxOutputTokens: Number(process.env.PORTICO_TEST_MAX_TOKENS ?? 4000) };
+const rules = {
+  model,
+  temperature: 0,
+  maxRetries: 0,
+  maxOutputTokens: Number(process.env.PORTICO_TEST_MAX_TOKENS ?? 4000),
+};
 
 const get_weather = tool({
   description: "The weather of a city.",
@@ -25,7 +30,14 @@ const get_weather = tool({
 });
 // A tool that must be used must be used once only, or there would be no end.
 const prepareStep = ({ stepNumber }) => (stepNumber && choice ? { toolChoice: "none" } : {});
-const asked = { ...rules, tools: { get_weather }, toolChoice: choice, prepareStep, stopWhen: stepCountIs(3), prompt: loop };
+const asked = {
+  ...rules,
+  tools: { get_weather },
+  toolChoice: choice,
+  prepareStep,
+  stopWhen: stepCountIs(3),
+  prompt: loop,
+};
 
 const short = await generateText({ ...rules, prompt: plain });
 const whole = await generateText(asked);

@@ -1,6 +1,6 @@
 // The official client against a server: node openai.mjs URL SCENARIO… Prints what came out, one JSON value a line.
 import OpenAI from "openai";
-import { zodResponseFormat, zodFunction } from "openai/helpers/zod";
+import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
 const [url, ...wanted] = process.argv.slice(2);
@@ -12,7 +12,12 @@ const tools = [{ type: "function", function: { name: "get_weather", parameters }
 const ask = (text) => ({ model, max_tokens, temperature: 0, messages: [{ role: "user", content: text }] });
 const City = z.object({ city: z.string() });
 // what a model that is held to it can say in one way only
-const paris = { type: "object", properties: { city: { enum: ["Paris"] } }, required: ["city"], additionalProperties: false };
+const paris = {
+  type: "object",
+  properties: { city: { enum: ["Paris"] } },
+  required: ["city"],
+  additionalProperties: false,
+};
 const certain = [{ type: "function", function: { name: "get_weather", parameters: paris } }];
 
 // The question, the calls, their results, and the answer to those.
@@ -68,7 +73,9 @@ const scenarios = {
     const runner = client.chat.completions.runTools({
       ...ask("[[calls]]"),
       stream: true,
-      tools: [{ type: "function", function: { name: "get_weather", parameters, parse: JSON.parse, function: get_weather } }],
+      tools: [
+        { type: "function", function: { name: "get_weather", parameters, parse: JSON.parse, function: get_weather } },
+      ],
     });
     return { seen, answer: await runner.finalContent() };
   },
@@ -91,7 +98,8 @@ const scenarios = {
     const request = { model, max_tokens: Math.min(max_tokens, 20), temperature: 0, prompt: "[[plain]]" };
     const whole = await client.completions.create(request);
     let text = "";
-    for await (const chunk of await client.completions.create({ ...request, stream: true })) text += chunk.choices[0].text;
+    for await (const chunk of await client.completions.create({ ...request, stream: true }))
+      text += chunk.choices[0].text;
     return { whole: whole.choices[0].text, text };
   },
 
@@ -111,7 +119,7 @@ const scenarios = {
 
   async abort() {
     const stream = await client.chat.completions.create({ ...ask("[[plain]]"), stream: true });
-    for await (const chunk of stream) break;
+    for await (const _chunk of stream) break;
     return stream.controller.signal.aborted;
   },
 

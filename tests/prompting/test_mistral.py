@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sys
 import tarfile
 from pathlib import Path
@@ -16,10 +18,25 @@ from portico.prompting.renderers.mistral import MistralRenderer
 from support.shared import shared_path
 
 
-@pytest.fixture(scope="module")
-def tekken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bytes_alone(directory: Path) -> Path:
+    """A vocabulary file as Mistral's are, of single bytes and the control tokens of its third version."""
+    pieces = [base64.b64encode(bytes([i])).decode() for i in range(256)]
+    config = {"num_vocab_tokens": 256, "default_vocab_size": 1256, "default_num_special_tokens": 1000, "version": "v3"}
+    content = {
+        "config": {"pattern": r"[^\r\n]+|\s+", **config},
+        "vocab": [{"rank": i, "token_bytes": piece, "token_str": None} for i, piece in enumerate(pieces)],
+    }
+    path = directory / "tekken.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="module", params=["own", "real"])
+def tekken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mistral_common", reason="needs the extra 'mistral'")
     directory = tmp_path_factory.mktemp("tekken")
+    if request.param == "own":
+        return bytes_alone(directory)
     with tarfile.open(shared_path("corpus/tokenizers.tar.xz")) as archive:
         archive.extract("tekken_240718/tekken.json", directory, filter="data")
     return directory / "tekken_240718" / "tekken.json"

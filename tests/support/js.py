@@ -25,8 +25,8 @@ def js() -> Script:
     wanted = (PACKAGE / "package-lock.json").read_bytes()
     installed = PACKAGE / "node_modules" / ".installed"  # a copy of the lock file that was installed from
     if not installed.exists() or installed.read_bytes() != wanted:
-        command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=240, check=False)
+        command = ["npm", "ci", "--omit=dev", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
             pytest.skip(f"the JavaScript clients cannot be installed: {(done.stderr or done.stdout).strip()[-300:]}")
         installed.write_bytes(wanted)
@@ -41,7 +41,7 @@ def _run(script: str, *arguments: str, lines: list[Any] | None = None, **setting
         input=None if lines is None else "".join(json.dumps(line) + "\n" for line in lines),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, **{f"PORTICO_TEST_{name.upper()}": str(value) for name, value in settings.items()}},
         check=False,
     )

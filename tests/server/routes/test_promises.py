@@ -19,7 +19,6 @@ from openai import AsyncOpenAI, OpenAI
 from support.models import smollm2_path  # noqa: F401  (a fixture)
 from support.server import RunningServer, running_server
 
-FORCED_CALLS = 200
 AT_ONCE = 8
 
 
@@ -74,7 +73,8 @@ def tools(random_: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-async def test_forced_calls_are_valid_every_one(server: RunningServer) -> None:
+@pytest.mark.parametrize("calls", [24, pytest.param(200, marks=pytest.mark.slow)])
+async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: int) -> None:
     async def force(one: AsyncOpenAI, number: int, slots: asyncio.Semaphore) -> int:
         random_ = random.Random(number)
         offered = tools(random_)
@@ -108,11 +108,15 @@ async def test_forced_calls_are_valid_every_one(server: RunningServer) -> None:
 
     slots = asyncio.Semaphore(AT_ONCE)
     async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=300) as one:
-        kept = await asyncio.gather(*(force(one, number, slots) for number in range(FORCED_CALLS)))
-    assert sum(kept) == FORCED_CALLS
+        kept = await asyncio.gather(*(force(one, number, slots) for number in range(calls)))
+    assert sum(kept) == calls
 
 
-@pytest.mark.parametrize("parser", ["hermes", "qwen3_coder", "mistral", "llama3_json", "pythonic", "deepseek_v31"])
+SERVED = ("hermes", "qwen3_coder")
+MORE = ("mistral", "llama3_json", "pythonic", "deepseek_v31")
+
+
+@pytest.mark.parametrize("parser", [*SERVED, *(pytest.param(parser, marks=pytest.mark.slow) for parser in MORE)])
 def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:  # noqa: F811
     """Forced calls come in the family's own words, and its own parser reads them, streamed or not."""
     offered = tools(random.Random(5))

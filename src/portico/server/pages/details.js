@@ -1,8 +1,8 @@
 // One artifact in full, and its family as lists: where it comes from, what became of it.
 // The lists say in words what the lanes show in lines, down to the token ids; every entry leads to its artifact.
 
-import { LANES, bytesOf, nameOf, sentence, timing } from "./model.js";
 import { count, duration, h, shortened } from "./dom.js";
+import { bytesOf, LANES, nameOf, sentence, timing } from "./model.js";
 import { body, chips, logprobs, prompt, value, wire } from "./syntax.js";
 
 const MOST = 200; // entries of one list
@@ -82,7 +82,7 @@ function step(trace, data) {
   ];
 }
 
-function held(trace, artifact) {
+function held(_trace, artifact) {
   const { data } = artifact;
   const layer = data.layer ?? LANES.find((lane) => lane.name === artifact.lane)?.box;
   const lasted = artifact.took === null ? "and still is" : `for ${duration(artifact.took)}`;

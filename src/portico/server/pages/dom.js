@@ -51,7 +51,7 @@ export function visible(text) {
 
 export function shortened(text, most) {
   const letters = [...text.slice(0, most * 2 + 2)];
-  return letters.length > most ? letters.slice(0, most - 1).join("") + "…" : text;
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
 }
 
 /** Run `work` once per frame at most, however often it is asked for. */

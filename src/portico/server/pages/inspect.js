@@ -1,7 +1,7 @@
 // The inspector: the list of requests on the left, live, and one request on the right.
 // The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
 
-import { NoKeyError, get, open, values } from "./api.js";
+import { get, NoKeyError, open, values } from "./api.js";
 import { clock, duration, h, oncePerFrame, shortened } from "./dom.js";
 import { STATES, TraceView } from "./view.js";
 

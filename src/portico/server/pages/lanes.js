@@ -6,9 +6,9 @@
 // left and right within the lane, up and down along the connections, + - 0 zoom.
 
 import { Connections } from "./connections.js";
-import { MAIN, boxes, inOrder, inTime } from "./layout.js";
-import { LANES, caption, nameOf, timing } from "./model.js";
 import { count, h, oncePerFrame } from "./dom.js";
+import { boxes, inOrder, inTime, MAIN } from "./layout.js";
+import { caption, LANES, nameOf, timing } from "./model.js";
 
 const HEAD = 22; // pixels: the axis
 const BOX = 26;

@@ -7,8 +7,8 @@
 // main one and a thin one: hold-backs lie under the text or events they delay, frames over the chunks they were sent in.
 // Neighbours too narrow to be seen are merged into one, so five thousand stay light.
 
-import { caption, ended } from "./model.js";
 import { duration } from "./dom.js";
+import { caption, ended } from "./model.js";
 
 const CHARACTER = 6.7; // the width of one, in the boxes' font
 const NARROWEST = 30;
@@ -81,7 +81,7 @@ const begins = (artifact) => ["request", "prompt", "tokens"].includes(artifact.l
 
 function lastBegunBy(beats, moment, from) {
   let low = from;
-  for (let high = beats.length - 1; low < high;) {
+  for (let high = beats.length - 1; low < high; ) {
     const middle = Math.ceil((low + high) / 2);
     if (beats[middle].at <= moment + 1e-6) low = middle;
     else high = middle - 1;

@@ -1,8 +1,8 @@
 // The playground: a form that is sent as either API's request; the answer as it is put together, the bytes as they come,
 // and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
 
-import { NoKeyError, blocks, call, dataOf } from "./api.js";
-import { Answer, FieldError, curlOf, requestOf } from "./chat.js";
+import { blocks, call, dataOf, NoKeyError } from "./api.js";
+import { Answer, curlOf, FieldError, requestOf } from "./chat.js";
 import { count, duration, following, h, oncePerFrame, size } from "./dom.js";
 import { fieldOf, form, offerModels, restore, save, turn } from "./form.js";
 import { json, wire } from "./syntax.js";

@@ -1,6 +1,6 @@
 // Light or dark: the system's choice until the button says otherwise; the choice is kept for the next visit.
 // A classic script in the head, so that the right colours are there before the first paint.
-"use strict";
+
 {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -14,15 +13,9 @@ from portico.server.observe.metrics import Metrics
 from support.generation import tiny_model
 from support.grpc import Calling, calling
 from support.mortal import Collecting, encoded
+from support.wait import eventually
 
 ANSWER = "It begins well, goes on for a while, and comes to an end. 🦜 " * 4
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = asyncio.get_running_loop().time() + 120
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "waited too long"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("leaving", [False, True])
@@ -31,11 +24,11 @@ async def test_the_answer_moves(leaving: bool) -> None:
         engine = GrpcEngine(f"grpc://{one.target},{other.target}")
         line = Line(engine, Metrics(), keep_alive=0)
         await line.start()
-        await until(lambda: all(host.healthy for host in engine._hosts))
+        await eventually(lambda: all(host.healthy for host in engine._hosts))
         generations, encoder = encoded("chat", tiny_model(), (), n=1, logprobs=False, top_logprobs=None)
         sink = Collecting(encoder)
         await line.admit(Flight(generations, sink))
-        await until(lambda: generations[0].choices[0].completion_tokens > 20)
+        await eventually(lambda: generations[0].choices[0].completion_tokens > 20)
         first, second = (one, other) if one.requests else (other, one)
         assert not second.requests
         if leaving:

@@ -84,7 +84,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(value=st.dictionaries(st.text(max_size=4), values, max_size=5), piece=st.integers(1, 40))
 def test_cuts_make_no_difference(value: dict[str, Any], piece: int) -> None:
     """The count is that of the values, wherever pieces end; with the bound one lower the body is refused."""
@@ -145,7 +145,7 @@ class TestGrpc:
         assert len(message.SerializeToString()) > LARGE
         wire.check_bounds(message.SerializeToString(), inference.ChatRequest.DESCRIPTOR)
 
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(data=st.binary(max_size=200))
     def test_any_bytes_end(self, data: bytes) -> None:
         with pytest.MonkeyPatch.context() as patch:

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
     template_kwargs: dict[str, Any] = Field({}, description="Template variables for every chat, as a JSON object.")
     trust_request_templates: bool = Field(False, description="Take chat templates from requests (run in a sandbox).")
+    control_tokens_in_messages: bool = Field(
+        False,
+        description="Let control tokens that messages spell be control tokens: whoever writes a message, a document or "
+        "a tool's result can then end its turn and speak as the system or the model. Without, they are text.",
+    )
     tool_parser: str | None = Field(None, description="Tool-call format; found from the template if absent.")
     reasoning_parser: str | None = Field(None, description="Reasoning format; found from the template if absent.")
 

@@ -18,6 +18,7 @@ import msgspec
 from portico.child import Children, answer_questions
 from portico.errors import BadRequestError
 from portico.prompting.capabilities import Capabilities
+from portico.prompting.said import Said, Voices, plain, unsaid
 from portico.prompting.syntax import Syntax
 from portico.prompting.template import ChatTemplate
 
@@ -35,6 +36,7 @@ class _Call(msgspec.Struct):
     messages: list[Any] | None = None
     variables: dict[str, Any] = {}
     continue_final_message: bool | str = False
+    voices: Voices | None = None
 
 
 class _Inspection(msgspec.Struct):
@@ -44,9 +46,10 @@ class _Inspection(msgspec.Struct):
 
 
 class _Reply(msgspec.Struct):
-    """What the child found: exactly one is set."""
+    """What the child found: a text, and who said what in it where that was asked, or an inspection."""
 
     text: str | None = None
+    by_client: bytes | None = None
     inspection: _Inspection | None = None
 
 
@@ -117,9 +120,12 @@ class IsolatedTemplate:
         *,
         continue_final_message: bool | str = False,
         template: str | None = None,
+        voices: Voices | None = None,
     ) -> str:
-        call = _Call(self.source, self.special_tokens, list(messages), dict(variables), continue_final_message)
-        return self._process.call(call).text or ""
+        what = unsaid(messages), unsaid(variables), continue_final_message, voices
+        reply = self._process.call(_Call(self.source, self.special_tokens, *what))
+        text = reply.text or ""
+        return text if reply.by_client is None else Said(text, reply.by_client)
 
 
 # -- there ------------------------------------------------------------------------------------------------------------
@@ -142,8 +148,10 @@ def _template(source: str, special_tokens: tuple[tuple[str, Any], ...]) -> ChatT
 def _answer(template: ChatTemplate, call: _Call) -> _Reply:
     if call.messages is None:
         return _Reply(inspection=_Inspection(template.capabilities(), template.syntax(), template.answer_headers()))
-    text = template.render_exact(call.messages, call.variables, continue_final_message=call.continue_final_message)
-    return _Reply(text=text)
+    text = template.render_exact(
+        call.messages, call.variables, continue_final_message=call.continue_final_message, voices=call.voices
+    )
+    return _Reply(text=plain(text), by_client=text.by_client if isinstance(text, Said) else None)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 from portico.errors import BadRequestError, NotSupportedError
 from portico.prompting.capabilities import Capabilities
+from portico.prompting.said import disowned, join
 from portico.prompting.turns import REASONING_KEYS, arrange
 
 __all__ = ["Conversation", "MediaPart", "Modality", "normalise"]
@@ -196,8 +197,11 @@ class _Reader:
             return parts
         texts = [part["text"] for part in parts if part["type"] == "text"]
         marks = [PLACEHOLDERS[part["type"]] for part in parts if part["type"] != "text"]
-        joined = "\n".join(texts)
-        return "\n".join([*(mark for mark in marks if mark not in joined), joined])
+        joined = join("\n", texts)
+        if not marks:
+            return joined
+        placed = disowned(joined, [mark for mark in marks if mark in joined])  # where the client wants its media
+        return join("\n", [*(mark for mark in marks if mark not in joined), placed])
 
     def _medium(self, part: Mapping[str, Any], kind: str, where: str) -> Modality:
         modality = MEDIA_PARTS[kind]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from portico.errors import BadRequestError
+from portico.prompting.said import Voices, disowned
 
 __all__ = ["REASONING_NAMES", "cut_open_end", "open_end"]
 
@@ -16,10 +17,16 @@ REASONING_NAMES = ("reasoning_content", "thinking", "reasoning")  # the first is
 OPEN_END = "\ue0e5OPEN_END\ue0e5 "  # the trailing blank tells whether the template trims
 
 
-def open_end(messages: Sequence[Mapping[str, Any]], field: bool | str) -> list[Mapping[str, Any]]:
-    """The messages with the end of the last one's text marked."""
+def open_end(
+    messages: Sequence[Mapping[str, Any]], field: bool | str, voices: Voices | None = None
+) -> list[Mapping[str, Any]]:
+    """The messages with the end of the last one's text marked. With ``voices`` its texts are ``Said``."""
     if not messages:
         raise BadRequestError("There is no message to continue.", param="continue_final_message")
+
+    def opened(text: str) -> str:
+        return (text if voices is None else disowned(text, voices.own)) + OPEN_END
+
     *before, final = messages
     last = dict(final)
     if not isinstance(field, str):
@@ -29,8 +36,7 @@ def open_end(messages: Sequence[Mapping[str, Any]], field: bool | str) -> list[M
         for index in range(len(content) - 1, -1, -1):
             part = content[index]
             if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-                opened = {**part, "text": part["text"] + OPEN_END}
-                last[field] = [*content[:index], opened, *content[index + 1 :]]
+                last[field] = [*content[:index], {**part, "text": opened(part["text"])}, *content[index + 1 :]]
                 return [*before, last]
         content = None
     if not isinstance(content, str):
@@ -39,7 +45,7 @@ def open_end(messages: Sequence[Mapping[str, Any]], field: bool | str) -> list[M
         )
     names = [n for n in REASONING_NAMES if last.get(n) == content] if field in REASONING_NAMES else [field]
     for name in names:
-        last[name] = content + OPEN_END
+        last[name] = opened(content)
     return [*before, last]
 
 

@@ -21,6 +21,8 @@ from portico.errors import BadRequestError, NotSupportedError
 from portico.prompting.isolation import IsolatedTemplate, TemplateProcess
 from portico.prompting.messages import MediaPart
 from portico.prompting.renderers import JinjaRenderer, Renderer, RenderRequest
+from portico.prompting.said import Said, plain
+from portico.prompting.structure import Structure
 from portico.prompting.template import ChatTemplate
 from portico.prompting.tokenizers import Tokenizer
 
@@ -57,6 +59,8 @@ class Prompter:
     are what the engine perceives besides text (``image``, ``audio``, ``video``). ``defaults`` are template variables
     set by the operator, ``allowed_kwargs`` names that requests may set though the template does not seem to read them.
     ``request_templates`` accepts ``chat_template`` in requests; those templates run in a process of their own.
+    ``control_tokens_in_messages`` lets clients' texts spell control tokens; without, only a message that the model is
+    to continue may hold some: the family's ``own_markers`` of thoughts and calls.
     """
 
     def __init__(
@@ -68,15 +72,20 @@ class Prompter:
         defaults: Mapping[str, Any] | None = None,
         allowed_kwargs: Collection[str] = (),
         request_templates: bool = False,
+        control_tokens_in_messages: bool = False,
+        own_markers: Collection[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.modalities = frozenset(modalities)
         self.defaults = dict(defaults or {})
         self.allowed_kwargs = frozenset(allowed_kwargs)
         self._untrusted = TemplateProcess() if request_templates else None
+        self.structure = None if control_tokens_in_messages else Structure(tokenizer, own_markers)
         self.renderer = self._jinja(template) if isinstance(template, ChatTemplate) else template
         if isinstance(template, ChatTemplate):
             template.warm()
+        if template is not None and self.structure is not None:
+            self.structure.warm()
 
     @property
     def takes_templates(self) -> bool:
@@ -142,6 +151,7 @@ class Prompter:
             thinking_budget=thinking_budget,
             kwargs=chat_template_kwargs,
             modalities=self.modalities,
+            structure=self.structure,
         )
         began = time.perf_counter()
         try:
@@ -152,10 +162,13 @@ class Prompter:
         ids = rendered.token_ids
         if ids is None:
             add = add_special_tokens and not rendered.begins_with_bos
-            ids = self.tokenizer.encode(rendered.text, add_special_tokens=add)
+            if isinstance(rendered.text, Said) and self.structure is not None:
+                ids = self.tokenizer.encode_pieces(self.structure.pieces(rendered.text), add_special_tokens=add)
+            else:
+                ids = self.tokenizer.encode(rendered.text, add_special_tokens=add)
         return Prompt(
             ids,
-            rendered.text,
+            plain(rendered.text),
             rendered.tail,
             rendered.media,
             rendered.passed_over,

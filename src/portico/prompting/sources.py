@@ -10,7 +10,7 @@ from typing import Any
 from jinja2.exceptions import TemplateSyntaxError
 
 from portico.errors import BadRequestError
-from portico.prompting.environment import ENVIRONMENT
+from portico.prompting.environment import ENVIRONMENT, ChatEnvironment
 
 __all__ = ["TemplateSource", "compile_source", "named_sources", "token_texts"]
 
@@ -20,7 +20,7 @@ MAX_SOURCE = 1_000_000  # characters; the longest real template known has 30,000
 
 
 @lru_cache(maxsize=64)
-def compile_source(text: str) -> CodeType:
+def compile_source(text: str, environment: ChatEnvironment = ENVIRONMENT) -> CodeType:
     """Compile a template. Raises ``BadRequestError`` naming the line at fault."""
     if len(text) > MAX_SOURCE:
         raise BadRequestError(
@@ -28,7 +28,7 @@ def compile_source(text: str) -> CodeType:
             param="chat_template",
         )
     try:
-        return ENVIRONMENT.compile(text)
+        return environment.compile(text)
     except TemplateSyntaxError as error:
         raise BadRequestError(
             f"The chat template is not valid Jinja: line {error.lineno}: {error.message}", param="chat_template"

@@ -8,6 +8,8 @@ decides.
 ``variables``: the names the template reads and does not set on every way through; the only ones worth passing to it.
 
 ``literals``: for the variables about reasoning, the texts they are compared with: the words that they accept.
+
+``texts`` and ``operations``: the ends of all texts that stand in the template, and the filters and methods it uses.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ PART_FILTERS = frozenset({"selectattr", "rejectattr", "map", "groupby"})
 SAME = frozenset({"list", "reverse", "default", "d", "sort", "select", "reject", "selectattr", "rejectattr"})
 
 
+END = 64  # characters; no control token known is longer
 SWITCH = re.compile(r"think|reason|effort")  # how variables about reasoning are named
 
 
@@ -39,6 +42,8 @@ class Syntax:
     content_format: ContentFormat
     variables: frozenset[str]
     literals: Mapping[str, frozenset[str]]
+    texts: frozenset[str] = frozenset()
+    operations: frozenset[str] = frozenset()
 
 
 def read_syntax(source: str) -> Syntax:
@@ -46,7 +51,17 @@ def read_syntax(source: str) -> Syntax:
     tree = ENVIRONMENT.parse(source)
     variables = frozenset(meta.find_undeclared_variables(ENVIRONMENT.parse(source)))  # a tree of its own: it folds it
     literals = {name: _literals(tree, name) for name in variables if SWITCH.search(name)}
-    return Syntax(_content_format(tree), variables, literals)
+    return Syntax(_content_format(tree), variables, literals, _texts(tree), _operations(tree))
+
+
+def _texts(tree: nodes.Template) -> frozenset[str]:
+    constants = (constant.value for constant in tree.find_all(nodes.Const) if isinstance(constant.value, str))
+    return frozenset(text[-END:] for text in (*constants, *(data.data for data in tree.find_all(nodes.TemplateData))))
+
+
+def _operations(tree: nodes.Template) -> frozenset[str]:
+    filters = {use.name for use in tree.find_all(nodes.Filter)}
+    return frozenset(filters | {call.node.attr for call in tree.find_all(nodes.Call) if hasattr(call.node, "attr")})
 
 
 def _literals(tree: nodes.Template, name: str) -> frozenset[str]:

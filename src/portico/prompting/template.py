@@ -18,12 +18,14 @@ from jinja2.exceptions import TemplateError
 
 from portico.errors import BadRequestError
 from portico.prompting.capabilities import Ask, Capabilities, probe
-from portico.prompting.environment import ENVIRONMENT
+from portico.prompting.environment import ENVIRONMENT, ChatEnvironment
 from portico.prompting.limits import MAX_SECONDS, TemplateLimitError, bounded, running
 from portico.prompting.open_end import REASONING_NAMES, cut_open_end, open_end
+from portico.prompting.said import Voices, concat, said
 from portico.prompting.sources import TemplateSource, compile_source, named_sources, token_texts
 from portico.prompting.syntax import Syntax, read_syntax
 from portico.prompting.tail import learn_headers
+from portico.prompting.tracking import TRACKING
 
 __all__ = ["ChatTemplate"]
 
@@ -61,6 +63,7 @@ class ChatTemplate:
         self._capabilities: dict[str, Capabilities] = {}
         self._syntax: dict[str, Syntax] = {}
         self._headers: dict[str, tuple[str, ...]] = {}
+        self._tracking: dict[str, jinja2.Template] = {}
         self._templates = {name: self._load(text) for name, text in self.sources.items()}
 
     def render(
@@ -98,22 +101,29 @@ class ChatTemplate:
         *,
         continue_final_message: bool | str = False,
         template: str | None = None,
+        voices: Voices | None = None,
     ) -> str:
-        """``render`` without the habits of transformers: the template sees just these messages and variables."""
+        """``render`` without the habits of transformers: the template sees just these messages and variables.
+
+        With ``voices`` the text is ``Said`` where a client's text is in it.
+        """
         add_generation_prompt = bool(variables.get("add_generation_prompt"))
         if continue_final_message and add_generation_prompt:
             raise BadRequestError(
                 "add_generation_prompt and continue_final_message exclude each other; leave one out.",
                 param="continue_final_message",
             )
+        if voices is not None:
+            messages = said(messages)
+            variables = {name: said(value) if name in voices.variables else value for name, value in variables.items()}
         if continue_final_message:
-            messages = open_end(messages, continue_final_message)
+            messages = open_end(messages, continue_final_message, voices)
         name = self.select(template, tools=bool(variables.get("tools")), documents=bool(variables.get("documents")))
-        compiled = self._templates[name]
+        compiled = self._templates[name] if voices is None else self._tracked(name)
         context = compiled.new_context({**self.special_tokens, **variables, "messages": messages})
         try:
             with running(self.seconds):
-                text = _gather(compiled.root_render_func(context))
+                text = _gather(compiled.root_render_func(context), "".join if voices is None else concat)
         except RecursionError:
             raise _refusal("it calls itself too deeply") from None
         except MemoryError:
@@ -178,9 +188,15 @@ class ChatTemplate:
         bos = self.special_tokens.get("bos_token")
         return bool(bos) and text.startswith(str(bos))
 
-    def _load(self, text: str) -> jinja2.Template:
-        template_globals = ENVIRONMENT.make_globals({"strftime_now": self._strftime_now})
-        return jinja2.Template.from_code(ENVIRONMENT, compile_source(text), template_globals)
+    def _load(self, text: str, environment: ChatEnvironment = ENVIRONMENT) -> jinja2.Template:
+        template_globals = environment.make_globals({"strftime_now": self._strftime_now})
+        return jinja2.Template.from_code(environment, compile_source(text, environment), template_globals)
+
+    def _tracked(self, name: str) -> jinja2.Template:
+        """A member of the set in the sandbox that remembers who said what."""
+        if name not in self._tracking:
+            self._tracking[name] = self._load(self.sources[name], TRACKING)
+        return self._tracking[name]
 
     def _strftime_now(self, format: str) -> str:
         return self.clock().strftime(format)
@@ -196,7 +212,7 @@ def _visible(message: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _gather(pieces: Iterator[str]) -> str:
+def _gather(pieces: Iterator[str], joined: Callable[[list[str]], str]) -> str:
     """The rendered text, counted while it grows."""
     gathered: list[str] = []
     size = 0
@@ -204,7 +220,7 @@ def _gather(pieces: Iterator[str]) -> str:
         size += sum(map(len, some))
         bounded(size)
         gathered += some
-    return "".join(gathered)
+    return joined(gathered)
 
 
 def _words(error: Exception) -> str:

@@ -12,6 +12,7 @@ import hashlib
 from typing import Any
 
 from portico.prompting.capabilities import Capabilities
+from portico.prompting.said import concat, join
 
 __all__ = ["REASONING_KEYS", "arrange"]
 
@@ -54,7 +55,7 @@ def _place_systems(messages: list[dict[str, Any]], takes: Capabilities) -> list[
     late = systems[-1] > first_other
     if takes.system and (takes.several_systems or not several) and (takes.late_systems or not late):
         return messages
-    text = "\n\n".join(filter(None, (_text_in(messages[i]["content"]) for i in systems)))
+    text = join("\n\n", filter(None, (_text_in(messages[i]["content"]) for i in systems)))
     others = [message for message in messages if message["role"] != "system"]
     if takes.system:
         return [{**messages[systems[0]], "content": _as(text, "system", takes)}, *others]
@@ -67,7 +68,7 @@ def _place_systems(messages: list[dict[str, Any]], takes: Capabilities) -> list[
 
 def _text_in(content: Any) -> str:
     if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if part["type"] == "text")
+        return join("\n", (part["text"] for part in content if part["type"] == "text"))
     return content or ""
 
 
@@ -77,8 +78,8 @@ def _as(text: str, role: str, takes: Capabilities) -> Any:
 
 def _prepend(text: str, content: Any) -> Any:
     if isinstance(content, list):
-        return [*_typed(f"{text}\n\n"), *content]
-    return f"{text}\n\n{content}"
+        return [*_typed(text + "\n\n"), *content]
+    return concat([text, "\n\n", content])
 
 
 def _merge_neighbours(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,7 +99,7 @@ def _append(content: Any, more: Any) -> Any:
     if isinstance(content, list) or isinstance(more, list):
         first, second = (part if isinstance(part, list) else _typed(part) for part in (content, more))
         return [*first, *_typed("\n\n"), *second]
-    return "\n\n".join(filter(None, (content, more)))
+    return join("\n\n", filter(None, (content, more)))
 
 
 def _typed(text: str) -> list[dict[str, str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from portico.errors import BadRequestError
 from portico.prompting.messages import MediaPart
+from portico.prompting.said import Voices
+from portico.prompting.structure import Structure
+from portico.prompting.syntax import Syntax
 
 __all__ = ["RenderRequest", "Rendered", "Renderer", "plain_tools"]
 
@@ -30,6 +33,15 @@ class RenderRequest:
     thinking_budget: int | None = None
     kwargs: object = None  # the request's chat_template_kwargs
     modalities: frozenset[str] = frozenset()
+    structure: Structure | None = None  # None: control tokens in messages are control tokens
+
+    def voices(self, syntax: Syntax, variables: Collection[str] = ()) -> Voices | None:
+        """What came from the client, where it has to be told apart from what a template of this ``syntax`` says, beside
+        tools, documents and these ``variables``; None where it need not."""
+        given = (self.messages, self.tools, self.documents, self.kwargs)
+        if self.structure is None or not self.structure.concerns(syntax, *given):
+            return None
+        return Voices(frozenset({"tools", "documents", *variables}), self.structure.own)
 
     def checked_documents(self) -> list[dict[str, Any]] | None:
         """The documents; raises where they are no list of objects."""
@@ -55,8 +67,9 @@ class RenderRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """A prompt before it is tokens. ``token_ids`` is set by renderers that write tokens, not text.
+    """A prompt before it is tokens. ``text`` is ``Said`` where control tokens have to be told from the client's text.
 
+    ``token_ids`` is set by renderers that write tokens, not text.
     ``tail`` tells parsing where the answer starts; ``begins_with_bos`` that no BOS may be added; ``passed_over`` are
     names of ``chat_template_kwargs`` that mean nothing to this model.
     """

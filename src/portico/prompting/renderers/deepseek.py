@@ -17,7 +17,6 @@ The words that introduce tools and efforts belong to the model, so they are read
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from portico.errors import BadRequestError
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.messages import normalise
 from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
+from portico.prompting.said import concat, disowned, dumps, join, plain, said
 from portico.prompting.syntax import Syntax
 from portico.prompting.variables import EFFORTS, nearest_effort, request_variables
 
@@ -68,19 +68,22 @@ class DeepSeekRenderer:
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
         effort = kwargs.get("reasoning_effort") or request.reasoning_effort or self.defaults.get("reasoning_effort")
         thinking = self._thinking(request, kwargs, effort)
-        tools = plain_tools(request.tools)
+        tools, messages = plain_tools(request.tools), conversation.messages
+        if (voices := request.voices(SYNTAX)) is not None:
+            messages, tools = said(messages), said(tools)
+            if request.continue_final_message:
+                messages[-1] = {**messages[-1], "content": disowned(messages[-1]["content"], voices.own)}
         writer = _V32(thinking) if self.version == "v3.2" else _V4(thinking)
         writer.drop = bool(kwargs.get("drop_thinking", self.defaults.get("drop_thinking", True)))
         if self.version == "v4" and tools:
             writer.drop = False
         introduction = self._effort(effort) if thinking and self.version == "v4" else ""
-        messages = conversation.messages
         if tools:
             messages = _with_tools(messages, self._tools(tools))
         text = writer.write(messages, opens=opens, open_end=bool(request.continue_final_message))
         return Rendered(
             text=BOS + introduction + text,
-            tail=text[writer.header_at :],
+            tail=plain(text[writer.header_at :]),
             begins_with_bos=True,
             media=conversation.media,
             passed_over=passed_over,
@@ -102,15 +105,14 @@ class DeepSeekRenderer:
                 "server does not have: send no tools, or start it with --chat-template.",
                 param="tools",
             )
-        schemas = "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
+        schemas = join("\n", (dumps(tool.get("function", tool)) for tool in tools))
         for name, value in (
             ("{dsml_token}", DSML),
             ("{thinking_start_token}", THINK),
             ("{thinking_end_token}", ANSWER),
-            ("{tool_schemas}", schemas),  # last: schemas may hold braces
         ):
             words = words.replace(name, value)
-        return words
+        return join(schemas, words.split("{tool_schemas}"))
 
     def _effort(self, effort: object) -> str:
         prompts = self.words.get("REASONING_EFFORT_PROMPTS")
@@ -123,8 +125,8 @@ class DeepSeekRenderer:
 def _with_tools(messages: Sequence[dict[str, Any]], words: str) -> list[dict[str, Any]]:
     """The messages, with the tools behind the first system message or in one of their own."""
     if messages and messages[0]["role"] == "system":
-        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{words}"}, *messages[1:]]
-    return [{"role": "system", "content": f"\n\n{words}"}, *messages]
+        return [{**messages[0], "content": concat([messages[0]["content"], "\n\n", words])}, *messages[1:]]
+    return [{"role": "system", "content": "\n\n" + words}, *messages]
 
 
 class _Writer:
@@ -178,11 +180,11 @@ class _Writer:
         written = ""
         if self.shows_thought(index):
             only_thought = not (ends or text or calls)  # the thought is what is to be continued
-            written = f"{thought or ''}{'' if only_thought and thought else ANSWER}"
+            written = (thought or "") + ("" if only_thought and thought else ANSWER)
         written += text
         if calls:
-            invocations = "\n".join(_invocation(call["function"]) for call in calls)
-            written += f"\n\n<{DSML}{self.word}>\n{invocations}\n</{DSML}{self.word}>"
+            invocations = join("\n", (_invocation(call["function"]) for call in calls))
+            written += concat([f"\n\n<{DSML}{self.word}>\n", invocations, f"\n</{DSML}{self.word}>"])
         return written + (EOS if ends else "")
 
 
@@ -194,9 +196,9 @@ class _V32(_Writer):
         if role == "tool":
             opening = "" if previous == "tool" else "\n\n<function_results>"
             closing = "" if following == "tool" else "\n</function_results>"
-            self.text += f"{opening}\n<result>{content}</result>{closing}"
+            self.text += concat([f"{opening}\n<result>", content, f"</result>{closing}"])
         else:
-            self.text += content if role == "system" else f"{USER}{content}"
+            self.text += content if role == "system" else USER + content
 
     def header(self, index: int, message: Mapping[str, Any]) -> None:
         if message["role"] != "tool":
@@ -217,10 +219,10 @@ class _V4(_Writer):
         if role == "system":
             self.text += content
         elif role == "latest_reminder":
-            self.text += f"{REMINDER}{content}"
+            self.text += REMINDER + content
         else:
             self.text += "\n\n" if previous in self.questions else USER
-            self.text += f"<tool_result>{content}</tool_result>" if role == "tool" else content
+            self.text += concat(["<tool_result>", content, "</tool_result>"]) if role == "tool" else content
 
     def header(self, index: int, message: Mapping[str, Any]) -> None:
         task = message.get("task")
@@ -235,12 +237,13 @@ class _V4(_Writer):
 
 
 def _invocation(function: Mapping[str, Any]) -> str:
-    parameters = "\n".join(
-        f'<{DSML}parameter name="{key}" string="{str(isinstance(value, str)).lower()}">'
-        f"{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}</{DSML}parameter>"
-        for key, value in function["arguments"].items()
-    )
-    return f'<{DSML}invoke name="{function["name"]}">\n{parameters}\n</{DSML}invoke>'
+    def parameter(key: str, value: Any) -> str:
+        kind = str(isinstance(value, str)).lower()
+        text = value if isinstance(value, str) else dumps(value)
+        return concat([f'<{DSML}parameter name="', key, f'" string="{kind}">', text, f"</{DSML}parameter>"])
+
+    parameters = join("\n", (parameter(key, value) for key, value in function["arguments"].items()))
+    return concat([f'<{DSML}invoke name="', function["name"], '">\n', parameters, f"\n</{DSML}invoke>"])
 
 
 def _in_order_of_calls(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

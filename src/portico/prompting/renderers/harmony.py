@@ -14,7 +14,6 @@ Rules, as the reference renderer (openai-harmony) keeps them
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from portico.prompting.capabilities import Capabilities
 from portico.prompting.messages import normalise
 from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
 from portico.prompting.renderers.typescript import function_type
+from portico.prompting.said import Said, concat, disowned, dumps, holds_said, join, plain, said, unsaid
 from portico.prompting.syntax import Syntax
 from portico.prompting.variables import nearest_effort, request_variables
 
@@ -56,50 +56,60 @@ class HarmonyRenderer:
     def render(self, request: RenderRequest) -> Rendered:
         opens = request.opens_answer
         conversation = normalise(request.messages, TAKES, modalities=request.modalities)
-        tools = plain_tools(request.tools)
+        messages, tools = conversation.messages, plain_tools(request.tools)
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
+        if (voices := request.voices(SYNTAX)) is not None:
+            messages, tools, kwargs = said(messages), said(tools), said(kwargs)
+            if request.continue_final_message:
+                messages[-1] = {**messages[-1], "content": disowned(messages[-1]["content"], voices.own)}
         facts = {
             **self.defaults,
             **({"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}),
         }
         facts.update(kwargs)
-        instructions = "\n\n".join(
-            message["content"]
-            for message in conversation.messages
-            if message["role"] in ("system", "developer") and message["content"]
+        instructions = join(
+            "\n\n",
+            (m["content"] for m in messages if m["role"] in ("system", "developer") and m["content"]),
         )
         pieces = [_message("system", self._system(facts, bool(tools)))]
         if instructions or tools:
             pieces.append(_message("developer", _developer(instructions, tools)))
-        dialogue = [message for message in conversation.messages if message["role"] not in ("system", "developer")]
+        dialogue = [message for message in messages if message["role"] not in ("system", "developer")]
         pieces += _Dialogue(dialogue, bool(request.continue_final_message)).pieces()
         tail = pieces[-1] if request.continue_final_message else ""
         if opens:
             tail = "<|start|>assistant"
             pieces.append(tail)
-        return Rendered(text="".join(pieces), tail=tail, media=conversation.media, passed_over=passed_over)
+        return Rendered(text=concat(pieces), tail=plain(tail), media=conversation.media, passed_over=passed_over)
 
     def _system(self, facts: Mapping[str, Any], with_tools: bool) -> str:
         date = facts.get("current_date") or self.clock().strftime("%Y-%m-%d")
         effort = nearest_effort(str(facts.get("reasoning_effort") or "medium"), EFFORTS)
-        return (
+        text = (
             f"{facts.get('model_identity') or IDENTITY}\nKnowledge cutoff: {facts.get('knowledge_cutoff') or CUTOFF}\n"
             f"Current date: {date}\n\nReasoning: {effort}\n\n{CHANNELS}"
             + (f"\n{FUNCTION_CHANNEL}" if with_tools else "")
         )
+        return Said(text) if holds_said(facts) else text
 
 
 def _message(author: str, body: str, *, to: str = "", channel: str = "", kind: str = "", end: str = "<|end|>") -> str:
-    header = author + (f" to={to}" if to else "") + (f"<|channel|>{channel}" if channel else "")
-    return f"<|start|>{header}{' ' if kind else ''}{kind}<|message|>{body}{end}"
+    header = concat([author, *([" to=", to] if to else []), *(["<|channel|>", channel] if channel else [])])
+    return concat(["<|start|>", header, " " if kind else "", kind, "<|message|>", body, end])
 
 
 def _developer(instructions: str, tools: Sequence[Mapping[str, Any]] | None) -> str:
     sections = ["# Instructions", instructions] if instructions else []
     if tools:
-        functions = "\n".join(function_type(tool.get("function", tool)) for tool in tools)
-        sections += ["# Tools", f"## functions\n\nnamespace functions {{\n\n{functions}\n}} // namespace functions"]
-    return "\n\n".join(sections)
+        functions = join("\n", (_function(tool.get("function", tool)) for tool in tools))
+        opening, closing = "## functions\n\nnamespace functions {\n\n", "\n} // namespace functions"
+        sections += ["# Tools", concat([opening, functions, closing])]
+    return join("\n\n", sections)
+
+
+def _function(function: Mapping[str, Any]) -> str:
+    """A function's type, in which nothing is a control token."""
+    return Said(function_type(unsaid(function))) if holds_said(function) else function_type(function)
 
 
 class _Dialogue:
@@ -125,7 +135,8 @@ class _Dialogue:
                 pieces.append(self._result(message, i))
             else:
                 name = message.get("name")
-                pieces.append(_message(f"{role}:{name}" if isinstance(name, str) else role, message["content"]))
+                author = concat([role, ":", name]) if isinstance(name, str) else role
+                pieces.append(_message(author, message["content"]))
         if self.open_end:
             if not self.messages or self.messages[-1]["role"] != "assistant":
                 raise BadRequestError("Only an assistant message can be continued.", param="continue_final_message")
@@ -143,10 +154,10 @@ class _Dialogue:
         for call in calls:
             name, arguments = call["function"]["name"], call["function"]["arguments"]
             if not isinstance(arguments, str):
-                arguments = json.dumps(arguments, ensure_ascii=False)
+                arguments = dumps(arguments)
             pieces.append(
                 _message(
-                    "assistant", arguments, to=f"functions.{name}", channel="commentary", kind="json", end="<|call|>"
+                    "assistant", arguments, to="functions." + name, channel="commentary", kind="json", end="<|call|>"
                 )
             )
             self.calls.append(name)
@@ -164,4 +175,4 @@ class _Dialogue:
             )
         if name in self.calls:
             self.calls.remove(name)
-        return _message(f"functions.{name}", message["content"], to="assistant", channel="commentary")
+        return _message("functions." + name, message["content"], to="assistant", channel="commentary")

@@ -8,6 +8,7 @@ from typing import Any
 from portico.prompting.isolation import IsolatedTemplate
 from portico.prompting.messages import normalise
 from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
+from portico.prompting.said import plain
 from portico.prompting.tail import prompt_tail
 from portico.prompting.template import ChatTemplate
 from portico.prompting.variables import reasoning_variables, request_variables
@@ -47,11 +48,15 @@ class JinjaRenderer:
             "add_generation_prompt": opens,
         }
         text = template.render_exact(
-            conversation.messages, variables, continue_final_message=request.continue_final_message, template=name
+            conversation.messages,
+            variables,
+            continue_final_message=request.continue_final_message,
+            template=name,
+            voices=request.voices(syntax, kwargs),
         )
         return Rendered(
             text=text,
-            tail=prompt_tail(text, template.answer_headers(name)),
+            tail=prompt_tail(plain(text), template.answer_headers(name)),
             begins_with_bos=template.begins_with_bos(text),
             media=conversation.media,
             passed_over=passed_over,

@@ -8,21 +8,29 @@ Streaming is not its business: ``portico.decoding`` reads the byte table and doe
 from __future__ import annotations
 
 import re
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from portico.errors import PorticoError
 from portico.prompting.tokenizers.byte_table import ByteTable
 
-__all__ = ["ChatTemplates", "SpecialTokens", "Tokenizer", "TokenizerError"]
+__all__ = ["MARKUP", "ChatTemplates", "SpecialTokens", "Tokenizer", "TokenizerError", "unspellable"]
 
 ChatTemplates: TypeAlias = str | dict[str, str] | None
 """Template source, or named sources (``default``, ``tool_use``, …) where the model has several."""
 
 
+MARKUP = re.compile(r"[<\[{(|｜◁【「⟨].+[>\]})|｜▷】」⟩]", re.DOTALL)
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]+")
+
+
+def unspellable() -> Iterator[str]:
+    """Names for tokens that nobody can spell: of private-use characters, and different in each process."""
+    secret = "".join(chr(0xF0000 + secrets.randbelow(0xFFFE)) for _ in range(4))
+    return (secret + chr(0x100000 + i) for i in range(0xFFFE))
 
 
 class TokenizerError(PorticoError):
@@ -92,8 +100,38 @@ class Tokenizer(ABC):
             return [*self.special.prefix_ids, *ids, *self.special.suffix_ids]
         return ids
 
+    def encode_pieces(self, pieces: Sequence[str | int], *, add_special_tokens: bool = False) -> list[int]:
+        """The token ids of a text in pieces: ids out of ``structure``, and texts that are text whatever they spell."""
+        clean = [_LONE_SURROGATES.sub("\ufffd", piece) if isinstance(piece, str) else piece for piece in pieces]
+        ids = self._encode_pieces(clean)
+        if add_special_tokens:
+            return [*self.special.prefix_ids, *ids, *self.special.suffix_ids]
+        return ids
+
     @abstractmethod
     def _encode(self, text: str, parse_special: bool) -> list[int]: ...
+
+    def _encode_pieces(self, pieces: Sequence[str | int]) -> list[int]:
+        """For tokenizers to which the text after a control token is a new text."""
+        ids: list[int] = []
+        for piece in pieces:
+            ids += [piece] if isinstance(piece, int) else self._encode(piece, False)
+        return ids
+
+    @property
+    def structure(self) -> dict[str, int]:
+        """Text -> id of what is found in text before the algorithm proper runs and may mean something to a model: all
+        that is marked special or looks like markup. White space and words that were merely added are text."""
+        return {
+            text: token_id
+            for text, token_id in self.added_tokens.items()
+            if text.strip() and (token_id in self.special_ids or MARKUP.fullmatch(text))
+        }
+
+    @property
+    def folds(self) -> bool:
+        """Whether texts that are not spelled like a token of ``structure`` may be normalised to one."""
+        return False
 
     @abstractmethod
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:

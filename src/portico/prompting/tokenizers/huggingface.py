@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
-from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError
+from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError, unspellable
 from portico.prompting.tokenizers.byte_table import table_from_decoder
 from portico.prompting.tokenizers.companions import read_companions, token_text
 from portico.prompting.tokenizers.fast import FastEncoder
@@ -83,6 +84,39 @@ class HuggingFaceTokenizer(Tokenizer):
                 plain.encode_special_tokens = True
                 self._plain = plain
             return self._plain
+
+    def _encode_pieces(self, pieces: Sequence[str | int]) -> list[int]:
+        backend, names, ids = self._renamed
+        text = "".join(piece if isinstance(piece, str) else names[piece] for piece in pieces)
+        return [ids.get(i, i) for i in backend.encode_batch_fast([text], add_special_tokens=False)[0].ids]
+
+    @cached_property
+    def _renamed(self) -> tuple[Backend, dict[int, str], dict[int, int]]:
+        """The same pipeline with names for its control tokens that no text can spell: the names by id, and which ids
+        these tokens have there."""
+        described = json.loads(self._backend.to_str())
+        names = dict(zip(self.structure.values(), unspellable(), strict=False))
+        for token in described["added_tokens"]:
+            token["content"] = names.get(token["id"], token["content"])
+        model = described["model"]
+        if isinstance(vocabulary := model["vocab"], list):  # Unigram takes any text that is a piece for that piece
+            for i, name in names.items():
+                if i < len(vocabulary):
+                    vocabulary[i][0] = name
+        elif model["type"] != "BPE":  # so does WordPiece; BPE makes only what it has merges for
+            spelled = {text: name for i, name in names.items() if (text := self._backend.id_to_token(i)) in vocabulary}
+            model["vocab"] = {spelled.get(text, text): i for text, i in vocabulary.items()}
+            model["unk_token"] = spelled.get(model["unk_token"], model["unk_token"])
+        backend = Backend.from_str(json.dumps(described))
+        ids = {backend.token_to_id(name) or 0: i for i, name in names.items()}
+        return backend, names, ids
+
+    @property
+    def folds(self) -> bool:
+        if self._backend.normalizer is None:
+            return False
+        added = self._backend.get_added_tokens_decoder().values()
+        return any(token.normalized and token.content in self.structure for token in added)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         text: str = self._backend.decode(self._without(ids, frozenset()), skip_special_tokens=skip_special_tokens)

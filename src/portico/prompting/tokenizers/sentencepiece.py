@@ -13,10 +13,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError
+from portico.prompting.tokenizers.base import (
+    MARKUP,
+    ChatTemplates,
+    SpecialTokens,
+    Tokenizer,
+    TokenizerError,
+    unspellable,
+)
 from portico.prompting.tokenizers.byte_table import ByteTable, byte_of_fallback_token
 from portico.prompting.tokenizers.companions import read_companions
 from portico.prompting.tokenizers.special_split import SpecialSplitter
@@ -86,6 +94,8 @@ class SentencePieceTokenizer(Tokenizer):
         self._processor = processor
         self._all_cuts = SpecialSplitter(cuts, rstrip)
         self._plain_cuts = SpecialSplitter({text: i for text, i in cuts.items() if i not in special_ids}, rstrip)
+        self._word_cuts = SpecialSplitter({text: i for text, i in cuts.items() if text not in self.structure}, rstrip)
+        self._cut_ids, self._rstrip = frozenset(cuts.values()), rstrip
 
     def _encode(self, text: str, parse_special: bool) -> list[int]:
         ids: list[int] = []
@@ -95,6 +105,46 @@ class SentencePieceTokenizer(Tokenizer):
             else:
                 ids += self._processor.encode(part, out_type=int)
         return ids
+
+    @property
+    def structure(self) -> dict[str, int]:
+        return {**super().structure, **self._defined}
+
+    def _encode_pieces(self, pieces: Sequence[str | int]) -> list[int]:
+        processor, names = self._renamed
+        ids: list[int] = []
+        text, last = "", None  # what is not encoded yet, and the token before it
+
+        def encode(text: str) -> None:
+            for part in self._word_cuts.split(text):
+                ids.extend([part] if isinstance(part, int) else processor.encode(part, out_type=int))
+
+        for piece in pieces:
+            if isinstance(piece, str):
+                text += piece.lstrip() if not text and last in self._rstrip else piece
+            elif piece in names and piece not in self._cut_ids:  # the library finds it inside a text
+                text += names[piece]
+            else:
+                encode(text)
+                ids.append(piece)
+                text, last = "", piece
+        encode(text)
+        return ids
+
+    @cached_property
+    def _defined(self) -> dict[str, int]:
+        """The user-defined pieces that are structure: the library finds them in any text."""
+        spelled = enumerate(_pieces(self._processor.serialized_model_proto()))
+        return {text: i for i, (text, kind) in spelled if kind == USER_DEFINED and MARKUP.fullmatch(text)}
+
+    @cached_property
+    def _renamed(self) -> tuple[SentencePieceProcessor, dict[int, str]]:
+        """The same model with names for those that no text can spell, and the names by id."""
+        names = dict(zip(self._defined.values(), unspellable(), strict=False))
+        if not names:
+            return self._processor, names
+        spelled = {text: names[i] for text, i in self._defined.items()}
+        return processor_from(_renamed(self._processor.serialized_model_proto(), spelled), self.kind), names
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         if self.table is not None:
@@ -246,6 +296,37 @@ def model_bytes(
     if charsmap:
         normalizer += _message(_CHARSMAP, charsmap)
     return bytes(out + _message(_TRAINER, trainer) + _message(_NORMALIZER, normalizer))
+
+
+def _pieces(model: bytes) -> Iterator[tuple[str, int]]:
+    """Text and type of each piece of a serialized model."""
+    for number, value in _fields(model):
+        if number == _PIECES and isinstance(value, bytes):
+            piece = dict(_fields(value))
+            text, kind = piece.get(_PIECE_TEXT, b""), piece.get(_PIECE_TYPE, NORMAL)
+            yield text.decode("utf-8", "replace") if isinstance(text, bytes) else "", int(kind)
+
+
+def _renamed(model: bytes, names: Mapping[str, str]) -> bytes:
+    """A serialized model in which pieces have other texts."""
+    out = bytearray()
+    for number, value in _fields(model):
+        assert isinstance(value, bytes)  # all fields of a model are messages
+        if number == _PIECES:
+            piece = dict(_fields(value))
+            text, score, kind = (
+                piece.get(_PIECE_TEXT, b""),
+                piece.get(_PIECE_SCORE, b""),
+                piece.get(_PIECE_TYPE, NORMAL),
+            )
+            assert isinstance(text, bytes)
+            if (name := names.get(text.decode("utf-8", "replace"))) is not None:
+                assert isinstance(score, bytes)
+                assert isinstance(kind, int)
+                value = _message(_PIECE_TEXT, name.encode()) + bytes([_PIECE_SCORE << 3 | 5]) + score
+                value += _number(_PIECE_TYPE, kind)
+        out += _message(number, value)
+    return bytes(out)
 
 
 def _varint(value: int) -> bytes:

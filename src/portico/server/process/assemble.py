@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,7 +132,7 @@ async def _serve(
         reasoning_parser = reasoning_parser or found.reasoning_parser
     tool_parser, reasoning_parser = _named(tool_parser), _named(reasoning_parser)
     try:
-        program(tool_parser, reasoning_parser)
+        markers = program(tool_parser, reasoning_parser).special_tokens
     except ValueError as error:
         await line.close()
         raise BadRequestError(f"{error}; 'portico formats' lists them.") from None
@@ -140,7 +140,7 @@ async def _serve(
         name=names[0],
         created=_created(resolved.path),
         tokenizer=tokenizer,
-        prompter=_prompter(settings, tokenizer, template, resolved.path) if generates else Prompter(tokenizer),
+        prompter=_prompter(settings, tokenizer, template, resolved.path, markers) if generates else Prompter(tokenizer),
         context_length=info.context_length,
         vocab_size=info.vocab_size,
         capabilities=info.capabilities,
@@ -162,7 +162,9 @@ async def _serve(
     return ServedModel(model, names, line, checker, adapted)
 
 
-def _prompter(settings: Settings, tokenizer: Tokenizer, template: ChatTemplate | None, path: Path) -> Prompter:
+def _prompter(
+    settings: Settings, tokenizer: Tokenizer, template: ChatTemplate | None, path: Path, own_markers: Collection[str]
+) -> Prompter:
     """Writes with the template, or, for a family that has none, with the renderer that is known for it."""
     return Prompter(
         tokenizer,
@@ -170,6 +172,8 @@ def _prompter(settings: Settings, tokenizer: Tokenizer, template: ChatTemplate |
         defaults=settings.template_kwargs,
         allowed_kwargs=settings.template_kwargs,
         request_templates=settings.trust_request_templates,
+        control_tokens_in_messages=settings.control_tokens_in_messages,
+        own_markers=own_markers,
     )
 
 

@@ -197,7 +197,10 @@ class TestOneRequest:
         from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
         known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
-        source = Path(sys.modules["portico.server.observe.telemetry"].__file__ or "").read_text()
+        names = ("conventions", "spans")
+        source = "".join(
+            Path(sys.modules[f"portico.server.observe.{name}"].__file__ or "").read_text() for name in names
+        )
         used = {word for word in source.replace('"', " ").split() if word.startswith("gen_ai.")}
         used = {word for word in used if word.count(".") >= 2}
         assert used - known == {"gen_ai.embeddings.dimension.count"} - known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any
 
@@ -19,19 +19,11 @@ from portico.generation import Choice, Delta, Generation
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.server.http.app import Outcome
 from portico.server.http.exchange import Exchange, Onlooker
+from portico.server.observe.conventions import OPERATIONS, EngineWork, generation_attributes, server_attributes
 from portico.trace import layer_of
 
 __all__ = ["RequestSpans"]
 
-OPERATIONS = {
-    "/v1/chat/completions": "chat",
-    "/v1/messages": "chat",
-    "/v1/completions": "text_completion",
-    "/v1/embeddings": "embeddings",
-    "/v1/score": "embeddings",
-    "/v1/rerank": "embeddings",
-}
-ID_PREFIXES = {"/v1/chat/completions": "chatcmpl-", "/v1/completions": "cmpl-"}
 
 _context = TraceContextTextMapPropagator()
 
@@ -51,17 +43,6 @@ class Work:
         self.busy += ended - began
 
 
-@dataclass
-class EngineWork:
-    """What the engine did for a request, all choices together."""
-
-    asked: float = 0.0
-    first: float = 0.0  # output; 0: none has come
-    last: float = 0.0
-    finishes: dict[int, str] = field(default_factory=dict)  # choice -> reason
-    losses: int = 0  # choices whose engine died under them, each time
-
-
 class RequestSpans(Onlooker):
     """The spans of one request."""
 
@@ -70,7 +51,7 @@ class RequestSpans(Onlooker):
         self._tracer = tracer
         self._to_wall = time.time_ns() - int(time.perf_counter() * 1e9)
         headers = {name: exchange.header(name.encode()) or "" for name in _context.fields}
-        attributes = dict(_server_attributes(exchange))
+        attributes = dict(server_attributes(exchange))
         self._server = tracer.start_span(
             exchange.method,
             context=_context.extract({name: value for name, value in headers.items() if value}),
@@ -201,7 +182,7 @@ class RequestSpans(Onlooker):
                 self._client.set_attribute("gen_ai.embeddings.dimension.count", exchange.model.embedding_size)
             engine.last = self._parts["write"].began or now
         else:
-            self._client.set_attributes(_generation_attributes(exchange, engine, self._streamed))
+            self._client.set_attributes(generation_attributes(exchange, engine, self._streamed))
         if self._error is not None:
             _mark(self._client, *self._error[:2])
         over = len(engine.finishes) == sum(generation.spec.n for generation in exchange.generations)
@@ -278,68 +259,6 @@ class MeasuredEncoder:
         data = encode(*arguments)
         self._work.add(began, time.perf_counter())
         return data
-
-
-def _server_attributes(exchange: Exchange) -> Mapping[str, Any]:
-    """What the HTTP conventions tell of a request at its beginning."""
-    scope = exchange.scope
-    found: dict[str, Any] = {
-        "http.request.method": exchange.method,
-        "url.path": exchange.path,
-        "url.scheme": scope.get("scheme", "http"),
-        "network.protocol.version": scope.get("http_version", "1.1"),
-    }
-    if scope.get("server"):
-        found["server.address"], found["server.port"] = scope["server"][:2]
-    if scope.get("client"):
-        found["client.address"] = scope["client"][0]
-    if agent := exchange.header(b"user-agent"):
-        found["user_agent.original"] = agent
-    return found
-
-
-def _generation_attributes(exchange: Exchange, engine: EngineWork, streamed: bool) -> Mapping[str, Any]:
-    """What the GenAI conventions tell of a generation."""
-    spec = exchange.generations[0].spec
-    sampling = spec.sampling
-    usages = [generation.usage for generation in exchange.generations]
-    cached = [usage.cached_tokens for usage in usages if usage.cached_tokens is not None]
-    choices = sum(generation.spec.n for generation in exchange.generations)
-    found: dict[str, Any] = {
-        "gen_ai.request.max_tokens": sampling.max_tokens,
-        "gen_ai.request.temperature": float(sampling.temperature),
-        "gen_ai.request.top_p": float(sampling.top_p),
-        "gen_ai.request.frequency_penalty": float(sampling.frequency_penalty),
-        "gen_ai.request.presence_penalty": float(sampling.presence_penalty),
-        "gen_ai.request.stream": streamed,
-        "gen_ai.response.id": ID_PREFIXES.get(exchange.route, "") + _response_id(exchange),
-        "gen_ai.response.finish_reasons": [reason for _, reason in sorted(engine.finishes.items())],
-        "gen_ai.usage.input_tokens": sum(usage.prompt_tokens for usage in usages),
-        "gen_ai.usage.output_tokens": sum(usage.completion_tokens for usage in usages),
-    }
-    if exchange.model is not None:
-        found["gen_ai.response.model"] = exchange.model.name
-    if choices != 1:
-        found["gen_ai.request.choice.count"] = choices
-    if sampling.top_k:
-        found["gen_ai.request.top_k"] = float(sampling.top_k)
-    if sampling.seed is not None:
-        found["gen_ai.request.seed"] = sampling.seed
-    if cached:
-        found["gen_ai.usage.cache_read.input_tokens"] = sum(cached)
-    if spec.reasoning_parser is not None:
-        found["gen_ai.usage.reasoning.output_tokens"] = sum(usage.reasoning_tokens for usage in usages)
-    if engine.losses:
-        found["portico.engine_losses"] = engine.losses
-    if engine.first:
-        found["gen_ai.response.time_to_first_chunk"] = engine.first - engine.asked
-    return found
-
-
-def _response_id(exchange: Exchange) -> str:
-    """The answer's id as the client got it, less its prefix: of several prompts each has its number behind it."""
-    id = exchange.generations[0].spec.request_id
-    return id if len(exchange.generations) == 1 else id.rsplit("-", 1)[0]
 
 
 def _mark(span: Span, code: str, status: int) -> None:

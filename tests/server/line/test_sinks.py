@@ -1,0 +1,118 @@
+"""Where answers end up: a client that does not read costs bounded memory, and one that is silent hears a comment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from portico.engines.replay import ReplayEngine, Script
+from portico.errors import EngineError, PorticoError, RequestTimeoutError
+from portico.server.line import writing
+from portico.server.line.flight import Flight
+from portico.server.line.line import Line
+from portico.server.line.sinks import StreamSink
+from portico.server.observe.metrics import Metrics
+from support.generation import tiny_model
+from support.mortal import encoded
+from support.wait import eventually
+
+PROTOCOLS = ["chat", "completion", "messages"]
+
+
+class Exchange:
+    """A connection whose transport takes everything, or, when it is ``full``, one piece and no more."""
+
+    def __init__(self, full: bool = False) -> None:
+        self.sent: list[bytes] = []
+        self.full = full
+        self.ended = False
+
+    async def start_stream(self, media_type: bytes) -> None:
+        assert media_type.startswith(b"text/event-stream")
+
+    async def send(self, message: dict[str, Any]) -> None:
+        assert not self.ended, "nothing follows the end"
+        self.sent.append(message["body"])
+        self.ended = not message["more_body"]
+        if self.full:
+            await asyncio.get_running_loop().create_future()
+
+
+def stream(protocol: str = "chat", **more: Any) -> tuple[list[Any], StreamSink]:
+    generations, encoder = encoded(protocol, tiny_model(), (), **more)
+    return generations, StreamSink(encoder)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_client_that_never_reads_costs_bounded_memory(
+    protocol: str, opened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it never takes the head of the answer or stops behind it: its request ends, at the engine too."""
+    monkeypatch.setattr(writing, "MAX_UNSENT", 50_000)
+    engine = ReplayEngine([Script(list(range(65, 90)) * 150)], tokens_per_step=3)
+    line = Line(engine, Metrics(), keep_alive=0)
+    await line.start()
+    generations, sink = stream(protocol)
+    failures: list[PorticoError] = []
+    monkeypatch.setattr(sink, "fail", lambda error, fail=sink.fail: (failures.append(error), fail(error)))
+    most = 0
+    flush = sink.flush
+
+    def watched() -> None:
+        nonlocal most
+        flush()
+        most = max(most, sink._unsent_bytes)
+
+    monkeypatch.setattr(sink, "flush", watched)
+    if opened:
+        await sink.open(Exchange(full=True))  # type: ignore[arg-type]
+    await line.admit(Flight(generations, sink))
+    await eventually(lambda: not line.in_flight)
+    assert [type(error) for error in failures] == [RequestTimeoutError]
+    assert 50_000 < most < 100_000
+    assert generations[0].choices[0].completion_tokens < 25 * 150 / 2
+    assert not engine._playing
+    await line.close()
+
+
+async def test_what_came_before_the_head_follows_it_in_order() -> None:
+    generations, sink = stream("completion")
+    sink.write(b"data: 1\n\n")
+    sink.flush()
+    assert not sink.started
+    sink.write(b"data: 2\n\n")
+    connection = Exchange()
+    await sink.open(connection)  # type: ignore[arg-type]
+    sink.write(b"data: 3\n\n")
+    sink.write(b"")
+    sink.flush()
+    sink.flush()
+    assert connection.sent == [b"data: 1\n\ndata: 2\n\n", b"data: 3\n\n"]
+    assert generations
+
+
+async def test_a_comment_only_where_nothing_was_said() -> None:
+    _, sink = stream()
+    connection = Exchange()
+    sink.keep_alive()
+    sink.keep_alive()  # its head has not been sent
+    await sink.open(connection)  # type: ignore[arg-type]
+    connection.sent.clear()
+    sink.keep_alive()
+    assert len(connection.sent) == 1, "silent since the last time"
+    assert connection.sent[0].startswith(b":")
+    sink.keep_alive()
+    assert len(connection.sent) == 2
+    sink.fail(EngineError("Gone."))
+    sink.flush()
+    sent = list(connection.sent)
+    assert b"Gone." in sent[-1]
+    assert connection.ended
+    sink.fail(EngineError("Again."))
+    sink.keep_alive()
+    sink.keep_alive()
+    sink.flush()
+    assert connection.sent == sent

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)
 from support.models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)
+from support.openai_client import client  # noqa: F401  (a fixture for modules with a ``server``)
 
 settings.register_profile("portico", deadline=None)
 settings.load_profile("portico")

@@ -38,6 +38,7 @@ from support.certain import CAPITAL, beginning
 from support.generation import tiny_tokenizer
 from support.js import Script as Js
 from support.js import js  # noqa: F401  (a fixture)
+from support.openai_client import client_of
 from support.openapi import assert_valid
 from support.replay import Replaying, replaying
 from support.server import RunningServer, running_server
@@ -623,7 +624,7 @@ class TestRealModels:
     @pytest.fixture(scope="class")
     @staticmethod
     def client(real: RunningServer) -> Iterator[OpenAI]:
-        with OpenAI(base_url=real.base_url, api_key="none", max_retries=0, timeout=120) as one:
+        with client_of(real) as one:
             yield one
 
     QUESTION = "What is the weather in Paris?"

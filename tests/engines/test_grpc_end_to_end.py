@@ -15,6 +15,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from support.openai_client import client_of
 from support.openai_suite import (  # noqa: F401
     TestErrors,
     test_answers,
@@ -47,12 +48,6 @@ def server(smollm2_path: Path) -> Iterator[RunningServer]:
         yield front
 
 
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
-        yield one
-
-
 def test_schemas_and_forced_calls_hold(client: OpenAI) -> None:
     schema = {"type": "object", "properties": {"n": {"enum": [1, 2, 3]}}, "required": ["n"]}
     answer = client.chat.completions.create(
@@ -82,7 +77,7 @@ def test_death_and_return_of_the_engine(smollm2_path: Path) -> None:
     with running_server(*behind_arguments) as behind:
         front_context = running_server("--engine", f"grpc://127.0.0.1:{port}", "--log-level", "warning")
         front = front_context.__enter__()
-        client = OpenAI(base_url=front.base_url, api_key="none", max_retries=0, timeout=120)
+        client = client_of(front)
         stream = client.chat.completions.create(
             model="smollm2",
             messages=[{"role": "user", "content": "Count."}],

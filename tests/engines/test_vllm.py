@@ -58,12 +58,6 @@ def server(request: pytest.FixtureRequest, behind: RunningServer) -> Iterator[Ru
             yield front
 
 
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=180) as one:
-        yield one
-
-
 def test_prompt_logprobs(client: OpenAI) -> None:
     answer = client.completions.create(
         model="smollm2", prompt="One, two,", max_tokens=1, echo=True, logprobs=1, temperature=0

@@ -40,7 +40,7 @@ def front(server: RunningServer) -> Iterator[RunningServer]:
 
 
 def client_of(server: RunningServer) -> OpenAI:
-    return OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=180)
+    return client_of(server)
 
 
 def answer(server: RunningServer, model: str = "smollm2") -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from openai import OpenAI
 
+from support.openai_client import client_of
 from support.server import RunningServer
 from support.vllm import needs_vllm, vllm_server
 
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def test_the_thought_ends_and_the_answer_goes_on(server: RunningServer, budget: int, constrained: bool) -> None:
     schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "Oslo"]}}, "required": ["city"]}
     wanted: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
-    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=180) as client:
+    with client_of(server) as client:
         answer = client.chat.completions.create(
             model="smollm2",
             messages=QUESTION,

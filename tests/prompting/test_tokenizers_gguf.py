@@ -14,7 +14,6 @@ from portico.prompting.tokenizers import TokenizerError, load_tokenizer
 from portico.prompting.tokenizers.byte_table import BYTE_LEVEL_ALPHABET
 from portico.prompting.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 from support.llama_tokenize import llama_tokenize
-from support.models import smollm2_path  # noqa: F401  (a fixture)
 from support.tokenizers import (
     LINES,
     byte_level,
@@ -265,7 +264,7 @@ def test_a_truncated_file_is_a_clear_error(base: Path) -> None:
         load_tokenizer(base / "half.gguf")
 
 
-def test_a_real_file_three_ways(smollm2_path: Path) -> None:  # noqa: F811
+def test_a_real_file_three_ways(smollm2_path: Path) -> None:
     """SmolLM2's GGUF: as llama.cpp, as its Hugging Face form, and as the golden rows."""
     check(smollm2_path, TEXTS, ends=False)
     rebuilt, original = load_tokenizer(smollm2_path), real("smollm2")

@@ -21,7 +21,6 @@ from portico.errors import MAX_MESSAGE, BadRequestError
 from portico.generation import Limits
 from portico.protocols.openai import errors
 from portico.server.http.gate import Gate
-from support.models import smollm2_path  # noqa: F401  (a fixture)
 from support.raw import raw, request
 from support.replay import Replaying, replaying
 from support.server import RunningServer, running_server
@@ -726,7 +725,7 @@ class TestSettings:
 
     @pytest.fixture(scope="class")
     @staticmethod
-    def strict(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:  # noqa: F811
+    def strict(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         recorded = tmp_path_factory.mktemp("replay") / "answers.jsonl"
         recorded.write_text(json.dumps({"text": "a long story " * 30}) + "\n")
         limits = {

@@ -11,13 +11,13 @@ from typing import Any
 
 import grpc
 import httpx
-from openai import OpenAI
 from pydantic import SecretStr
 
 from portico.config import Settings
 from portico.protos import inference_pb2 as pb
 from portico.protos.inference_pb2_grpc import InferenceStub
 from portico.server.process.workers import pack, unpack
+from support.openai_client import client_of
 from support.processes import children, exists, runs
 from support.server import running_server
 from support.wait import until
@@ -38,7 +38,7 @@ def test_workers_share_port_engine_and_keys(smollm2_path: Path) -> None:
         assert len(children(server.process.pid)) == 3, "two workers and one engine"
 
         def ask(number: int) -> str:
-            with OpenAI(base_url=server.base_url, api_key="k", max_retries=0, timeout=120) as client:
+            with client_of(server, "k") as client:
                 words: Any = {"structured_outputs": {"choice": [f"Worker {number} did it."]}}
                 messages: Any = [{"role": "user", "content": "Who did it?"}]
                 stream = client.chat.completions.create(

@@ -15,22 +15,16 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from support.models import smollm2_path  # noqa: F401  (a fixture)
+from support.openai_client import client_of
 from support.processes import children, runs
 from support.server import RunningServer, running_server
 from support.wait import until
 
 
 @pytest.fixture(scope="module")
-def server(smollm2_path: Path) -> Iterator[RunningServer]:  # noqa: F811
+def server(smollm2_path: Path) -> Iterator[RunningServer]:
     with running_server("smollm2", "--log-level", "warning") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
-        yield one
 
 
 CAPITAL = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
@@ -250,7 +244,7 @@ async def test_disconnect_aborts_the_generation(server: RunningServer) -> None:
     """A client that goes frees its sequence: afterwards a short request is not queued behind long ones. Time is told
     by the engine's own steps: an answer that was begun before them is still being written when it is done."""
     long: Any = {"model": "smollm2", "messages": CAPITAL, "stream": True, "extra_body": {"ignore_eos": True}}
-    async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
+    async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=600) as one:
 
         async def start_and_leave() -> None:
             stream = await one.chat.completions.create(**long, max_tokens=2000)
@@ -271,13 +265,13 @@ async def test_disconnect_aborts_the_generation(server: RunningServer) -> None:
         clock.cancel()
 
 
-def test_engine_death_is_survived(smollm2_path: Path) -> None:  # noqa: F811
+def test_engine_death_is_survived(smollm2_path: Path) -> None:
     """Kill the engine's process in the middle of a stream, where nothing is to be resumed: an in-band error, then the
     next request works."""
     with running_server("smollm2", "--log-level", "error", "--no-resume") as running:
         engine = children(running.process.pid)
         assert len(engine) == 1
-        with OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=120) as client:
+        with client_of(running) as client:
             stream = client.chat.completions.create(
                 model="smollm2", messages=CAPITAL, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
             )
@@ -293,11 +287,11 @@ def test_engine_death_is_survived(smollm2_path: Path) -> None:  # noqa: F811
         assert not any(map(runs, engine + replaced))
 
 
-def test_answers_outlive_their_engine(smollm2_path: Path) -> None:  # noqa: F811
+def test_answers_outlive_their_engine(smollm2_path: Path) -> None:
     """Kill the engine's process under eight streams: all of them end as if nothing had happened."""
     options = {"max_tokens": 40, "extra_body": {"ignore_eos": True}, "stream_options": {"include_usage": True}}
     with running_server("smollm2", "--log-level", "info", "--context-length", "512") as running:
-        with OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=300) as client:
+        with client_of(running) as client:
             streams = [
                 client.chat.completions.create(model="smollm2", messages=CAPITAL, stream=True, **options)  # type: ignore[call-overload]
                 for _ in range(8)
@@ -313,7 +307,7 @@ def test_answers_outlive_their_engine(smollm2_path: Path) -> None:  # noqa: F811
         assert "8 answers go on" in running.log()
 
 
-def test_no_orphan_when_the_server_is_killed(smollm2_path: Path) -> None:  # noqa: F811
+def test_no_orphan_when_the_server_is_killed(smollm2_path: Path) -> None:
     with running_server("smollm2", "--log-level", "error") as running:
         engine = children(running.process.pid)
         running.process.kill()
@@ -321,11 +315,11 @@ def test_no_orphan_when_the_server_is_killed(smollm2_path: Path) -> None:  # noq
         until(lambda: not any(map(runs, engine)))
 
 
-def test_sigterm_drains(smollm2_path: Path) -> None:  # noqa: F811
+def test_sigterm_drains(smollm2_path: Path) -> None:
     """A stream that has begun is finished; then the server ends with status 0."""
     with (
         running_server("smollm2", "--log-level", "error") as running,
-        OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=120) as client,
+        client_of(running) as client,
     ):
         stream = client.chat.completions.create(
             model="smollm2", messages=CAPITAL, stream=True, max_tokens=64, extra_body={"ignore_eos": True}

@@ -16,22 +16,16 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from support.models import smollm2_path  # noqa: F401  (a fixture)
+from support.openai_client import client_of
 from support.server import RunningServer, running_server
 
 AT_ONCE = 8
 
 
 @pytest.fixture(scope="module")
-def server(smollm2_path: Path) -> Iterator[RunningServer]:  # noqa: F811
+def server(smollm2_path: Path) -> Iterator[RunningServer]:
     with running_server("smollm2", "--log-level", "warning", "--max-sequences", "16") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
-        yield one
 
 
 def schema(random_: random.Random, depth: int = 0) -> dict[str, Any]:
@@ -107,7 +101,7 @@ async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: in
         return 1
 
     slots = asyncio.Semaphore(AT_ONCE)
-    async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=300) as one:
+    async with AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=600) as one:
         kept = await asyncio.gather(*(force(one, number, slots) for number in range(calls)))
     assert sum(kept) == calls
 
@@ -117,7 +111,7 @@ MORE = ("mistral", "llama3_json", "pythonic", "deepseek_v31")
 
 
 @pytest.mark.parametrize("parser", [*SERVED, *(pytest.param(parser, marks=pytest.mark.slow) for parser in MORE)])
-def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:  # noqa: F811
+def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:
     """Forced calls come in the family's own words, and its own parser reads them, streamed or not."""
     offered = tools(random.Random(5))
     arguments: dict[str, Any] = {
@@ -131,7 +125,7 @@ def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:  #
     }
     with (
         running_server("smollm2", "--tool-parser", parser, "--log-level", "warning") as running,
-        OpenAI(base_url=running.base_url, api_key="none", max_retries=0, timeout=120) as one,
+        client_of(running) as one,
     ):
         whole = one.chat.completions.create(**arguments).choices[0]
         assert whole.finish_reason == "tool_calls"

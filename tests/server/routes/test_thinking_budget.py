@@ -12,7 +12,6 @@ import pytest
 from openai import OpenAI
 
 from portico.prompting import Tokenizer, load_tokenizer
-from support.models import smollm2_path  # noqa: F401  (a fixture)
 from support.server import RunningServer, running_server
 
 TEMPLATE = (
@@ -24,7 +23,7 @@ QUESTION: Any = [{"role": "user", "content": "Tell me how to bake bread, step by
 
 
 @pytest.fixture(scope="module")
-def server(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:  # noqa: F811
+def server(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     template = tmp_path_factory.mktemp("template") / "thinking.jinja"
     template.write_text(TEMPLATE)
     with running_server(
@@ -34,13 +33,7 @@ def server(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=120) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def tokenizer(smollm2_path: Path) -> Tokenizer:  # noqa: F811
+def tokenizer(smollm2_path: Path) -> Tokenizer:
     return load_tokenizer(smollm2_path)
 
 

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
 
     # What is served
     model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
-    served_model_name: CommaList = Field([], description="Name(s) clients call the model by; the first is shown.")
+    served_model_name: CommaList = Field(
+        [], description="Name(s) clients call the model by, '*' for any; the first is shown."
+    )
     embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
     engine: str = Field("llamacpp", description="llamacpp, vllm, grpc://HOST:PORT[,…], or replay:FILE.")
     engine_args: str = Field("", description="Options of 'vllm serve' for --engine vllm, as one text.")
@@ -35,6 +37,9 @@ class Settings(BaseSettings):
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
     template_kwargs: dict[str, Any] = Field({}, description="Template variables for every chat, as a JSON object.")
+    show_schema: bool = Field(
+        False, description="Tell models the schema of a JSON answer also where their template has no place for it."
+    )
     trust_request_templates: bool = Field(False, description="Take chat templates from requests (run in a sandbox).")
     control_tokens_in_messages: bool = Field(
         False,
@@ -105,6 +110,9 @@ class Settings(BaseSettings):
 
     # What is told
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
+    thinking_by_default: bool = Field(
+        False, description="Send thinking blocks to clients of /v1/messages that have not set 'thinking', too."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
     @field_validator("served_model_name", "lora", "cors_origins", "api_key", "parser_plugin", mode="before")

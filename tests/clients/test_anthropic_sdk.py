@@ -267,7 +267,7 @@ def test_signatures_end_with_the_process_unless_a_key_is_given() -> None:
                 replaying(ANSWERS, reasoning_parser="qwen3", signing_key=key) as up,
                 Anthropic(base_url=up.url, api_key="none", max_retries=0) as client,
             ):
-                thought = client.messages.create(**ask("[[thinks]]")).content[0]
+                thought = client.messages.create(**ask("[[thinks]]", thinking={"type": "adaptive"})).content[0]
                 assert thought.type == "thinking"
                 signatures.append(thought.signature)
         kept.append(signatures[0] == signatures[1])
@@ -341,7 +341,10 @@ class TestCodingAgent:
         assert response.status_code == 200, response.text
         events = events_of(response.content)
         assert_in_order(events)
-        assert "context_management" in response.headers["x-portico-warning"]
+        assert "context_management" not in response.headers["x-portico-warning"]
+        assert [event["context_management"] for event in events if event["type"] == "message_delta"] == [
+            {"applied_edits": []}
+        ]
         del request["stream"]
         beside = {name: request.pop(name) for name in ("context_management", "temperature")}
         with client.messages.stream(**request, extra_body=beside) as s:
@@ -380,6 +383,46 @@ class TestCodingAgent:
         events = events_of(post(server, request).content)
         counted = post(server, request, "/v1/messages/count_tokens").json()
         assert counted["input_tokens"] == events[0]["message"]["usage"]["input_tokens"]
+
+
+def test_old_results_and_thoughts_are_cleared(client: Anthropic, server: Replaying) -> None:
+    thought = client.messages.create(**ask("[[thinks]]", thinking={"type": "adaptive"})).content
+    uses = [{"type": "tool_use", "id": f"toolu_{n}", "name": "look", "input": {"at": n}} for n in range(4)]
+    history: list[Any] = [{"role": "user", "content": "Look around."}]
+    for use in uses:
+        history += [
+            {"role": "assistant", "content": [*thought, use]},
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": use["id"], "content": f"saw {use['id']}"}],
+            },
+        ]
+    edits: list[Any] = [
+        {"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 2}},
+        {
+            "type": "clear_tool_uses_20250919",
+            "trigger": {"type": "tool_uses", "value": 4},
+            "keep": {"type": "tool_uses", "value": 1},
+            "clear_tool_inputs": True,
+        },
+    ]
+    asked: dict[str, Any] = {"model": "tiny", "messages": history, "betas": ["context-management-2025-06-27"]}
+    message = client.beta.messages.create(**asked, max_tokens=50, context_management={"edits": edits})
+    prompt = server.prompts[-1]
+    assert [n for n in range(4) if f"saw toolu_{n}" in prompt] == [3]
+    assert [n for n in range(4) if f'"at": {n}' in prompt] == [3]
+    assert prompt.count("<think>") == 2
+    assert message.context_management is not None
+    thinking, results = message.context_management.applied_edits
+    assert (thinking.type, thinking.cleared_thinking_turns) == ("clear_thinking_20251015", 2)
+    assert (results.type, results.cleared_tool_uses) == ("clear_tool_uses_20250919", 3)
+    saved = thinking.cleared_input_tokens + results.cleared_input_tokens
+    counted = client.beta.messages.count_tokens(**asked, context_management={"edits": edits})
+    assert counted.input_tokens == message.usage.input_tokens
+    assert counted.context_management is not None
+    assert counted.context_management.original_input_tokens == counted.input_tokens + saved
+    with client.beta.messages.stream(**asked, max_tokens=50, context_management={"edits": edits}) as s:
+        assert s.get_final_message().context_management == message.context_management
 
 
 def picture() -> str:
@@ -435,7 +478,7 @@ class TestErrors:
             ({"model": "nobody"}, anthropic.NotFoundError),
             ({"messages": []}, anthropic.BadRequestError),
             ({"max_tokens": -1}, anthropic.BadRequestError),
-            ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, anthropic.BadRequestError),
+            ({"tools": [{"name": "f"}]}, anthropic.BadRequestError),
             ({"messages": [{"role": "user", "content": "x" * 300_000}]}, anthropic.RequestTooLargeError),
         ],
     )

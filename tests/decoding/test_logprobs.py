@@ -56,7 +56,7 @@ def test_tokens_as_ids(tokenizer: Tokenizer) -> None:
     assert chat["bytes"] == list(tokenizer.token_bytes(7))
     assert chat["top_logprobs"][0]["token"] == "token_id:8"
     lists = CompletionLogprobs(tokenizer, as_ids=True).feed([TokenLogprob(7, -1.0, ((8, -2.0),))])
-    assert (lists["tokens"], lists["top_logprobs"]) == (["token_id:7"], [{"token_id:8": -2.0}])
+    assert (lists["tokens"], lists["top_logprobs"]) == (["token_id:7"], [{"token_id:8": -2.0, "token_id:7": -1.0}])
 
 
 def test_what_json_cannot_say(tokenizer: Tokenizer) -> None:

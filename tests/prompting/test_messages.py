@@ -31,13 +31,10 @@ def one(message: dict[str, Any], takes: Capabilities | None = None, **how: Any) 
     [
         ("plain", "plain"),
         ("", ""),
-        (None, ""),
-        ([], ""),
         ([{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}], "a\nb"),
         ([{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "no"}, "bare"], "a\nno\nbare"),
         ([{"text": "no type"}], "no type"),
         ({"type": "text", "text": "one part alone"}, "one part alone"),
-        ([{"type": "text", "text": None}], ""),
         ([{"type": "tool_reference", "tool_name": "f"}], "f"),
         ([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}], "a"),
     ],
@@ -53,7 +50,26 @@ def test_parts_stay_parts_where_they_are_taken() -> None:
     assert one({"role": "user", "content": "text"}, TYPED)["content"] == "text"
     only_parts = Capabilities(strings=False, parts=EVERY_ROLE)
     assert one({"role": "user", "content": "text"}, only_parts)["content"] == [{"type": "text", "text": "text"}]
-    assert one({"role": "user"}, only_parts)["content"] == []
+    assert one({"role": "assistant"}, only_parts)["content"] == []
+
+
+@pytest.mark.parametrize("role", ["user", "system", "developer"])
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({}, "messages[0].content"),
+        ({"content": None}, "messages[0].content"),
+        ({"content": []}, "messages[0].content"),
+        ({"content": 5}, "messages[0].content"),
+        ({"content": [{"type": "text"}]}, "messages[0].content[0].text"),
+        ({"content": ["a", {"type": "input_text", "text": None}]}, "messages[0].content[1].text"),
+        ({"content": [{"type": "refusal"}]}, "messages[0].content[0].refusal"),
+    ],
+)
+def test_who_says_nothing_is_asked_to(role: str, message: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        one({"role": role, **message})
+    assert caught.value.param == param
 
 
 def test_a_message_without_content_has_some() -> None:
@@ -246,6 +262,40 @@ MEDIA = [
     {"video_url": {"url": "https://example.org/v.mp4"}},
     {"type": "image"},
 ]
+
+
+def test_old_media_become_a_note() -> None:
+    """Only the last message of a user refuses what the model cannot see; nobody can take back the rest."""
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    answer = {"role": "assistant", "content": "A cat."}
+    result = {"role": "tool", "tool_call_id": "c", "content": [image]}
+    found = normalise([asked, answer, {"role": "user", "content": "Sure?"}, result])
+    assert found.messages[0]["content"] == "What is it?\n[left out: this model cannot see images]"
+    assert [words.split(" (")[0] for words in found.left_out] == ["messages[0].content[1]", "messages[3].content[0]"]
+    assert found.media == []
+    for messages in ([asked], [answer, asked, result], [answer, asked, answer]):
+        with pytest.raises(NotSupportedError) as caught:
+            normalise(messages)
+        assert caught.value.param == f"messages[{messages.index(asked)}].content[1].type"
+    seeing = normalise([asked, answer, asked], modalities=["image"])
+    assert (len(seeing.media), seeing.left_out) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("details", "thought"),
+    [
+        ([{"type": "reasoning.text", "text": "a", "index": 0}, {"type": "reasoning.text", "text": "b"}], "ab"),
+        ([{"type": "reasoning.summary", "summary": "s"}, {"type": "reasoning.encrypted", "data": "x"}], "s"),
+        ([{"type": "reasoning.encrypted", "data": "x"}], None),
+        (["text", None, 5], None),
+        ("text", None),
+    ],
+)
+def test_thoughts_in_detail(details: object, thought: str | None) -> None:
+    message = one({"role": "assistant", "content": "b", "reasoning_details": details})
+    assert message.get("reasoning") == thought
+    assert "reasoning_details" not in message
 
 
 def test_media_are_collected_and_leave_placeholders() -> None:

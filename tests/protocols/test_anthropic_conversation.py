@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 
 from portico.errors import BadRequestError, NotSupportedError
@@ -14,6 +15,7 @@ from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tools import neutral_choice, neutral_tools
 
 SIGNER = Signer("a secret")
+SIZE = {"display_width_px": 800, "display_height_px": 600}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
 
 
@@ -171,6 +173,24 @@ class TestTools:
         assert "cannot see images" in found.messages[0]["content"]
         assert found.left_out == ["messages[0].content[0].content[0] (this model cannot see images)"]
 
+    def test_old_pictures_for_a_blind_model(self) -> None:
+        seen = [user(text("What is it?"), PNG), {"role": "assistant", "content": [text("Red."), PNG]}]
+        found = read([*seen, user(text("Sure?"))])
+        assert found.left_out == [
+            "messages[0].content[1] (this model cannot see images)",
+            "messages[1].content[1] (this model cannot see images)",
+        ]
+        assert "cannot see images" in str(found.messages[0]["content"])
+        with pytest.raises(NotSupportedError) as caught:
+            read([*seen, user(PNG)])
+        assert caught.value.param == "messages[2].content[0]"
+
+    @pytest.mark.parametrize("role", ["tool", "developer", "User", "", None, 5])
+    def test_roles_that_are_none(self, role: object) -> None:
+        with pytest.raises(BadRequestError) as caught:
+            read([user("Hi"), {"role": role, "content": "x"}])
+        assert caught.value.param == "messages[1].role"
+
     def test_ids_of_the_model_come_back_to_it(self) -> None:
         for own in ("functions.look:0", "0", "a1b2c3d4e", "call_0123456789abcdef", "toolu_0123", "ü"):
             known = call_id_for_client(own)
@@ -185,7 +205,7 @@ class TestTools:
             {"name": "a", "description": "Does a.", "input_schema": {"type": "object"}, "strict": True},
             {"type": "custom", "name": "b", "input_schema": {"properties": {}}, "cache_control": {"type": "ephemeral"}},
         ]
-        assert neutral_tools(tools) == [
+        assert neutral_tools(tools).tools == [
             {
                 "type": "function",
                 "function": {"name": "a", "description": "Does a.", "parameters": {"type": "object"}, "strict": True},
@@ -196,10 +216,9 @@ class TestTools:
     @pytest.mark.parametrize(
         ("tool", "words"),
         [
-            ({"type": "web_search_20250305", "name": "web_search"}, "server tool"),
-            ({"type": "code_execution_20250825", "name": "code_execution"}, "server tool"),
-            ({"type": "bash_20250124", "name": "bash"}, "input_schema"),
-            ({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"}, "input_schema"),
+            ({"type": "bash_20250124"}, "tools[1].name"),
+            ({"type": "bash_20250124", "name": "first"}, "unique"),
+            ({"type": "computer_20250124", "name": "computer", "display_width_px": 800}, "display_height_px"),
             ({"name": "a"}, "input_schema"),
             ({"input_schema": {}}, "tools[1].name"),
             ({"name": "first", "input_schema": {}}, "unique"),
@@ -219,14 +238,56 @@ class TestTools:
             "content": [{"type": "tool_reference", "tool_name": "late"}],
         }
         found = read([user(reference)])
-        assert [tool["function"]["name"] for tool in neutral_tools(tools)] == ["find"]
+        assert [tool["function"]["name"] for tool in neutral_tools(tools).tools] == ["find"]
         shown = neutral_tools(tools, found.referenced_tools)
-        assert [tool["function"]["name"] for tool in shown] == ["find", "late"]
+        assert [tool["function"]["name"] for tool in shown.tools] == ["find", "late"]
+        assert shown.places == [0, 1]
         with pytest.raises(BadRequestError):
             neutral_tools(tools[1:])
+        by_anthropic = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+        assert [tool["function"]["name"] for tool in neutral_tools([by_anthropic, *tools[1:]]).tools] == ["late"]
+
+    def test_what_servers_run_is_left_out(self) -> None:
+        tools = [
+            {"type": "web_search_20250305", "name": "web_search", "max_uses": 8},
+            {"name": "f", "input_schema": {}},
+            {"type": "mcp_toolset", "mcp_server_name": "x"},
+            {"type": "bash_20250124", "name": "bash"},
+        ]
+        shown = neutral_tools(tools)
+        assert [tool["function"]["name"] for tool in shown.tools] == ["f", "bash"]
+        assert shown.places == [1, 3]
+        assert [words.split()[:2] for words in shown.left_out] == [
+            ["tools[0]", "(web_search_20250305,"],
+            ["tools[2]", "(mcp_toolset,"],
+        ]
+
+    @pytest.mark.parametrize(
+        ("kind", "more", "call"),
+        [
+            ("bash_20241022", {}, {"command": "ls"}),
+            ("bash_20250124", {}, {"restart": True}),
+            ("text_editor_20241022", {}, {"command": "undo_edit", "path": "/a"}),
+            ("text_editor_20250124", {}, {"command": "insert", "path": "/a", "insert_line": 1, "new_str": "x"}),
+            ("text_editor_20250429", {}, {"command": "view", "path": "/a", "view_range": [1, -1]}),
+            ("text_editor_20250728", {}, {"command": "insert", "path": "/a", "insert_line": 1, "insert_text": "x"}),
+            ("memory_20250818", {}, {"command": "rename", "old_path": "/memories/a", "new_path": "/memories/b"}),
+            ("computer_20241022", SIZE, {"action": "left_click", "coordinate": [1, 2]}),
+            ("computer_20250124", SIZE, {"action": "scroll", "scroll_direction": "down", "scroll_amount": 3}),
+            ("computer_20251124", {**SIZE, "enable_zoom": True}, {"action": "zoom", "region": [0, 0, 9, 9]}),
+        ],
+    )
+    def test_tools_known_by_their_type(self, kind: str, more: dict[str, Any], call: dict[str, Any]) -> None:
+        (shown,) = neutral_tools([{"type": kind, "name": "own", **more}]).tools
+        schema = shown["function"]["parameters"]
+        assert shown["function"]["name"] == "own"
+        assert shown["function"]["description"]
+        jsonschema.validate(call, {**schema, "additionalProperties": False})
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**call, "surprise": 1}, {**schema, "additionalProperties": False})
 
     def test_choices(self) -> None:
-        tools = neutral_tools([{"name": "a", "input_schema": {}}])
+        tools = neutral_tools([{"name": "a", "input_schema": {}}]).tools
         assert neutral_choice(None, tools) == "auto"
         assert neutral_choice(ToolChoice(type="auto"), tools) == "auto"
         assert neutral_choice(ToolChoice(type="none"), []) == "none"

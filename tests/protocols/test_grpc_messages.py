@@ -353,7 +353,7 @@ def test_a_conversation_means_the_same_in_both_spellings() -> None:
         (pb.ChatRequest(), "messages"),
         (pb.ChatRequest(messages=[pb.Message(role="user")], tools=[pb.Tool(name="f", parameters="[")]), "tools[0]"),
         (pb.ChatRequest(messages=[pb.Message(role="user")], template_kwargs="[]"), "template_kwargs"),
-        (pb.ChatRequest(messages=[pb.Message(role="user")], sampling=pb.Sampling(top_p=0)), "top_p"),
+        (pb.ChatRequest(messages=[pb.Message(role="user")], sampling=pb.Sampling(top_p=1.5)), "top_p"),
         (pb.ChatRequest(messages=[pb.Message(role="user")], reasoning_effort="a lot"), "reasoning_effort"),
     ],
 )

@@ -73,7 +73,10 @@ def test_stream_folds_to_the_body(deltas: list[Delta], usage: bool, ids: bool) -
     whole = body["choices"][0]
     assert folded["finish_reason"] == whole["finish_reason"]
     assert (folded["message"].get("content") or "") == (whole["message"]["content"] or "")
-    assert folded["message"].get("reasoning", "") == whole["message"].get("reasoning", "")
+    thought = folded["message"].get("reasoning", "")
+    assert thought == whole["message"].get("reasoning", "")
+    details = [{"type": "reasoning.text", "index": 0, "text": thought}]
+    assert whole["message"].get("reasoning_details", []) == (details if thought else [])
     assert calls(folded["message"].get("tool_calls") or []) == calls(whole["message"].get("tool_calls", []))
     roles = [c["choices"][0]["delta"]["role"] for c in chunks if c["choices"] and "role" in c["choices"][0]["delta"]]
     assert roles == ["assistant"]

@@ -152,7 +152,7 @@ def test_no_tokens_and_an_echo_is_the_prompt(deltas: list[Delta]) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": [[1], []]}, "prompt"),
         ({"prompt": [10**6]}, "prompt"),
-        ({"suffix": "end"}, "suffix"),
+        ({"suffix": "end", "echo": True}, "suffix"),
         ({"best_of": 3}, "best_of"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"prompt": ["a"] * 300}, "prompt"),

@@ -20,12 +20,13 @@ TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|
 
 @lru_cache(maxsize=1)
 def tiny_tokenizer() -> Any:
-    """Byte-level, one token per byte, and two special tokens: every text can be written."""
+    """Byte-level, one token per byte, and some special tokens: every text can be written, and a gap in one."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken("<|end|>", special=True), AddedToken("<think>", special=True)])
+    special = ("<|end|>", "<think>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in special])
     with tempfile.TemporaryDirectory() as directory:
         tokenizer.save(str(Path(directory) / "tokenizer.json"))
         (Path(directory) / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,17 +21,24 @@ Script = Callable[..., Any]
 @pytest.fixture(scope="session")
 def js() -> Script:
     """``js(script, *arguments, lines=None)``: run a script of ``tests/js``; its output as JSON values, one per line."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are needed for the JavaScript clients")
-    wanted = (PACKAGE / "package-lock.json").read_bytes()
-    installed = PACKAGE / "node_modules" / ".installed"  # a copy of the lock file that was installed from
-    if not installed.exists() or installed.read_bytes() != wanted:
-        command = ["npm", "ci", "--omit=dev", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode:
-            pytest.skip(f"the JavaScript clients cannot be installed: {(done.stderr or done.stdout).strip()[-300:]}")
-        installed.write_bytes(wanted)
+    installed(PACKAGE, "the JavaScript clients")
     return _run
+
+
+def installed(package: Path, what: str) -> Path:
+    """The ``node_modules`` of a package, installed as its lock file says; skips the test where that cannot be."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip(f"node and npm are needed for {what}")
+    wanted = (package / "package-lock.json").read_bytes()
+    modules = package / "node_modules"
+    mark = modules / ".installed"  # a copy of the lock file that was installed from
+    if not mark.exists() or mark.read_bytes() != wanted:
+        command = ["npm", "ci", "--omit=dev", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+        done = subprocess.run(command, cwd=package, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode:
+            pytest.skip(f"{what} cannot be installed: {(done.stderr or done.stdout).strip()[-300:]}")
+        mark.write_bytes(wanted)
+    return modules
 
 
 def _run(script: str, *arguments: str, lines: list[Any] | None = None, **settings: Any) -> list[Any]:

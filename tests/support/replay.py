@@ -64,6 +64,7 @@ def replaying(
     keys: Sequence[str] = (),
     names: Sequence[str] = ("tiny",),
     adapters: Sequence[str] = (),
+    patterns: Sequence[str] = (),
     max_body: int = 32 << 20,
     max_in_flight: int = 64,
     max_per_key: int | None = None,
@@ -138,7 +139,7 @@ def replaying(
         base = tiny_model(name=names[0], **facts, **model)
         adapted = [replace(base, name=adapter, parent=base.name) for adapter in adapters]
         served = Served(
-            [ServedModel(base, names, line, _checker() if checked else None, adapted)],
+            [ServedModel(base, names, line, _checker() if checked else None, adapted, patterns)],
             request_timeout,
             signing_key=signing_key,
             resume_grace=resume_grace,
@@ -148,7 +149,7 @@ def replaying(
         if inspect or trace_header:
             recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
             inspectors = [Inspector(recorder, served, everything=inspect, keyed=bool(keys))]
-        every = {**routes(served, metrics), **(inspectors[0].routes() if inspectors else {})}
+        every = routes(served, metrics, inspectors[0].routes() if inspectors else None)
         app = build_app(
             every,
             Keys(keys, OPEN_PATHS | PAGES),

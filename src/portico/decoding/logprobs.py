@@ -110,12 +110,16 @@ class CompletionLogprobs:
         for token, entry in zip(token_ids, entries, strict=True):
             lists["tokens"].append(self._name(token))
             lists["token_logprobs"].append(None if entry is None else _finite(entry.logprob))
-            lists["top_logprobs"].append(
-                None if entry is None else {self._name(other): _finite(value) for other, value in entry.top}
-            )
+            lists["top_logprobs"].append(None if entry is None else self._likeliest(entry))
             lists["text_offset"].append(self._offset)
             self._offset += len(self._detokenizer.feed((token,)))
         return lists
+
+    def _likeliest(self, entry: TokenLogprob) -> dict[str, float]:
+        """The likeliest tokens asked for, and the one that was taken where it is not among them."""
+        found = {self._name(token): _finite(logprob) for token, logprob in entry.top}
+        found.setdefault(self._name(entry.token_id), _finite(entry.logprob))
+        return found
 
     def _name(self, token: int) -> str:
         return _name(token, self._tokenizer, self._as_ids, "bytes:")

@@ -10,6 +10,8 @@ Rules kept here:
 - Tokens after the one that completed a stop string are neither shown nor counted.
 - The token that ended the sequence is counted (the engine computed it) but not shown, unless asked for.
 - Logprobs ride on the next delta; none is lost when text is held back.
+- Where the grammar lets the answer be nothing but calls, what is cut off before it is one is not shown: it would be
+  markup.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from portico.events import (
     SamplingParams,
     TokenLogprob,
 )
+from portico.generation.alignment import ContentTokens
 from portico.parsing import OutputParser
 from portico.prompting import Tokenizer
 
@@ -59,6 +62,7 @@ class GenerationSpec:
     stop: Sequence[str] = ()
     include_stop: bool = False
     skip_special_tokens: bool = True
+    content_logprobs: bool = False  # logprobs are those of the content's tokens alone
     constraint: Constraint | None = None
     priority: int = 0
     cache_salt: str | None = None
@@ -67,13 +71,22 @@ class GenerationSpec:
     trace_headers: dict[str, str] | None = None
     generated: Sequence[int] = ()  # of the answer, what the client has already; of one choice only
 
+    @property
+    def only_calls(self) -> bool:
+        """Whether a grammar keeps the answer to calls."""
+        choice = self.tool_choice
+        if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+            choice = choice.get("allowed_tools", choice).get("mode", "auto")
+        return self.constraint is not None and choice not in ("auto", "none")
+
 
 class Delta(Struct):
     """What one engine step meant for one choice, after decoding and parsing.
 
     ``finish`` is set on a choice's last delta; ``stop_reason`` is then the stop string or stop token id that ended it,
-    where it was the client's. ``token_ids`` and ``logprobs`` (parallel) are those of this step and of steps before it
-    that gave no delta.
+    where it was the client's, and ``stop_token`` the token that ended it, which usage counts and no text shows.
+    ``token_ids`` and ``logprobs`` are those of this step and of steps before it that gave no delta; they run parallel
+    unless only the logprobs of content are wanted.
     """
 
     index: int
@@ -83,6 +96,12 @@ class Delta(Struct):
     finish: Finish | None = None
     stop_reason: str | int | None = None
     error: str | None = None
+    stop_token: int | None = None
+
+    @property
+    def all_token_ids(self) -> list[int]:
+        """``token_ids``, and the one that ended the answer."""
+        return [*self.token_ids] if self.stop_token is None else [*self.token_ids, self.stop_token]
 
 
 class Held(Struct, frozen=True):
@@ -159,6 +178,7 @@ class Choice:
         )
         self._stops = StopStrings(spec.stop, include=spec.include_stop) if spec.stop else None
         self._thinks = spec.reasoning_parser is not None
+        self._aligned = ContentTokens() if spec.content_logprobs else None
         self._pending_ids: list[int] = []
         self._pending_logprobs: list[TokenLogprob] = []
 
@@ -194,7 +214,9 @@ class Choice:
         """Take one engine output of this choice; returns what it meant, or None while everything is held back."""
         ids = output.token_ids
         events: list[Event] = []
-        if self._stops is not None or (self._thinks and len(ids) > 1):
+        if self._aligned is not None:
+            self._aligned.expect(output.logprobs or ())
+        if self._stops is not None or self._aligned is not None or (self._thinks and len(ids) > 1):
             used = self._feed_singly(ids, events)
         else:
             used = len(ids)
@@ -229,11 +251,17 @@ class Choice:
             text = self._detokenizer.feed((token,))
             new = self._parser.feed(text) if text else []
             self._count_reasoning(thinking, new)
+            self._align(text, new)
             if self._stops is None:
                 _merge(events, new)
             elif self._apply_stops(events, new):
                 return position + 1
         return len(ids)
+
+    def _align(self, text: str, events: Sequence[Event], *, token: bool = True) -> None:
+        if self._aligned is not None:
+            held = self._parser.held
+            self._aligned.feed(text, events, held[0] if held is not None and token else "", token=token)
 
     def _count_reasoning(self, was_thinking: bool, events: Sequence[Event]) -> None:
         """A token counts as reasoning when it came inside a thought, the end's marker included, or gave some of one."""
@@ -271,9 +299,13 @@ class Choice:
                 text += word or ""
         reason = output.finish_reason or "stop"
         last = self._parser.feed(text) if text else []
-        last = [*last, *self._parser.close(reason)]
+        rest = self._parser.close(reason)
+        if reason == "length" and self._spec.only_calls:
+            rest = [event for event in rest if not isinstance(event, Content)]
+        last = [*last, *rest]
         finish = last.pop()
         assert isinstance(finish, Finish)
+        self._align(text, last, token=False)
         if self._stops is None:
             _merge(events, last)
         elif self._apply_stops(events, last):
@@ -283,7 +315,9 @@ class Choice:
             if held:
                 _merge(events, (Content(held),))
         self.finished = True
-        return self._delta(events, finish=finish, stop_reason=stop_reason, error=output.error)
+        delta = self._delta(events, finish=finish, stop_reason=stop_reason, error=output.error)
+        delta.stop_token = output.stop_token
+        return delta
 
     def _stopped(self, events: list[Event]) -> Delta:
         """A stop string matched: what parsing still holds came after the match and is not shown."""
@@ -303,6 +337,8 @@ class Choice:
         logprobs: list[TokenLogprob] | None = None
         if self._spec.sampling.logprobs is not None:
             logprobs, self._pending_logprobs = self._pending_logprobs, []
+        if self._aligned is not None:
+            logprobs = self._aligned.shown(sum(len(event.text) for event in events if isinstance(event, Content)))
         return Delta(self.index, events, ids, logprobs, finish, stop_reason, error)
 
 

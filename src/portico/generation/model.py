@@ -40,6 +40,7 @@ class Model:
     reasoning_parser: str | None = None
     fingerprint: str = ""
     reasoning_content: bool = False  # reasoning has two names in OpenAI's API: 'reasoning', and this older one too
+    thinking_by_default: bool = False  # in Anthropic's API: thoughts are sent to who has said nothing of them
     limits: Limits = field(default_factory=Limits)
 
     @property

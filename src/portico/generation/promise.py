@@ -42,7 +42,8 @@ def promised(
     """
     limits = Limits(schema_depth=model.limits.schema_depth)
     answer = answer_grammar(response_format, structured_outputs, limits)
-    policy = call_policy(tools, tool_choice, parallel_tool_calls)
+    able = bool(model.capabilities & {"constraints", "structural_tags"})
+    policy = call_policy(tools, tool_choice, parallel_tool_calls if able else None)  # else reading stops behind one
     tool_parser = model.tool_parser
     if answer is None and (policy is None or not policy.binding):
         return None, tool_parser
@@ -58,7 +59,7 @@ def promised(
         with_structural_tag="structural_tags" in model.capabilities,
         limits=limits,
     )
-    if constraint is not None and not model.capabilities & {"constraints", "structural_tags"}:
+    if constraint is not None and not able:
         field = "response_format" if response_format else "structured_outputs" if structured_outputs else "tool_choice"
         raise NotSupportedError(f"This engine cannot enforce '{field}'.", param=field)
     return constraint, tool_parser

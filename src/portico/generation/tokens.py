@@ -9,15 +9,11 @@ __all__ = ["TokenChoice", "TokenGeneration"]
 
 
 class TokenChoice(Choice):
-    """A choice that holds no token back. ``stop_token`` is the one that ended it, which no delta carries."""
-
-    stop_token: int | None = None
+    """A choice that holds no token back."""
 
     def feed(self, output: EngineOutput) -> Delta:
         """Take one engine output; there is always something to tell."""
         delta = super().feed(output)
-        if self.matched_stop is None:
-            self.stop_token = output.stop_token
         return self._delta([]) if delta is None else delta
 
 

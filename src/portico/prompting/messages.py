@@ -14,7 +14,8 @@ Rules (``turns`` carries out those about the conversation as a whole)
       JSON are history, not a fault: they are passed on as text, or as ``{"arguments": text}`` where only objects work.
     * A tool result without a name gets the name of the call it answers. Calls that a template can only take one at a
       time are dealt out one by one, each with its result.
-    * Media become placeholders and are collected in order; they are refused where the engine cannot perceive them.
+    * Media become placeholders and are collected in order. Where the engine cannot perceive them, they are refused in
+      the last user message; elsewhere, where nobody can take them back, a note stands in their place, and is told.
     * Reasoning of earlier turns is there under each name that templates read.
     * Keys we do not know are left alone, keys that are null are absent.
 
@@ -71,10 +72,11 @@ class MediaPart:
 
 @dataclass
 class Conversation:
-    """Messages ready for a template, and the media they mention in order."""
+    """Messages ready for a template, the media they mention in order, and what of them is left out, for people."""
 
     messages: list[dict[str, Any]]
     media: list[MediaPart] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def normalise(
@@ -96,11 +98,13 @@ def normalise(
     if not messages:
         raise BadRequestError(f"{param} must hold at least one message.", param=param)
     reader = _Reader(takes, frozenset(modalities))
+    users = [i for i, message in enumerate(messages) if isinstance(message, Mapping) and message.get("role") == "user"]
+    reader.last_user = f"{param}[{users[-1]}]" if users else ""
     try:
         read = [reader.message(message, f"{param}[{i}]") for i, message in enumerate(messages)]
     except RecursionError:
         raise BadRequestError(f"{param} are nested too deeply.", param=param) from None
-    return Conversation(arrange(read, takes), reader.media)
+    return Conversation(arrange(read, takes), reader.media, reader.left_out)
 
 
 class _Reader:
@@ -110,6 +114,8 @@ class _Reader:
         self.takes = takes
         self.modalities = modalities
         self.media: list[MediaPart] = []
+        self.left_out: list[str] = []
+        self.last_user = ""  # the path of the last message of a user
 
     def message(self, message: object, path: str) -> dict[str, Any]:
         if not isinstance(message, Mapping):
@@ -130,6 +136,8 @@ class _Reader:
         reasoning = next((read[key] for key in REASONING_KEYS if read.get(key)), None)
         for key in REASONING_KEYS:
             read.pop(key, None)
+        details = read.pop("reasoning_details", None)
+        reasoning = reasoning or _detailed(details)
         if not isinstance(reasoning, str):
             reasoning = _plain_text(reasoning)
         reasoning = reasoning or "\n".join(thoughts)
@@ -150,6 +158,8 @@ class _Reader:
     def _parts(self, read: dict[str, Any], role: str, path: str) -> tuple[list[dict[str, Any]], list[str]]:
         """A message's content as parts the template knows (text and placeholders), and its thoughts."""
         content = read.get("content")
+        if (content is None or content == []) and role in ("user", "system"):
+            raise BadRequestError(f"{path}.content must be text or a list of parts.", param=f"{path}.content")
         if content is None:
             refusal = read.pop("refusal", None)
             content = refusal if isinstance(refusal, str) else ""
@@ -174,7 +184,7 @@ class _Reader:
             elif kind in THINKING_PARTS:
                 thoughts.append(_plain_text(part.get(THINKING_PARTS[kind]) or part.get("text")))
             elif kind in MEDIA_PARTS:
-                parts.append({"type": self._medium(part, kind, where)})
+                parts.append(self._medium(part, kind, where, given=path != self.last_user))
             elif kind == "tool_reference":
                 parts.append({"type": "text", "text": _plain_text(part.get("tool_name") or part.get("name"))})
             elif kind in ("redacted_thinking",):
@@ -203,8 +213,12 @@ class _Reader:
         placed = disowned(joined, [mark for mark in marks if mark in joined])  # where the client wants its media
         return join("\n", [*(mark for mark in marks if mark not in joined), placed])
 
-    def _medium(self, part: Mapping[str, Any], kind: str, where: str) -> Modality:
+    def _medium(self, part: Mapping[str, Any], kind: str, where: str, *, given: bool) -> dict[str, Any]:
+        """A placeholder; of what the engine cannot perceive a note, if it is ``given`` and cannot be taken back."""
         modality = MEDIA_PARTS[kind]
+        if modality not in self.modalities and given:
+            self.left_out.append(f"{where} (this model cannot {VERBS[modality]})")
+            return {"type": "text", "text": f"[left out: this model cannot {VERBS[modality]}]"}
         if modality not in self.modalities:
             raise NotSupportedError(
                 f"{where}: this model cannot {VERBS[modality]}; send text only.", param=f"{where}.type"
@@ -229,7 +243,7 @@ class _Reader:
                 uuid if isinstance(uuid, str) else None,
             )
         )
-        return modality
+        return {"type": modality}
 
     # -- tool calls ---------------------------------------------------------------------------------------------------
 
@@ -295,11 +309,16 @@ def _part_type(part: Mapping[str, Any], where: str) -> str:
 
 def _text_of(part: Mapping[str, Any], key: str, where: str) -> str:
     text = part.get(key, part.get("text"))
-    if text is None:
-        return ""
     if not isinstance(text, str):
         raise BadRequestError(f"{where}.{key} must be text.", param=f"{where}.{key}")
     return text
+
+
+def _detailed(details: Any) -> str:
+    """The thought in ``reasoning_details`` (OpenRouter's form): its texts, else its summaries."""
+    given = [one for one in details if isinstance(one, Mapping)] if isinstance(details, list) else []
+    texts = "".join(_plain_text(one.get("text")) for one in given)
+    return texts or "\n".join(filter(None, (_plain_text(one.get("summary")) for one in given)))
 
 
 def _plain_text(value: Any) -> str:

@@ -13,14 +13,15 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, TypeVar
 
 from portico.errors import BadRequestError, NotSupportedError
+from portico.prompting.infill import infill_ids
 from portico.prompting.isolation import IsolatedTemplate, TemplateProcess
 from portico.prompting.messages import MediaPart
-from portico.prompting.renderers import JinjaRenderer, Renderer, RenderRequest
+from portico.prompting.renderers import AnswerSchema, JinjaRenderer, Renderer, RenderRequest
 from portico.prompting.said import Said, plain
 from portico.prompting.structure import Structure
 from portico.prompting.template import ChatTemplate
@@ -48,6 +49,7 @@ class Prompt:
     tail: str = ""
     media: Sequence[MediaPart] = ()
     passed_over: Sequence[str] = field(default=())  # names in chat_template_kwargs that the model does not know
+    left_out: Sequence[str] = field(default=())  # what of the messages did not reach the prompt, for people
     rendering: float = field(default=0.0, compare=False)  # seconds that the template took
     tokenizing: float = field(default=0.0, compare=False)  # seconds that the tokenizer took
 
@@ -58,6 +60,7 @@ class Prompter:
     ``template`` is its chat template or any other renderer; None for a model that only completes text. ``modalities``
     are what the engine perceives besides text (``image``, ``audio``, ``video``). ``defaults`` are template variables
     set by the operator, ``allowed_kwargs`` names that requests may set though the template does not seem to read them.
+    ``show_schema`` tells the schema of a JSON answer also to models that have no place of their own for it.
     ``request_templates`` accepts ``chat_template`` in requests; those templates run in a process of their own.
     ``control_tokens_in_messages`` lets clients' texts spell control tokens; without, only a message that the model is
     to continue may hold some: the family's ``own_markers`` of thoughts and calls.
@@ -72,6 +75,7 @@ class Prompter:
         defaults: Mapping[str, Any] | None = None,
         allowed_kwargs: Collection[str] = (),
         request_templates: bool = False,
+        show_schema: bool = False,
         control_tokens_in_messages: bool = False,
         own_markers: Collection[str] = (),
     ) -> None:
@@ -79,6 +83,7 @@ class Prompter:
         self.modalities = frozenset(modalities)
         self.defaults = dict(defaults or {})
         self.allowed_kwargs = frozenset(allowed_kwargs)
+        self.show_schema = show_schema
         self._untrusted = TemplateProcess() if request_templates else None
         self.structure = None if control_tokens_in_messages else Structure(tokenizer, own_markers)
         self.renderer = self._jinja(template) if isinstance(template, ChatTemplate) else template
@@ -111,6 +116,28 @@ class Prompter:
         """The prompt of a plain completion: text or token ids."""
         return await _off_loop(len(prompt), partial(self.encode, prompt, add_special_tokens=add_special_tokens))
 
+    async def infill(self, prefix: str, suffix: str, files: Sequence[tuple[str, str]] = ()) -> Prompt:
+        """The prompt for what belongs between two texts; ``files`` are others, as name and text.
+
+        Raises ``NotSupportedError`` where the model has no tokens for a gap.
+        """
+        size = len(prefix) + len(suffix) + sum(len(text) for _, text in files)
+        ids = await _off_loop(size, partial(infill_ids, self.tokenizer, prefix, suffix, files))
+        if ids is None:
+            raise NotSupportedError(
+                "This model cannot fill in the middle: its vocabulary has no tokens for it. Leave the suffix out.",
+                param="suffix",
+            )
+        return Prompt(ids, prefix)
+
+    def cut(self, prompt: Prompt, limit: int, side: str = "left") -> Prompt:
+        """``prompt`` with at most ``limit`` tokens: the last ones, or with ``side`` ``right`` the first ones."""
+        if len(prompt.token_ids) <= limit:
+            return prompt
+        kept = prompt.token_ids[-limit:] if side == "left" else prompt.token_ids[:limit]
+        text = self.tokenizer.decode(kept, skip_special_tokens=False)
+        return replace(prompt, token_ids=kept, text=text, tail=prompt.tail if side == "left" else "")
+
     # -- the same, here and now ---------------------------------------------------------------------------------------
 
     def render_chat(
@@ -127,6 +154,7 @@ class Prompter:
         chat_template: str | None = None,
         chat_template_kwargs: object = None,
         add_special_tokens: bool = False,
+        response_format: object = None,
     ) -> Prompt:
         """The prompt of a conversation.
 
@@ -151,6 +179,8 @@ class Prompter:
             thinking_budget=thinking_budget,
             kwargs=chat_template_kwargs,
             modalities=self.modalities,
+            answer_schema=AnswerSchema.of(response_format),
+            show_schema=self.show_schema,
             structure=self.structure,
         )
         began = time.perf_counter()
@@ -172,6 +202,7 @@ class Prompter:
             rendered.tail,
             rendered.media,
             rendered.passed_over,
+            rendered.left_out,
             rendering=between - began,
             tokenizing=time.perf_counter() - between,
         )

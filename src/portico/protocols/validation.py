@@ -1,20 +1,38 @@
 """Request bodies: JSON bytes -> a pydantic model, or one clear 400 that names the field.
 
-Unknown fields are accepted (clients of newer APIs must not break) and reported by name; wrong types are refused.
-Messages never repeat the input, so a large bad request cannot make a large answer.
+Unknown fields are accepted (clients of newer APIs must not break) and reported by name, however deep they stand; wrong
+types are refused. A whole number is an integer however it is written (``2.0``), as in JSON Schema: many languages know
+one kind of number. Messages never repeat the input, so a large bad request cannot make a large answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from portico.errors import BadRequestError
 from portico.protocols.bounds import check_bounds
 
-__all__ = ["RequestModel", "field_path", "parse_body", "parse_fields"]
+__all__ = ["Keys", "RequestModel", "fault", "field_path", "parse_body", "parse_fields"]
+
+
+class Keys(NamedTuple):
+    """What an object that stays a dictionary may hold: beside the type of its field, so that other keys are reported.
+
+    ``inside`` says the same of the objects, or lists of them, under some of its keys.
+    """
+
+    names: frozenset[str]
+    inside: Mapping[str, Keys] = {}
+
+    @classmethod
+    def of(cls, *names: str, **inside: Keys) -> Keys:
+        """``names`` hold what is read elsewhere, ``inside`` objects whose keys are known too."""
+        return cls(frozenset(names) | frozenset(inside), inside)
 
 
 class RequestModel(BaseModel):
@@ -24,8 +42,31 @@ class RequestModel(BaseModel):
 
     @property
     def unknown_fields(self) -> list[str]:
-        """Names of top-level fields this server does not know, in the order they came."""
-        return list(self.model_extra or ())
+        """Paths of the fields this server does not know: those of the top in the order they came, then those inside."""
+        found = list(self.model_extra or ())
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value is not None:
+                keys = next((one for one in field.metadata if isinstance(one, Keys)), None)
+                found += _unknown(value, keys, field.alias or name)
+        return found
+
+
+def _unknown(value: object, keys: Keys | None, path: str) -> Iterator[str]:
+    """Paths of the unknown fields inside a field's value."""
+    if isinstance(value, RequestModel):
+        yield from (f"{path}.{name}" for name in value.unknown_fields)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, int):  # token ids, and many of them
+                return
+            yield from _unknown(item, keys, f"{path}[{index}]")
+    elif keys is not None and isinstance(value, dict):
+        for name, inner in value.items():
+            if name not in keys.names:
+                yield f"{path}.{name}"
+            elif name in keys.inside:
+                yield from _unknown(inner, keys.inside[name], f"{path}.{name}")
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,7 +82,7 @@ def parse_body(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise _bad_request(error) from None
+        return _once_more(model, error, lambda: from_json(body))
 
 
 def parse_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
@@ -49,18 +90,58 @@ def parse_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise _bad_request(error) from None
+        return _once_more(model, error, lambda: deepcopy(dict(fields)))
+
+
+def fault(field: str, message: str) -> PydanticCustomError:
+    """What a validator raises about several fields together: ``field`` is the path of the one to be changed."""
+    return PydanticCustomError("fault", "{message}", {"message": message, "field": field})
+
+
+def _once_more(model: type[Model], error: ValidationError, fields: Callable[[], dict[str, Any]]) -> Model:
+    """The request with its whole numbers as integers, where nothing else was wrong with it."""
+    places = [one["loc"] for one in error.errors(include_url=False) if _is_whole(one["input"]) and "int" in one["type"]]
+    if not places:
+        raise _bad_request(error)
+    changed = fields()
+    for place in places:
+        _make_whole(changed, place)
+    try:
+        return model.model_validate(changed)
+    except ValidationError as remaining:
+        raise _bad_request(remaining) from None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _make_whole(value: Any, place: Sequence[int | str]) -> None:
+    """Make the float at ``place`` an integer. Names of union branches, which stand in a place too, lead nowhere."""
+    for part in place:
+        if not isinstance(value, dict):  # a list is refused at its first item, and all of it is mended
+            break
+        inside: Any = value.get(part)
+        if isinstance(inside, list):
+            value[part] = _all_whole(inside)
+        elif _is_whole(inside):
+            value[part] = int(inside)
+        value = value.get(part, value)
+
+
+def _all_whole(values: list[Any]) -> list[Any]:
+    return [_all_whole(one) if isinstance(one, list) else int(one) if _is_whole(one) else one for one in values]
 
 
 def _bad_request(error: ValidationError) -> BadRequestError:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False, include_input=False)
     first = problems[0]
     if first["type"] == "json_invalid":
         detail = first["msg"].removeprefix("Invalid JSON: ")
         return BadRequestError(f"The request body is not valid JSON: {detail}.", code="invalid_json")
     lines = []
     for problem in problems[:_SHOWN]:
-        path = field_path(problem["loc"])
+        path = _at_fault(problem)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             lines.append(f"Missing required field '{path}'." if path else "Missing required field.")
@@ -71,7 +152,15 @@ def _bad_request(error: ValidationError) -> BadRequestError:
     code = "invalid_type" if first["type"].endswith("_type") else "invalid_value"
     if first["type"] == "missing":
         code = "missing_required_parameter"
-    return BadRequestError(" ".join(lines).replace("..", "."), param=field_path(first["loc"]) or None, code=code)
+    return BadRequestError(" ".join(lines).replace("..", "."), param=_at_fault(first) or None, code=code)
+
+
+def _at_fault(problem: ErrorDetails) -> str:
+    """The path of the field that a problem is about."""
+    place = problem["loc"]
+    if problem["type"] == "fault":
+        place = (*place, *problem["ctx"]["field"].split("."))
+    return field_path(place)
 
 
 def field_path(location: Sequence[int | str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from portico.prompting.renderers.base import Rendered, Renderer, RenderRequest
+from portico.prompting.renderers.base import AnswerSchema, Rendered, Renderer, RenderRequest
 from portico.prompting.renderers.jinja import JinjaRenderer
 from portico.prompting.tokenizers import Tokenizer
 
-__all__ = ["JinjaRenderer", "RenderRequest", "Rendered", "Renderer", "known_renderer"]
+__all__ = ["AnswerSchema", "JinjaRenderer", "RenderRequest", "Rendered", "Renderer", "known_renderer"]
 
 HARMONY_TOKENS = frozenset({"<|start|>", "<|channel|>", "<|message|>", "<|call|>", "<|return|>"})
 

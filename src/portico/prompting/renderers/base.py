@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +13,42 @@ from portico.prompting.said import Voices
 from portico.prompting.structure import Structure
 from portico.prompting.syntax import Syntax
 
-__all__ = ["RenderRequest", "Rendered", "Renderer", "plain_tools"]
+__all__ = ["AnswerSchema", "RenderRequest", "Rendered", "Renderer", "plain_tools"]
+
+
+@dataclass(frozen=True)
+class AnswerSchema:
+    """The JSON schema that an answer follows, with its name and what it is for, where the client says so."""
+
+    schema: Mapping[str, Any]
+    name: str = "answer"
+    description: str = ""
+
+    @classmethod
+    def of(cls, response_format: object) -> AnswerSchema | None:
+        """The schema in a ``response_format`` of OpenAI's; None where there is none."""
+        if not isinstance(response_format, Mapping):
+            return None
+        inside = response_format.get("json_schema") or response_format
+        schema = inside.get("schema") if isinstance(inside, Mapping) else None
+        if not isinstance(schema, Mapping):
+            return None
+        name, description = inside.get("name"), inside.get("description") or schema.get("description")
+        return cls(schema, *(text if isinstance(text, str) else "" for text in (name or "answer", description)))
+
+    @property
+    def json(self) -> str:
+        """The schema as JSON text."""
+        return json.dumps(self.schema, ensure_ascii=False)
+
+    def in_words(self) -> str:
+        """What a model is told that knows no form of its own for this."""
+        purpose = f" ({self.description})" if self.description else ""
+        return f"Answer in JSON{purpose} that follows this schema:\n{self.json}"
+
+
+def _is_system(message: object) -> bool:
+    return isinstance(message, Mapping) and message.get("role") in ("system", "developer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +69,28 @@ class RenderRequest:
     thinking_budget: int | None = None
     kwargs: object = None  # the request's chat_template_kwargs
     modalities: frozenset[str] = frozenset()
+    answer_schema: AnswerSchema | None = None
+    show_schema: bool = False  # also where the model has no place of its own for it
     structure: Structure | None = None  # None: control tokens in messages are control tokens
 
     def voices(self, syntax: Syntax, variables: Collection[str] = ()) -> Voices | None:
         """What came from the client, where it has to be told apart from what a template of this ``syntax`` says, beside
-        tools, documents and these ``variables``; None where it need not."""
-        given = (self.messages, self.tools, self.documents, self.kwargs)
+        tools, documents, the answer's schema and these ``variables``; None where it need not."""
+        answer = self.answer_schema
+        wanted = None if answer is None else (answer.schema, answer.name, answer.description)
+        given = (self.messages, self.tools, self.documents, self.kwargs, wanted)
         if self.structure is None or not self.structure.concerns(syntax, *given):
             return None
-        return Voices(frozenset({"tools", "documents", *variables}), self.structure.own)
+        return Voices(frozenset({"tools", "documents", "response_format", *variables}), self.structure.own)
+
+    @property
+    def messages_with_schema(self) -> object:
+        """The messages, behind their first system messages the schema, if it is to be shown."""
+        if self.answer_schema is None or not self.show_schema or not isinstance(self.messages, list):
+            return self.messages
+        leading = next((i for i, one in enumerate(self.messages) if not _is_system(one)), len(self.messages))
+        told = {"role": "system", "content": self.answer_schema.in_words()}
+        return [*self.messages[:leading], told, *self.messages[leading:]]
 
     def checked_documents(self) -> list[dict[str, Any]] | None:
         """The documents; raises where they are no list of objects."""
@@ -71,7 +120,8 @@ class Rendered:
 
     ``token_ids`` is set by renderers that write tokens, not text.
     ``tail`` tells parsing where the answer starts; ``begins_with_bos`` that no BOS may be added; ``passed_over`` are
-    names of ``chat_template_kwargs`` that mean nothing to this model.
+    names of ``chat_template_kwargs`` that mean nothing to this model, ``left_out`` what of the messages did not reach
+    the prompt, for people.
     """
 
     text: str
@@ -80,6 +130,7 @@ class Rendered:
     begins_with_bos: bool = False
     media: list[MediaPart] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 class Renderer(Protocol):

@@ -25,7 +25,7 @@ from portico.errors import BadRequestError
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.messages import normalise
 from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
-from portico.prompting.said import concat, disowned, dumps, join, plain, said
+from portico.prompting.said import Said, concat, disowned, dumps, join, plain, said
 from portico.prompting.syntax import Syntax
 from portico.prompting.variables import EFFORTS, nearest_effort, request_variables
 
@@ -64,7 +64,9 @@ class DeepSeekRenderer:
 
     def render(self, request: RenderRequest) -> Rendered:
         opens = request.opens_answer
-        conversation = normalise(request.messages, TAKES[self.version], modalities=request.modalities)
+        place = self.words.get("RESPONSE_FORMAT_TEMPLATE")
+        messages = request.messages if isinstance(place, str) else request.messages_with_schema
+        conversation = normalise(messages, TAKES[self.version], modalities=request.modalities)
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
         effort = kwargs.get("reasoning_effort") or request.reasoning_effort or self.defaults.get("reasoning_effort")
         thinking = self._thinking(request, kwargs, effort)
@@ -79,13 +81,19 @@ class DeepSeekRenderer:
             writer.drop = False
         introduction = self._effort(effort) if thinking and self.version == "v4" else ""
         if tools:
-            messages = _with_tools(messages, self._tools(tools))
+            messages = _behind_the_system(messages, self._tools(tools))
+        if isinstance(place, str) and request.answer_schema is not None:
+            before, _, after = place.partition("{schema}")
+            schema = request.answer_schema.json
+            words = concat([before, schema if voices is None else Said(schema), after])
+            messages = _behind_the_system(messages, words)
         text = writer.write(messages, opens=opens, open_end=bool(request.continue_final_message))
         return Rendered(
             text=BOS + introduction + text,
             tail=plain(text[writer.header_at :]),
             begins_with_bos=True,
             media=conversation.media,
+            left_out=conversation.left_out,
             passed_over=passed_over,
         )
 
@@ -122,8 +130,8 @@ class DeepSeekRenderer:
         return str(prompts[nearest_effort(str(effort), known)]) if effort is not None and known else ""
 
 
-def _with_tools(messages: Sequence[dict[str, Any]], words: str) -> list[dict[str, Any]]:
-    """The messages, with the tools behind the first system message or in one of their own."""
+def _behind_the_system(messages: Sequence[dict[str, Any]], words: str) -> list[dict[str, Any]]:
+    """The messages, with ``words`` behind the first system message or in one of their own."""
     if messages and messages[0]["role"] == "system":
         return [{**messages[0], "content": concat([messages[0]["content"], "\n\n", words])}, *messages[1:]]
     return [{"role": "system", "content": "\n\n" + words}, *messages]

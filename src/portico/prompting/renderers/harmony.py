@@ -20,7 +20,7 @@ from typing import Any
 from portico.errors import BadRequestError
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.messages import normalise
-from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
+from portico.prompting.renderers.base import AnswerSchema, Rendered, RenderRequest, plain_tools
 from portico.prompting.renderers.typescript import function_type
 from portico.prompting.said import Said, concat, disowned, dumps, holds_said, join, plain, said, unsaid
 from portico.prompting.syntax import Syntax
@@ -58,7 +58,9 @@ class HarmonyRenderer:
         conversation = normalise(request.messages, TAKES, modalities=request.modalities)
         messages, tools = conversation.messages, plain_tools(request.tools)
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
+        answer = _answer(request.answer_schema)
         if (voices := request.voices(SYNTAX)) is not None:
+            answer = Said(answer)
             messages, tools, kwargs = said(messages), said(tools), said(kwargs)
             if request.continue_final_message:
                 messages[-1] = {**messages[-1], "content": disowned(messages[-1]["content"], voices.own)}
@@ -72,15 +74,21 @@ class HarmonyRenderer:
             (m["content"] for m in messages if m["role"] in ("system", "developer") and m["content"]),
         )
         pieces = [_message("system", self._system(facts, bool(tools)))]
-        if instructions or tools:
-            pieces.append(_message("developer", _developer(instructions, tools)))
+        if instructions or tools or answer:
+            pieces.append(_message("developer", _developer(instructions, tools, answer)))
         dialogue = [message for message in messages if message["role"] not in ("system", "developer")]
         pieces += _Dialogue(dialogue, bool(request.continue_final_message)).pieces()
         tail = pieces[-1] if request.continue_final_message else ""
         if opens:
             tail = "<|start|>assistant"
             pieces.append(tail)
-        return Rendered(text=concat(pieces), tail=plain(tail), media=conversation.media, passed_over=passed_over)
+        return Rendered(
+            text=concat(pieces),
+            tail=plain(tail),
+            media=conversation.media,
+            left_out=conversation.left_out,
+            passed_over=passed_over,
+        )
 
     def _system(self, facts: Mapping[str, Any], with_tools: bool) -> str:
         date = facts.get("current_date") or self.clock().strftime("%Y-%m-%d")
@@ -98,13 +106,23 @@ def _message(author: str, body: str, *, to: str = "", channel: str = "", kind: s
     return concat(["<|start|>", header, " " if kind else "", kind, "<|message|>", body, end])
 
 
-def _developer(instructions: str, tools: Sequence[Mapping[str, Any]] | None) -> str:
+def _developer(instructions: str, tools: Sequence[Mapping[str, Any]] | None, answer: str) -> str:
     sections = ["# Instructions", instructions] if instructions else []
     if tools:
         functions = join("\n", (_function(tool.get("function", tool)) for tool in tools))
         opening, closing = "## functions\n\nnamespace functions {\n\n", "\n} // namespace functions"
         sections += ["# Tools", concat([opening, functions, closing])]
+    if answer:
+        sections += ["# Response Formats", answer]
     return join("\n\n", sections)
+
+
+def _answer(wanted: AnswerSchema | None) -> str:
+    """The form of the answer, with its purpose as a comment."""
+    if wanted is None:
+        return ""
+    purpose = f"// {wanted.description}\n" if wanted.description else ""
+    return f"## {wanted.name}\n\n{purpose}{wanted.json}"
 
 
 def _function(function: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from portico.prompting.isolation import IsolatedTemplate
 from portico.prompting.messages import normalise
-from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
+from portico.prompting.renderers.base import AnswerSchema, Rendered, RenderRequest, plain_tools
 from portico.prompting.said import plain
 from portico.prompting.tail import prompt_tail
 from portico.prompting.template import ChatTemplate
@@ -37,12 +37,15 @@ class JinjaRenderer:
         name = template.select(tools=bool(request.tools), documents=bool(documents))
         takes = template.capabilities(name)
         syntax = template.syntax(name)
-        conversation = normalise(request.messages, takes, modalities=request.modalities)
+        has_place = "response_format" in syntax.variables
+        messages = request.messages if has_place else request.messages_with_schema
+        conversation = normalise(messages, takes, modalities=request.modalities)
         kwargs, passed_over = request_variables(request.kwargs, syntax, template.special_tokens, self.allowed)
         variables = {
             **self.defaults,
             **reasoning_variables(syntax, request.reasoning_effort, request.thinking, request.thinking_budget),
             **kwargs,
+            **(_response_format(request.answer_schema) if has_place else {}),
             "tools": plain_tools(request.tools, full=not takes.bare_tools),
             "documents": documents,
             "add_generation_prompt": opens,
@@ -60,4 +63,10 @@ class JinjaRenderer:
             begins_with_bos=template.begins_with_bos(text),
             media=conversation.media,
             passed_over=passed_over,
+            left_out=conversation.left_out,
         )
+
+
+def _response_format(wanted: AnswerSchema | None) -> dict[str, Any]:
+    """The schema where templates look for it."""
+    return {} if wanted is None else {"response_format": {"type": "json_schema", "json_schema": wanted.schema}}

@@ -59,7 +59,7 @@ class MistralRenderer:
         from pydantic import ValidationError
 
         opens = request.opens_answer
-        conversation = normalise(request.messages, TAKES)
+        conversation = normalise(request.messages_with_schema, TAKES)
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
         messages = [{key: message[key] for key in KNOWN_KEYS if key in message} for message in conversation.messages]
         if not opens and not request.continue_final_message:
@@ -102,4 +102,5 @@ class MistralRenderer:
             tail=prompt_tail(text, HEADERS),
             begins_with_bos=True,
             passed_over=passed_over,
+            left_out=conversation.left_out,
         )

@@ -5,8 +5,8 @@
 - Thinking is replayed only where its signature shows that this server wrote it. Any other thought (of another provider,
   of a process before this one, or forged) is left out and told: the model must not take for its own what it never
   thought, and a conversation that has moved here must not fail over it.
-- Pictures and documents that the model cannot read are refused where the user sends them. Inside a tool result they
-  become a note to the model, because an agent cannot take a result back, and an error would end its conversation.
+- Pictures and documents that the model cannot read are refused in the last user turn. Inside a tool result, and
+  further back, they become a note to the model: nobody can take them back, and an error would end the conversation.
 - Blocks of kinds that are not known here are left out and told.
 
 Refusals are ``BadRequestError`` with the path of the block at fault.
@@ -29,6 +29,8 @@ __all__ = ["Conversation", "read_conversation"]
 Block = dict[str, Any]
 Part = dict[str, Any]  # of a neutral message's content
 
+_ROLES = ("user", "assistant", "system")
+
 _BILLING = "x-anthropic-billing-header"  # a system block that coding agents send for Anthropic's books; new each time
 
 
@@ -45,7 +47,7 @@ class Conversation:
 
 def read_conversation(
     messages: Sequence[dict[str, Any]],
-    system: str | Sequence[Block] | None,
+    system: str | list[Block] | None,
     signer: Signer,
     modalities: Collection[str] = (),
 ) -> Conversation:
@@ -53,14 +55,16 @@ def read_conversation(
     reader = _Reader(signer, frozenset(modalities))
     found = reader.found
     if system:
-        reader.system(system, "system")
-    for role, blocks in _turns(messages):
+        reader.system(_blocks(system, "system"))
+    turns = list(_turns(messages))
+    last_user = max((index for index, (role, _) in enumerate(turns) if role == "user"), default=-1)
+    for index, (role, blocks) in enumerate(turns):
         if role == "assistant":
             reader.assistant(blocks)
         elif role == "user":
-            reader.user(blocks)
+            reader.user(blocks, answered=index != last_user)
         else:
-            reader.other(role, blocks)
+            reader.system(blocks)
     if not any(message["role"] != "system" for message in found.messages):
         raise BadRequestError("messages: there is nothing to answer.", param="messages")
     last = found.messages[-1]
@@ -86,8 +90,8 @@ def _turns(messages: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[tuple
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         role = message.get("role")
-        if not isinstance(role, str) or not role:
-            raise BadRequestError(f"{where}.role must be 'user' or 'assistant'.", param=f"{where}.role")
+        if role not in _ROLES:
+            raise BadRequestError(f"{where}.role must be one of {', '.join(_ROLES)}.", param=f"{where}.role")
         if speaker is not None and role != speaker:
             yield speaker, turn
             turn = []
@@ -119,23 +123,19 @@ class _Reader:
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
-    def system(self, content: str | Sequence[Block], where: str) -> None:
-        """The system prompt."""
-        self.other("system", _blocks(content if isinstance(content, str) else list(content), where))
-
-    def other(self, role: str, blocks: list[tuple[str, Block]]) -> None:
-        """A turn of system, or of a role that is the template's business."""
+    def system(self, blocks: list[tuple[str, Block]]) -> None:
+        """The system prompt, or a later word of the system."""
         parts = [(path, part) for path, block in blocks for part in self._parts(path, block)]
-        self._say(role, [one for one in parts if not one[1].get("text", "").startswith(_BILLING)])
+        self._say("system", [one for one in parts if not one[1].get("text", "").startswith(_BILLING)])
 
-    def user(self, blocks: list[tuple[str, Block]]) -> None:
-        """A user's turn, tool results first."""
+    def user(self, blocks: list[tuple[str, Block]], *, answered: bool) -> None:
+        """A user's turn, tool results first; ``answered``: it is not the last."""
         parts: list[tuple[str, Part]] = []
         for path, block in blocks:
             if block["type"] == "tool_result":
                 self._result(path, block)
             else:
-                parts += [(path, part) for part in self._parts(path, block)]
+                parts += [(path, part) for part in self._parts(path, block, given=answered)]
         self._say("user", parts)
 
     def assistant(self, blocks: list[tuple[str, Block]]) -> None:
@@ -152,7 +152,7 @@ class _Reader:
             elif kind == "redacted_thinking":
                 self.found.left_out.append(f"{path} (redacted thinking)")
             else:
-                parts += [(path, part) for part in self._parts(path, block)]
+                parts += [(path, part) for part in self._parts(path, block, given=True)]
         if not (parts or calls or thoughts):
             return
         more: dict[str, Any] = {}
@@ -172,15 +172,15 @@ class _Reader:
 
     # -- blocks -------------------------------------------------------------------------------------------------------
 
-    def _parts(self, path: str, block: Block, *, in_result: bool = False) -> list[Part]:
-        """A block of text, picture or document as neutral content parts."""
+    def _parts(self, path: str, block: Block, *, given: bool = False) -> list[Part]:
+        """A block of text, picture or document as neutral content parts; ``given``: it cannot be taken back."""
         kind = block["type"]
         if kind == "text":
             return [_text(_string(block, "text", path))]
         if kind == "image":
-            return [self._image(path, block, in_result)]
+            return [self._image(path, block, given)]
         if kind == "document":
-            return [self._document(path, block, in_result)]
+            return [self._document(path, block, given)]
         if kind == "search_result":
             attributes = {"source": block.get("source"), "title": block.get("title")}
             return [_text(_tagged("search_result", attributes, _inner_text(block.get("content"))))]
@@ -191,12 +191,12 @@ class _Reader:
         self.found.left_out.append(f"{path} ({kind[:40]})")
         return []
 
-    def _image(self, path: str, block: Block, in_result: bool) -> Part:
+    def _image(self, path: str, block: Block, given: bool) -> Part:
         source = block.get("source")
         if not isinstance(source, dict):
             raise BadRequestError(f"{path}.source must be an object.", param=f"{path}.source")
         if "image" not in self._modalities:
-            return self._unreadable(path, "this model cannot see images", in_result)
+            return self._unreadable(path, "this model cannot see images", given)
         kind = source.get("type")
         if kind == "base64":
             media_type = _string(source, "media_type", f"{path}.source")
@@ -204,10 +204,10 @@ class _Reader:
         elif kind == "url":
             url = _string(source, "url", f"{path}.source")
         else:
-            return self._unreadable(path, f"images of source '{str(kind)[:40]}' are not supported", in_result)
+            return self._unreadable(path, f"images of source '{str(kind)[:40]}' are not supported", given)
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def _document(self, path: str, block: Block, in_result: bool) -> Part:
+    def _document(self, path: str, block: Block, given: bool) -> Part:
         source = block.get("source")
         if not isinstance(source, dict):
             raise BadRequestError(f"{path}.source must be an object.", param=f"{path}.source")
@@ -217,14 +217,14 @@ class _Reader:
         elif kind == "content":
             text = _inner_text(source.get("content"))
         else:
-            return self._unreadable(path, f"documents of source '{str(kind)[:40]}' are not supported", in_result)
+            return self._unreadable(path, f"documents of source '{str(kind)[:40]}' are not supported", given)
         context = block.get("context")
         if isinstance(context, str) and context:
             text = f"{context}\n\n{text}"
         return _text(_tagged("document", {"title": block.get("title")}, text))
 
-    def _unreadable(self, path: str, reason: str, in_result: bool) -> Part:
-        if not in_result:
+    def _unreadable(self, path: str, reason: str, given: bool) -> Part:
+        if not given:
             raise NotSupportedError(f"{path}: {reason}; send text.", param=path)
         self.found.left_out.append(f"{path} ({reason})")
         return _text(f"[left out: {reason}]")
@@ -232,7 +232,7 @@ class _Reader:
     def _result(self, path: str, block: Block) -> None:
         content = block.get("content")
         blocks = [] if content is None else _blocks(content, f"{path}.content")
-        parts = [part for where, inner in blocks for part in self._parts(where, inner, in_result=True)]
+        parts = [part for where, inner in blocks for part in self._parts(where, inner, given=True)]
         if block.get("is_error"):
             parts = _marked_as_error(parts)
         call_id = call_id_for_model(_string(block, "tool_use_id", path))

@@ -7,9 +7,9 @@ order (``blocks``), one ``message_delta`` with why it stopped and what it cost, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -20,15 +20,19 @@ from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.anthropic import errors
 from portico.protocols.anthropic.blocks import Blocks, Display
+from portico.protocols.anthropic.context import is_known
 from portico.protocols.anthropic.conversation import read_conversation
 from portico.protocols.anthropic.places import Origin
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tools import neutral_choice, neutral_tools
+from portico.protocols.sampling import nucleus, temperature
 
 __all__ = ["PING", "Asked", "MessageBody", "MessageStream", "generation", "read_request", "token_count"]
 
 PING = sse.event(b'{"type":"ping"}', "ping")
+
+Edits: TypeAlias = Sequence[dict[str, Any]]  # what context management has cleared, as clients are told
 
 INTERLEAVED = "interleaved-thinking"  # with this beta a budget counts for several turns, so it may be over max_tokens
 
@@ -55,8 +59,8 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
     if request.tools is not None and len(request.tools) > model.limits.tools:
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
     conversation = read_conversation(request.messages, request.system, signer, model.prompter.modalities)
-    tools = neutral_tools(request.tools, conversation.referenced_tools)
-    shown = {tool["function"]["name"] for tool in tools}
+    shown = neutral_tools(request.tools, conversation.referenced_tools)
+    tools = shown.tools
     choice = request.tool_choice
     thinking = request.thinking
     arguments = {
@@ -66,16 +70,26 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
         "reasoning_effort": request.effort,
         "thinking": _THINKS.get(thinking.type) if thinking else None,
         "thinking_budget": thinking.budget_tokens if thinking else None,
+        "response_format": _response_format(request),
     }
     return Asked(
         arguments,
         tools,
         neutral_choice(choice, tools),
         parallel=not (choice and choice.disable_parallel_tool_use),
-        left_out=conversation.left_out,
+        left_out=[*conversation.left_out, *shown.left_out, *_not_carried_out(request)],
         origins=conversation.origins,
-        tool_places=[index for index, tool in enumerate(request.tools or ()) if tool["name"] in shown],
+        tool_places=shown.places,
     )
+
+
+def _not_carried_out(request: CountTokensRequest) -> Iterator[str]:
+    """What of the request this server does not do, for people."""
+    if request.mcp_servers:
+        yield "mcp_servers (this server calls none)"
+    for index, edit in enumerate(request.edits):
+        if not is_known(edit):
+            yield f"context_management.edits[{index}] ({edit.type[:40]})"
 
 
 _THINKS = {"enabled": True, "adaptive": True, "disabled": False, "between_tools": False}
@@ -138,16 +152,20 @@ def _promised(
     request: MessagesRequest, asked: Asked, prompt: Prompt, model: Model
 ) -> tuple[Constraint | None, str | None]:
     """The constraint that keeps the request's promises, and the parser for its calls."""
-    schema = request.answer_schema
-    wanted = None if schema is None else {"type": "json_schema", "json_schema": {"schema": schema, "strict": True}}
     return promised(
         model,
         prompt.tail,
         tools=asked.tools,
         tool_choice=asked.tool_choice,
         parallel_tool_calls=None if asked.parallel else False,
-        response_format=wanted,
+        response_format=_response_format(request),
     )
+
+
+def _response_format(request: CountTokensRequest) -> dict[str, Any] | None:
+    """The schema of the answer, as OpenAI has it."""
+    schema = request.answer_schema
+    return None if schema is None else {"type": "json_schema", "json_schema": {"schema": schema, "strict": True}}
 
 
 def _thought(
@@ -163,21 +181,23 @@ def _thought(
 
 
 def _sampling(request: MessagesRequest, max_tokens: int, thought: ThoughtBudget | None) -> SamplingParams:
-    top_p, top_k = request.top_p, request.top_k or 0
-    if top_p == 0:  # nothing but the most likely token
-        top_p, top_k = 1.0, 1
+    top_p, top_k = nucleus(request.top_p, request.top_k)
     return SamplingParams(
         max_tokens=max_tokens,
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if top_p is None else top_p,
+        temperature=temperature(request.temperature),
+        top_p=top_p,
         top_k=top_k,
         thought=thought,
     )
 
 
-def token_count(prompt: Prompt) -> dict[str, int]:
+def token_count(prompt: Prompt, edits: Edits | None = None) -> dict[str, Any]:
     """The answer of count_tokens: the prompt as the engine would get it."""
-    return {"input_tokens": len(prompt.token_ids)}
+    count = len(prompt.token_ids)
+    if edits is None:
+        return {"input_tokens": count}
+    original = count + sum(edit["cleared_input_tokens"] for edit in edits)
+    return {"input_tokens": count, "context_management": {"original_input_tokens": original}}
 
 
 # -- what stream and body share ---------------------------------------------------------------------------------------
@@ -209,11 +229,19 @@ def _message(id: str, model: Model, usage: Usage) -> dict[str, Any]:
     }
 
 
-def _display(request: MessagesRequest) -> str:
+def _managed(edits: Edits | None) -> dict[str, Any]:
+    """What was cleared, where the request asked for it."""
+    return {} if edits is None else {"context_management": {"applied_edits": edits}}
+
+
+def _display(request: MessagesRequest, model: Model) -> str:
+    """Thoughts are for who asks for them; a model that thinks all the same is not heard."""
     thinking = request.thinking
-    if thinking is not None and thinking.type == "disabled":
-        return Display.HIDDEN  # a model that thinks all the same is not heard
-    return Display.OMITTED if thinking is not None and thinking.display == "omitted" else Display.SHOWN
+    if thinking is None:
+        return Display.SHOWN if model.thinking_by_default else Display.HIDDEN
+    if thinking.type == "disabled":
+        return Display.HIDDEN
+    return Display.OMITTED if thinking.display == "omitted" else Display.SHOWN
 
 
 class _Ending:
@@ -255,13 +283,15 @@ class MessageStream:
         *,
         message_id: str,
         request_id: str,
+        edits: Edits | None = None,
     ) -> None:
         self._generation = generation
+        self._edits = edits
         self._request_id = request_id
         self._message = _message(message_id, model, generation.usage)
         self._ending = _Ending(request, generation)
         self._frames = _Frames()
-        self._blocks = Blocks(self._frames, signer, _display(request))
+        self._blocks = Blocks(self._frames, signer, _display(request, model))
 
     def start(self) -> bytes:
         """``message_start`` and a ping; sent at admission, long before the first token."""
@@ -283,7 +313,7 @@ class MessageStream:
         return b"".join(
             (
                 self._frames.take(),
-                _event("message_delta", delta=ending, usage=_usage(self._generation.usage)),
+                _event("message_delta", delta=ending, usage=_usage(self._generation.usage), **_managed(self._edits)),
                 _event("message_stop"),
             )
         )
@@ -340,14 +370,22 @@ class MessageBody:
     """Deltas of one generation -> the body of the whole answer."""
 
     def __init__(
-        self, request: MessagesRequest, generation: Generation, model: Model, signer: Signer, *, message_id: str
+        self,
+        request: MessagesRequest,
+        generation: Generation,
+        model: Model,
+        signer: Signer,
+        *,
+        message_id: str,
+        edits: Edits | None = None,
     ) -> None:
         self._generation = generation
+        self._edits = edits
         self._model = model
         self._message_id = message_id
         self._ending = _Ending(request, generation)
         self._fold = _Fold()
-        self._blocks = Blocks(self._fold, signer, _display(request))
+        self._blocks = Blocks(self._fold, signer, _display(request, model))
 
     def feed(self, delta: Delta, position: int = 0) -> None:
         """Fold one delta in."""
@@ -359,7 +397,7 @@ class MessageBody:
         self._blocks.close()
         message = _message(self._message_id, self._model, self._generation.usage)
         message["content"] = self._fold.content
-        message.update(self._ending.told(self._blocks.calls))
+        message.update(self._ending.told(self._blocks.calls), **_managed(self._edits))
         return orjson.dumps(message)
 
 

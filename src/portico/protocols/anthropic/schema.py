@@ -12,9 +12,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from portico.protocols.bounds import Items
-from portico.protocols.validation import RequestModel
+from portico.protocols.validation import RequestModel, fault
 
-__all__ = ["CountTokensRequest", "MessagesRequest", "OutputConfig", "OutputFormat", "Thinking", "ToolChoice"]
+__all__ = [
+    "ContextEdit",
+    "ContextManagement",
+    "CountTokensRequest",
+    "MessagesRequest",
+    "OutputConfig",
+    "OutputFormat",
+    "Thinking",
+    "ToolChoice",
+]
 
 MIN_BUDGET = 1024  # tokens; the API's own lower bound
 
@@ -33,7 +42,7 @@ class Thinking(RequestModel):
     @model_validator(mode="after")
     def _enabled_needs_a_budget(self) -> Thinking:
         if self.type == "enabled" and self.budget_tokens is None:
-            raise ValueError("thinking of type 'enabled' needs 'budget_tokens'")
+            raise fault("budget_tokens", "thinking of type 'enabled' needs 'budget_tokens'")
         return self
 
 
@@ -47,7 +56,7 @@ class ToolChoice(RequestModel):
     @model_validator(mode="after")
     def _tool_needs_a_name(self) -> ToolChoice:
         if self.type == "tool" and not self.name:
-            raise ValueError("tool_choice of type 'tool' needs the 'name' of a tool")
+            raise fault("name", "tool_choice of type 'tool' needs the 'name' of a tool")
         return self
 
 
@@ -65,6 +74,36 @@ class OutputConfig(RequestModel):
     format: OutputFormat | None = None
 
 
+class Amount(RequestModel):
+    """So many of ``type``: ``input_tokens``, ``tool_uses`` or ``thinking_turns``; ``all`` has no number."""
+
+    type: str
+    value: Annotated[int, Field(ge=0)] | None = None
+
+
+class Threshold(Amount):
+    """An amount that is reached or not."""
+
+    value: Annotated[int, Field(ge=0)]
+
+
+class ContextEdit(RequestModel):
+    """One of ``context_management.edits``; which fields mean something depends on its type (see ``context``)."""
+
+    type: str
+    trigger: Threshold | None = None
+    keep: Amount | Literal["all"] | None = None
+    clear_at_least: Threshold | None = None
+    exclude_tools: Items[str] | None = None
+    clear_tool_inputs: bool | Items[str] | None = None
+
+
+class ContextManagement(RequestModel):
+    """``context_management``."""
+
+    edits: Annotated[Items[ContextEdit], Field(max_length=16)] | None = None
+
+
 class CountTokensRequest(RequestModel):
     """POST /v1/messages/count_tokens: all of a message request that its prompt is made of."""
 
@@ -76,19 +115,23 @@ class CountTokensRequest(RequestModel):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None  # where output_config.format was before
+    context_management: ContextManagement | None = None
+    mcp_servers: Items[Any] | None = None  # left out and told: this server calls none
 
     # accepted, without a meaning here
     cache_control: dict[str, Any] | None = None  # every prefix is cached, asked for or not
-    mcp_servers: Items[Any] | None = None
     speed: str | None = None
 
     @model_validator(mode="after")
     def _what_cannot_be(self) -> CountTokensRequest:
-        if self.mcp_servers:
-            raise ValueError("this server calls no MCP servers; leave 'mcp_servers' out")
         if self.output_format and self.output_config and self.output_config.format:
-            raise ValueError("send 'output_config.format' or the older 'output_format', not both")
+            raise fault("output_format", "send 'output_config.format' or the older 'output_format', not both")
         return self
+
+    @property
+    def edits(self) -> list[ContextEdit]:
+        """What is to be cleared out of the history, in this order."""
+        return (self.context_management.edits if self.context_management else None) or []
 
     @property
     def effort(self) -> str | None:
@@ -108,7 +151,7 @@ class MessagesRequest(CountTokensRequest):
     max_tokens: Annotated[int, Field(ge=0)]
     stream: bool | None = None
     stop_sequences: Items[Annotated[str, Field(max_length=4096)]] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
 

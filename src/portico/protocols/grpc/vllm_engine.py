@@ -137,9 +137,7 @@ class GenerateEncoder:
     def feed(self, delta: Delta) -> list[GenerateResponse]:
         """The responses of one delta."""
         choice = self._choice(delta.index)
-        ids = list(delta.token_ids)
-        if delta.finish is not None and choice.stop_token is not None:
-            ids.append(choice.stop_token)
+        ids = delta.all_token_ids
         if self._stream:
             self._ids[delta.index], self._logprobs[delta.index] = ids, list(delta.logprobs or ())
         else:

@@ -33,7 +33,7 @@ def prompt_arguments(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
     """What the prompter needs of the request, as its keyword arguments."""
     return {
         "messages": request.messages,
-        "tools": request.tools,
+        "tools": request.client_tools,
         "documents": request.documents,
         "add_generation_prompt": request.add_generation_prompt,
         "continue_final_message": bool(request.continue_final_message),
@@ -42,26 +42,27 @@ def prompt_arguments(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
         "chat_template_kwargs": request.chat_template_kwargs,
         "thinking_budget": request.thinking_token_budget,
         "add_special_tokens": bool(request.add_special_tokens),
+        "response_format": request.response_format if isinstance(request, ChatRequest) else None,
     }
 
 
 def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: str) -> Generation:
     """Decide everything about the request before admission. Raises ``BadRequestError`` for what cannot be served."""
-    requested = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
-    max_tokens = max_new_tokens(len(prompt.token_ids), requested, model, "messages")
+    max_tokens = max_new_tokens(len(prompt.token_ids), request.most_tokens, model, "messages")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
-    if request.tools is not None and len(request.tools) > model.limits.tools:
+    tools = request.client_tools
+    if tools is not None and len(tools) > model.limits.tools:
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
     constraint, tool_parser = promised(
         model,
         prompt.tail,
-        tools=request.tools,
+        tools=tools,
         tool_choice=request.tool_choice,
         parallel_tool_calls=request.parallel_tool_calls,
         response_format=request.response_format,
         structured_outputs=request.structured_outputs,
     )
-    calls_parser = tool_parser if request.tools and request.tool_choice != "none" else None
+    calls_parser = tool_parser if tools and request.tool_choice != "none" else None
     thought = thought_budget(model, request.thinking_token_budget, prompt.tail, calls_parser)
     spec = GenerationSpec(
         request_id=request_id,
@@ -71,11 +72,12 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         n=request.n or 1,
         tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,
-        tools=request.tools or (),
+        tools=tools or (),
         tool_choice=request.tool_choice or "auto",
         stop=stop_strings(request, model),
         include_stop=bool(request.include_stop_str_in_output),
         skip_special_tokens=request.skip_special_tokens is not False,
+        content_logprobs=logprobs is not None and request.logprobs_scope == "content",
         constraint=constraint,
         parallel=request.parallel_tool_calls is not False,
         priority=request.priority or 0,
@@ -152,7 +154,7 @@ class ChatStream:
         if not bodies and delta.finish is None and not plain:
             bodies.append(b"{}")
         logprobs = delta.logprobs
-        token_ids = delta.token_ids if self._with_token_ids else None
+        token_ids: Sequence[int] | None = delta.all_token_ids if self._with_token_ids else None
         chunks = []
         for body in bodies:
             chunks.append(self._chunk(delta.index, body, logprobs, token_ids))
@@ -198,9 +200,10 @@ class ChatStream:
         return None
 
     def _reasoning_body(self, text: bytes) -> bytes:
+        details = b'[{"type":"reasoning.text","index":0,"text":%b}]' % text
         if self._reasoning_content:
-            return b'{"reasoning":%b,"reasoning_content":%b}' % (text, text)
-        return b'{"reasoning":%b}' % text
+            return b'{"reasoning":%b,"reasoning_content":%b,"reasoning_details":%b}' % (text, text, details)
+        return b'{"reasoning":%b,"reasoning_details":%b}' % (text, details)
 
     def _chunk(
         self,
@@ -276,6 +279,7 @@ class ChatBody:
         }
         if answer.reasoning and self._request.include_reasoning is not False:
             message["reasoning"] = "".join(answer.reasoning)
+            message["reasoning_details"] = [{"type": "reasoning.text", "index": 0, "text": message["reasoning"]}]
             if self._model.reasoning_content:
                 message["reasoning_content"] = message["reasoning"]
         if answer.calls:
@@ -319,7 +323,7 @@ class _Answer:
                 self.calls.append((event.id, event.name, []))
             elif type(event) is CallArguments:
                 self.calls[event.index][2].append(event.json_fragment)
-        self.token_ids += delta.token_ids
+        self.token_ids += delta.all_token_ids
         if delta.logprobs:
             self.logprobs += delta.logprobs
         if delta.finish is not None:

@@ -33,8 +33,8 @@ Logprobs: TypeAlias = dict[str, Any]  # lists that run parallel to each other, b
 
 def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
     """The request's prompts, each text or token ids, checked. Raises ``BadRequestError``."""
-    if request.suffix:
-        raise NotSupportedError("'suffix' is not supported: this model has no fill-in-the-middle form.", param="suffix")
+    if request.suffix and (request.echo or not all(isinstance(one, str) for one in one_by_one(request.prompt))):
+        raise NotSupportedError("'suffix' goes with prompts of text, and without 'echo'.", param="suffix")
     if request.best_of is not None and request.best_of > (request.n or 1):
         raise NotSupportedError("'best_of' is not supported; use 'n'.", param="best_of")
     found = one_by_one(request.prompt)
@@ -74,7 +74,10 @@ def generations(
         sampling = sampling_params(request, model, max_tokens=max(1, max_tokens), logprobs=request.logprobs)
         if request.echo and request.logprobs is not None and sampling.prompt_logprobs is None:
             if "prompt_logprobs" not in model.capabilities:
-                raise NotSupportedError("This engine has no logprobs for prompt tokens ('echo' with 'logprobs').")
+                raise NotSupportedError(
+                    "This engine has no logprobs for prompt tokens, so 'echo' cannot be combined with 'logprobs'.",
+                    param="echo",
+                )
             sampling = replace(sampling, prompt_logprobs=request.logprobs)
         spec = GenerationSpec(
             request_id=request_id if len(prompts) == 1 else f"{request_id}-{position}",
@@ -115,15 +118,15 @@ class _Choice:
 
         An engine gives at least one token; ``max_tokens`` 0 hides it.
         """
-        text, logprobs, token_ids = "", None, delta.token_ids
+        text, logprobs, token_ids = "", None, delta.all_token_ids
         if not self.begun:  # first, because the positions of what follows go on from there
             text, logprobs = self._echo, self._echoed_logprobs(delta.index)
             self.begun = True
         if self._only_echo:
             return text, logprobs, ()
         text += "".join(event.text for event in delta.events if type(event) is Content)
-        if self._logprobs is not None and delta.logprobs:
-            logprobs = _joined(logprobs, self._logprobs.feed(delta.logprobs))
+        if self._logprobs is not None and (delta.logprobs or delta.finish is not None):  # none at all is empty lists
+            logprobs = _joined(logprobs, self._logprobs.feed(delta.logprobs or ()))
         return text, logprobs, token_ids
 
     def end(self, delta: Delta) -> dict[str, Any]:

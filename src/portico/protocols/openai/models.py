@@ -10,7 +10,7 @@ from portico.generation import Model
 __all__ = ["card", "model_list"]
 
 
-def card(model: Model, name: str) -> dict[str, Any]:
+def card(model: Model, name: str, root: str | None = None) -> dict[str, Any]:
     """One model under one of its names. ``created`` is stable, so that clients may cache the list. An adapter names the
     model that it adapts as its ``parent``."""
     return {
@@ -18,7 +18,7 @@ def card(model: Model, name: str) -> dict[str, Any]:
         "object": "model",
         "created": model.created,
         "owned_by": "portico",
-        "root": model.name,
+        "root": root or model.name,
         **({} if model.parent is None else {"parent": model.parent}),
         "max_model_len": model.context_length,
         "capabilities": sorted(model.capabilities),

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.events import SamplingParams, ThoughtBudget
 from portico.generation import Model
+from portico.prompting import Prompt
 from portico.protocols.openai.schema import GenerationRequest
+from portico.protocols.sampling import nucleus, temperature
 
-__all__ = ["max_new_tokens", "sampling_params", "stop_strings"]
+__all__ = ["cut_to", "max_new_tokens", "sampling_params", "stop_strings"]
 
 
 def max_new_tokens(prompt_tokens: int, requested: int | None, model: Model, param: str) -> int:
-    """How many tokens may be generated: what was asked for, cut to what the context still holds.
+    """How many tokens may be generated: what was asked for (None and -1: all), cut to what the context still holds.
 
     Raises ``ContextLengthError`` when the prompt leaves room for none.
     """
@@ -24,7 +26,16 @@ def max_new_tokens(prompt_tokens: int, requested: int | None, model: Model, para
             "which leaves no room for an answer. Shorten the prompt.",
             param=param,
         )
-    return room if requested is None else min(requested, room)
+    return room if requested is None or requested == -1 else min(requested, room)
+
+
+def cut_to(request: GenerationRequest, prompt: Prompt, model: Model, max_tokens: int | None = None) -> Prompt:
+    """The prompt within the request's ``truncate_prompt_tokens``; -1 is what the context holds beside the answer."""
+    limit = request.truncate_prompt_tokens
+    if limit is None:
+        return prompt
+    room = max(1, model.context_length - max(1, max_tokens or 1))
+    return model.prompter.cut(prompt, room if limit == -1 else min(limit, room), request.truncation_side or "left")
 
 
 def stop_strings(request: GenerationRequest, model: Model) -> list[str]:
@@ -72,12 +83,13 @@ def sampling_params(
         _check_ids(allowed, model, "allowed_token_ids")
     _check_ids(request.stop_token_ids or (), model, "stop_token_ids")
     seed = request.seed
+    top_p, top_k = nucleus(request.top_p, request.top_k)
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        top_k=max(0, request.top_k or 0),
+        temperature=temperature(request.temperature),
+        top_p=top_p,
+        top_k=top_k,
         min_p=request.min_p or 0.0,
         seed=None if seed is None or seed == -1 else seed,
         repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from portico.protocols.bounds import IDS, Items, TokenIds
-from portico.protocols.validation import RequestModel
+from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = ["ChatRequest", "CompletionRequest", "ConversationFields", "GenerationRequest", "StreamOptions"]
 
@@ -23,12 +23,22 @@ Short = Annotated[str, Field(max_length=4096)]  # what an answer is compared wit
 Tools = Annotated[Items[dict[str, Any]], Field(max_length=4096)]  # operators' own bound is lower
 
 
+def _not_zero(tokens: int) -> int:
+    if tokens == 0:
+        raise ValueError("Input should be at least 1, or -1 for as many as the context holds")
+    return tokens
+
+
+MaxTokens = Annotated[int, Field(ge=-1)]  # -1: as many as the context holds
+SomeTokens = Annotated[MaxTokens, AfterValidator(_not_zero)]
+
+
 def _kind(texts: object) -> str:
     """Which kind of texts a request means, as its first item says."""
     first = texts[0] if isinstance(texts, list) and texts else ""
     if isinstance(texts, str):
         return "text"
-    return "list" if isinstance(first, list) else "int" if isinstance(first, int) else "str"
+    return "list" if isinstance(first, list) else "int" if isinstance(first, int | float) else "str"
 
 
 Texts: TypeAlias = Annotated[
@@ -39,6 +49,24 @@ Texts: TypeAlias = Annotated[
     Discriminator(_kind),
     IDS,
 ]
+
+# What the objects may hold that are read where they are understood (``portico.constraints``)
+RESPONSE_FORMAT = Keys.of(
+    "type",
+    "schema",
+    *("structures", "triggers", "format"),  # of a structural tag
+    json_schema=Keys.of("name", "description", "schema", "strict"),
+)
+STRUCTURED_OUTPUTS = Keys.of(
+    *("json", "json_object", "regex", "choice", "grammar", "structural_tag"),
+    *("disable_any_whitespace", "whitespace_pattern"),
+)
+TOOL_CHOICE = Keys.of(
+    *("type", "name", "mode", "tools"),
+    function=Keys.of("name"),
+    custom=Keys.of("name"),
+    allowed_tools=Keys.of("mode", "tools"),
+)
 
 
 def one_by_one(texts: Texts) -> list[str | list[int]]:
@@ -52,7 +80,8 @@ class StreamOptions(RequestModel):
     """``stream_options``."""
 
     include_usage: bool | None = None
-    continuous_usage_stats: bool | None = None
+    continuous_usage_stats: bool | None = None  # vLLM's
+    include_obfuscation: bool | None = None  # accepted, without effect: nothing here reads the sizes of chunks
 
 
 class GenerationRequest(RequestModel):
@@ -64,8 +93,8 @@ class GenerationRequest(RequestModel):
     stop: Short | Items[Short] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=16_384)] | None = None
@@ -84,8 +113,10 @@ class GenerationRequest(RequestModel):
     allowed_token_ids: Annotated[TokenIds | None, IDS] = None
     prompt_logprobs: Annotated[int, Field(ge=0)] | None = None
     add_special_tokens: bool | None = None
-    structured_outputs: dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    structured_outputs: Annotated[dict[str, Any] | None, STRUCTURED_OUTPUTS] = None
+    response_format: Annotated[dict[str, Any] | None, RESPONSE_FORMAT] = None
+    truncate_prompt_tokens: SomeTokens | None = None
+    truncation_side: Literal["left", "right"] | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     priority: Int64 | None = None
@@ -95,7 +126,7 @@ class GenerationRequest(RequestModel):
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> GenerationRequest:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options is only allowed when 'stream' is true")
+            raise fault("stream_options", "stream_options is only allowed when 'stream' is true")
         return self
 
     @property
@@ -120,21 +151,36 @@ class ConversationFields(RequestModel):
     chat_template: Text | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
+    @property
+    def client_tools(self) -> list[dict[str, Any]] | None:
+        """The tools that the client runs."""
+        return [tool for tool in self.tools or () if not _is_hosted(tool)] or None
+
+    @property
+    def hosted_tools(self) -> list[str]:
+        """What is no tool here, for people: the client's provider was to run it."""
+        hosted = ((index, tool) for index, tool in enumerate(self.tools or ()) if _is_hosted(tool))
+        return [f"tools[{index}] ({str(tool['type'])[:40]}, which this server does not run)" for index, tool in hosted]
+
     @field_validator("thinking_token_budget")
     @classmethod
     def _minus_one_is_no_budget(cls, budget: int | None) -> int | None:
         return None if budget == -1 else budget
 
 
+def _is_hosted(tool: dict[str, Any]) -> bool:
+    return tool.get("type") not in (None, "function", "custom") and "function" not in tool
+
+
 class ChatRequest(GenerationRequest, ConversationFields):
     """POST /v1/chat/completions."""
 
     messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: SomeTokens | None = None
+    max_completion_tokens: SomeTokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0)] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: Annotated[str | dict[str, Any] | None, TOOL_CHOICE] = None
     parallel_tool_calls: bool | None = None
 
     # OpenAI fields that have no meaning in front of one model, or that nothing here can do
@@ -153,13 +199,19 @@ class ChatRequest(GenerationRequest, ConversationFields):
     function_call: str | dict[str, Any] | None = None
 
     # vLLM's extensions
+    logprobs_scope: Literal["all", "content"] | None = None  # Portico's: of all tokens, or of those of the content
     echo: bool | None = None
     include_reasoning: bool | None = None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """How many tokens the answer may have, under either of its names."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @model_validator(mode="after")
     def _top_logprobs_need_logprobs(self) -> ChatRequest:
         if self.top_logprobs and not self.logprobs:
-            raise ValueError("top_logprobs is only allowed when 'logprobs' is true")
+            raise fault("top_logprobs", "top_logprobs is only allowed when 'logprobs' is true")
         return self
 
 
@@ -167,7 +219,7 @@ class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
     prompt: Texts
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: MaxTokens | None = None
     echo: bool | None = None
     suffix: str | None = None
     best_of: int | None = None

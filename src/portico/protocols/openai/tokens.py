@@ -12,9 +12,9 @@ from portico.generation import Generation, Model
 from portico.prompting import Prompt
 from portico.protocols.bounds import IDS, Items, TokenIds
 from portico.protocols.openai.schema import MOST_MESSAGES, ConversationFields
-from portico.protocols.validation import RequestModel
+from portico.protocols.validation import RequestModel, fault
 
-__all__ = ["DetokenizeRequest", "TokenizeRequest", "detokenized", "rendered", "tokenized"]
+__all__ = ["DetokenizeRequest", "TokenizeRequest", "detokenized", "rendered", "tokenized", "tokenizer_info"]
 
 
 class TokenizeRequest(ConversationFields):
@@ -28,7 +28,7 @@ class TokenizeRequest(ConversationFields):
     @model_validator(mode="after")
     def _one_of_two(self) -> TokenizeRequest:
         if (self.prompt is None) == (self.messages is None):
-            raise ValueError("send either 'prompt' or 'messages'")
+            raise fault("prompt", "send either 'prompt' or 'messages'")
         return self
 
 
@@ -58,6 +58,23 @@ def detokenized(request: DetokenizeRequest, model: Model) -> dict[str, Any]:
         raise BadRequestError(f"'tokens' holds an id beyond the vocabulary of {model.vocab_size}.", param="tokens")
     skip = bool(request.skip_special_tokens)
     return {"prompt": model.tokenizer.decode(request.tokens, skip_special_tokens=skip)}
+
+
+def tokenizer_info(model: Model) -> dict[str, Any]:
+    """The answer of ``/tokenizer_info``: what a ``tokenizer_config.json`` says, in its words."""
+    tokenizer = model.tokenizer
+    special = {
+        str(token): {"content": name, "special": token in tokenizer.special_ids}
+        for name, token in sorted(tokenizer.added_tokens.items(), key=lambda one: one[1])
+    }
+    return {
+        "tokenizer_class": tokenizer.kind,
+        **tokenizer.special_tokens,
+        "added_tokens_decoder": special,
+        "vocab_size": tokenizer.vocab_size,
+        "model_max_length": model.context_length,
+        **({} if tokenizer.chat_template is None else {"chat_template": tokenizer.chat_template}),
+    }
 
 
 def rendered(generation: Generation, prompt: Prompt) -> dict[str, Any]:

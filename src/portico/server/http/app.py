@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, compile_path
 from starlette.types import ASGIApp
 
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
@@ -24,6 +25,7 @@ __all__ = ["Methods", "Observer", "Outcome", "build_app"]
 log = logging.getLogger("portico")
 
 UNREAD_BODIES = 4  # of the largest size, in memory at a time
+LONGEST_HINT = 200  # characters
 
 Methods = Mapping[str, Handler]  # HTTP method -> handler
 Outcome: TypeAlias = Literal["ok", "refused", "failed", "gone"]
@@ -45,10 +47,40 @@ class Observer(Protocol):
         ...
 
 
+class NoRoute:
+    """What answers a path that is none: it names the one that was probably meant, if there is such a one in ``paths``.
+
+    The usual mistakes are a base URL that has ``/v1`` too much or too little, and a slash too many.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = [compile_path(path)[0] for path in paths]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        meant = next((path for path in self._similar(scope["path"]) if self._exists(path)), None)
+        hint = "" if meant is None else f" Did you mean {meant[:LONGEST_HINT]}?"
+        raise NotFoundError(f"There is no such path on this server.{hint}")
+
+    @staticmethod
+    def _similar(path: str) -> Iterator[str]:
+        tidy = re.sub("/+", "/", path).rstrip("/")
+        yield tidy
+        _, version, rest = tidy.rpartition("/v1/")
+        if version:
+            yield f"/v1/{rest}"
+            yield f"/{rest}"
+        else:
+            yield f"/v1{tidy}"
+
+    def _exists(self, path: str) -> bool:
+        return any(pattern.match(path) for pattern in self._paths)
+
+
 class Endpoint:
     """The handlers of one path, one per method. An ASGI app, so that the router adds no layer of its own."""
 
-    def __init__(self, path: str, methods: Methods) -> None:
+    def __init__(self, path: str, methods: Methods, no_route: NoRoute) -> None:
+        self._no_route = no_route
         self._path = path.replace(":path}", "}")
         self._methods = dict(methods)
         self._allowed = ", ".join(sorted(methods))
@@ -57,6 +89,8 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["portico.exchange"]
+        if "" in scope.get("path_params", {}).values():  # a trailing slash where a name belongs
+            await self._no_route(scope, receive, send)
         exchange.scope = scope  # the router's copy, with the path's parameters
         exchange.route = self._path
         handler = self._methods.get(exchange.method)
@@ -64,10 +98,6 @@ class Endpoint:
             exchange.response_headers.append((b"allow", self._allowed.encode()))
             raise MethodNotAllowedError(f"{self._path} takes {self._allowed} only.")
         await handler(exchange)
-
-
-async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotFoundError("There is no such path on this server.")
 
 
 class Front:
@@ -81,9 +111,10 @@ class Front:
         max_body: int,
         observers: Sequence[Observer] = (),
     ) -> None:
+        no_route = NoRoute(routes)
         self._router = Router(
-            [Route(path, Endpoint(path, methods)) for path, methods in routes.items()],
-            default=_no_route,
+            [Route(path, Endpoint(path, methods, no_route)) for path, methods in routes.items()],
+            default=no_route,
             redirect_slashes=False,
         )
         self._keys = keys

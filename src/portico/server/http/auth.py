@@ -15,7 +15,7 @@ from portico.server.http.exchange import Exchange
 
 __all__ = ["OPEN_PATHS", "Keys", "given_key", "is_loopback"]
 
-OPEN_PATHS = frozenset({"/health", "/ping"})
+OPEN_PATHS = frozenset({"/", "/health", "/ping"})
 
 
 class Keys:

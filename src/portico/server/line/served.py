@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from portico.constraints import Checker
 from portico.errors import ModelNotFoundError, NotSupportedError
@@ -14,16 +15,26 @@ from portico.server.line.runs import Runs
 
 __all__ = ["Served", "ServedModel"]
 
+LONGEST_NAME = 256  # characters of a name that only a pattern knows
+
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model, the names it answers to, its line, and the adapters that its engine has for it."""
+    """One model, the names it answers to, its line, and the adapters that its engine has for it.
+
+    ``patterns`` are shell patterns of further names; a model that is called by one is shown by its first of ``names``.
+    """
 
     model: Model
     names: Sequence[str]
     line: Line
     checker: Checker | None = None  # None: the engine needs no trial of its grammars
     adapters: Sequence[Model] = ()
+    patterns: Sequence[str] = ()
+
+    def called(self, name: str) -> ServedModel:
+        """The same under the name that a client calls it, which answers repeat."""
+        return self if name == self.model.name else replace(self, model=replace(self.model, name=name))
 
     async def check(self, generations: Sequence[Generation]) -> None:
         """Try the generations' constraints out, away from the event loop. Raises ``BadRequestError``."""
@@ -46,7 +57,7 @@ class Served:
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self.runs = Runs(resume_grace)
-        self._by_name = {name: served for served in models for name in served.names}
+        self._by_name = {name: served.called(name) for served in models for name in served.names}
         for served in models:
             for adapter in served.adapters:
                 self._by_name[adapter.name] = replace(served, model=adapter, names=[adapter.name], adapters=())
@@ -72,11 +83,13 @@ class Served:
 
     def model(self, name: str) -> ServedModel:
         """The model of that name. Raises ``ModelNotFoundError``."""
-        served = self._by_name.get(name)
-        if served is None:
-            known = ", ".join(list(self._by_name)[:8])
-            raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
-        return served
+        if name in self._by_name:
+            return self._by_name[name]
+        for served in self.models:
+            if len(name) <= LONGEST_NAME and any(fnmatchcase(name, pattern) for pattern in served.patterns):
+                return served.called(name)
+        known = ", ".join(list(self._by_name)[:8])
+        raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
 
     def any(self, name: str | None) -> ServedModel:
         """The model of that name, the first one without a name."""

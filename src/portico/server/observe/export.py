@@ -69,6 +69,7 @@ def _served(one: ServedModel) -> dict[str, Any]:
         "capabilities": sorted(model.capabilities),
         "limits": asdict(model.limits),
         "names": list(one.names),
+        "patterns": list(one.patterns),
         "adapters": [adapter.name for adapter in one.adapters],
         "checked": one.checker is not None,
         "prompts": _prompts(model),
@@ -86,6 +87,7 @@ def _prompts(model: Model) -> dict[str, Any]:
         "variables": prompter.defaults,
         "allowed": sorted(prompter.allowed_kwargs),
         "request_templates": prompter.takes_templates,
+        "show_schema": prompter.show_schema,
     }
     if isinstance(renderer, JinjaRenderer) and isinstance(renderer.template, ChatTemplate):
         found["template"] = renderer.template.sources

@@ -80,8 +80,10 @@ class Inspector:
 
     def begun(self, exchange: Exchange) -> None:
         """Begin a trace where one is wanted."""
-        if exchange.path.startswith(UNRECORDED) or not (
-            self._everything or exchange.headers.get(b"x-portico-trace") == b"1"
+        if (
+            exchange.path == "/"
+            or exchange.path.startswith(UNRECORDED)
+            or not (self._everything or exchange.headers.get(b"x-portico-trace") == b"1")
         ):
             return
         trace = self._recorder.begin(

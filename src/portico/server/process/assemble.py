@@ -121,7 +121,7 @@ async def _serve(
     await warming
     info = engine.info
     generates = "generate" in info.capabilities
-    names = settings.served_model_name if generates and settings.served_model_name else [resolved.name]
+    names, patterns = _names(settings.served_model_name if generates else [], resolved.name)
     if taken := set(names) & set(adapters):
         await line.close()
         raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
@@ -150,6 +150,7 @@ async def _serve(
         reasoning_parser=reasoning_parser,
         fingerprint="fp_" + hashlib.sha256(f"{__version__} {resolved.name} {info.metadata}".encode()).hexdigest()[:10],
         reasoning_content=settings.reasoning_content,
+        thinking_by_default=settings.thinking_by_default,
         limits=Limits(
             choices=settings.max_choices,
             stop_strings=settings.max_stop,
@@ -159,7 +160,13 @@ async def _serve(
     )
     checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
     adapted = [replace(model, name=name, parent=model.name) for name in adapters]
-    return ServedModel(model, names, line, checker, adapted)
+    return ServedModel(model, names, line, checker, adapted, patterns)
+
+
+def _names(wanted: Sequence[str], own: str) -> tuple[list[str], list[str]]:
+    """The names to show a model by, its ``own`` where there is no other, and the patterns of those it answers to."""
+    patterns = [name for name in wanted if any(sign in name for sign in "*?[")]
+    return [name for name in wanted if name not in patterns] or [own], patterns
 
 
 def _prompter(
@@ -172,6 +179,7 @@ def _prompter(
         defaults=settings.template_kwargs,
         allowed_kwargs=settings.template_kwargs,
         request_templates=settings.trust_request_templates,
+        show_schema=settings.show_schema,
         control_tokens_in_messages=settings.control_tokens_in_messages,
         own_markers=own_markers,
     )

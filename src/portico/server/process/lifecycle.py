@@ -107,7 +107,7 @@ async def _serve(
         )
         gate = Gate(settings.max_in_flight, settings.max_per_key)
         app = build_app(
-            {**routes(served, metrics), **(inspector.routes() if inspector else {})},
+            routes(served, metrics, inspector.routes() if inspector else None),
             keys,
             gate,
             max_body=settings.max_body,

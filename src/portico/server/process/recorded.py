@@ -68,7 +68,7 @@ def served_again(facts: dict[str, Any], recorded: Export, means: Means, line: Li
         pieces = [tokenizer.token_bytes(token) for token in range(model.vocab_size)]
         checker = Checker(Vocabulary(pieces, sorted(tokenizer.special_ids), tokenizer.eos_token_id or 0))
     adapters = [replace(model, name=name, parent=model.name) for name in facts["adapters"]]
-    return ServedModel(model, facts["names"], line, checker, adapters)
+    return ServedModel(model, facts["names"], line, checker, adapters, facts.get("patterns", ()))
 
 
 def _prompter(facts: dict[str, Any], tokenizer: Tokenizer, recorded: Export, means: Means) -> Prompter:
@@ -79,6 +79,7 @@ def _prompter(facts: dict[str, Any], tokenizer: Tokenizer, recorded: Export, mea
         "defaults": facts["variables"],
         "allowed_kwargs": facts["allowed"],
         "request_templates": facts["request_templates"],
+        "show_schema": facts.get("show_schema", False),
     }
     if isinstance(tokenizer, _Recorded):
         return _RecordedPrompter(tokenizer, template, recorded, **options)

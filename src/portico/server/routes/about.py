@@ -23,9 +23,10 @@ __all__ = ["AboutHandlers"]
 class AboutHandlers:
     """The handlers, over what is served and what was counted."""
 
-    def __init__(self, served: Served, metrics: Metrics) -> None:
+    def __init__(self, served: Served, metrics: Metrics, page: str | None = None) -> None:
         self._served = served
         self._metrics = metrics
+        self._page = page  # where people are sent
         self._paths: Mapping[str, Methods] = {}
         self._bodies: Mapping[tuple[str, str], type[BaseModel]] = {}
 
@@ -36,12 +37,21 @@ class AboutHandlers:
     def routes(self) -> dict[str, Methods]:
         """The paths, with their handlers."""
         return {
+            "/": {"GET": self.root},
             "/health": {"GET": self.health},
             "/ping": {"GET": self.health, "POST": self.health},
             "/version": {"GET": self.version},
             "/openapi.json": {"GET": self.openapi},
             "/metrics": {"GET": self.metrics},
         }
+
+    async def root(self, exchange: Exchange) -> None:
+        """What this is; browsers are sent to the playground, where there is one."""
+        if self._page is not None and "text/html" in (exchange.header(b"accept") or ""):
+            exchange.response_headers.append((b"location", self._page.encode()))
+            await exchange.respond(307, b"", b"text/html")
+        else:
+            await exchange.respond_json({"server": "portico", "api": "/v1", "openapi": "/openapi.json"})
 
     async def health(self, exchange: Exchange) -> None:
         """200 while every engine can take requests, else 503."""
@@ -76,4 +86,5 @@ class AboutHandlers:
     async def get_model(self, exchange: Exchange) -> None:
         """One served model."""
         name = exchange.path_params["model"]
-        await exchange.respond_json(models.card(self._served.model(name).model, name))
+        served = self._served.model(name)
+        await exchange.respond_json(models.card(served.model, name, root=served.names[0]))

@@ -12,17 +12,28 @@ from portico.errors import BadRequestError
 from portico.generation import Generation, Model
 from portico.prompting import Prompt
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
-from portico.protocols.openai import completions
-from portico.protocols.openai.schema import CompletionRequest
+from portico.protocols.openai import chat, completions
+from portico.protocols.openai.sampling import cut_to
+from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.server.http.auth import given_key
 from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.line.flight import Flight, Sink
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.sinks import BodySink, StreamSink
 
-__all__ = ["UNKNOWN_FIELDS", "answer_body", "answer_stream", "completion_prompts", "owner", "warn"]
+__all__ = [
+    "LEFT_OUT",
+    "UNKNOWN_FIELDS",
+    "answer_body",
+    "answer_stream",
+    "chat_prompt",
+    "completion_prompts",
+    "owner",
+    "warn",
+]
 
 UNKNOWN_FIELDS = "unknown fields ignored"
+LEFT_OUT = "left out of the prompt"
 
 MOST_WARNINGS = 20
 LONGEST_WARNING = 100  # characters
@@ -136,10 +147,21 @@ def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
         exchange.response_headers.append((b"x-portico-warning", f"{what}: {', '.join(shown)}".encode("ascii")))
 
 
+async def chat_prompt(exchange: Exchange, request: ChatRequest, model: Model) -> Prompt:
+    """The prompt of a conversation, tokenized."""
+    prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+    return cut_to(request, prompt, model, request.most_tokens)
+
+
 async def completion_prompts(exchange: Exchange, request: CompletionRequest, model: Model) -> list[Prompt]:
     """The prompts of a completion, tokenized."""
     special = request.add_special_tokens is not False
-    return [
-        await exchange.wait(model.prompter.completion(prompt, add_special_tokens=special))
-        for prompt in await exchange.work(partial(completions.prompts, request, model))
-    ]
+    prompter = model.prompter
+    prompts = []
+    for given in await exchange.work(partial(completions.prompts, request, model)):
+        if request.suffix and isinstance(given, str):
+            prompt = await exchange.wait(prompter.infill(given, request.suffix))
+        else:
+            prompt = await exchange.wait(prompter.completion(given, add_special_tokens=special))
+        prompts.append(cut_to(request, prompt, model, request.max_tokens))
+    return prompts

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 from pydantic import BaseModel
 
 from portico.generation import Model
+from portico.prompting import Prompt
 from portico.protocols.anthropic import messages, models
+from portico.protocols.anthropic.context import edited
 from portico.protocols.anthropic.ids import new_id, request_id
 from portico.protocols.anthropic.messages import Asked
 from portico.protocols.anthropic.places import in_the_clients_places
@@ -17,7 +20,7 @@ from portico.protocols.anthropic.signatures import Signer
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange, Handler
 from portico.server.line.served import Served
-from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, answer_stream, warn
 
 __all__ = ["BODIES", "AnthropicHandlers", "by_version"]
 
@@ -60,10 +63,9 @@ class AnthropicHandlers:
         request = await exchange.request(MessagesRequest)
         served = self._served.generating(request.model)
         model = served.model
-        asked = await self._read(exchange, request, model)
+        asked, prompt, edits = await self._prompt(exchange, request, model)
+        exchange.prompted(model, prompt)
         with in_the_clients_places(asked.origins, asked.tool_places):
-            prompt = await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
-            exchange.prompted(model, prompt)
             betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
             message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
             generation = await exchange.work(
@@ -77,28 +79,48 @@ class AnthropicHandlers:
                     self._signer,
                     message_id=message_id,
                     request_id=request_id(exchange.request_id),
+                    edits=edits,
                 )
                 await answer_stream(exchange, self._served, served, [generation], stream)
             else:
-                body = messages.MessageBody(request, generation, model, self._signer, message_id=message_id)
+                body = messages.MessageBody(
+                    request, generation, model, self._signer, message_id=message_id, edits=edits
+                )
                 await answer_body(exchange, self._served, served, [generation], body)
 
     async def count_tokens(self, exchange: Exchange) -> None:
         """POST /v1/messages/count_tokens: what the same message would cost as input."""
         request = await exchange.request(CountTokensRequest)
         model = self._served.generating(request.model).model
-        asked = await self._read(exchange, request, model)
-        with in_the_clients_places(asked.origins, asked.tool_places):
-            prompt = await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
-        await exchange.respond_json(messages.token_count(prompt))
+        _, prompt, edits = await self._prompt(exchange, request, model)
+        await exchange.respond_json(messages.token_count(prompt, edits))
 
-    async def _read(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> Asked:
-        asked = await exchange.work(partial(messages.read_request, request, model, self._signer))
+    async def _prompt(
+        self, exchange: Exchange, request: CountTokensRequest, model: Model
+    ) -> tuple[Asked, Prompt, list[dict[str, Any]] | None]:
+        """The request and its prompt, after what it wants cleared; says what was left out, and what was cleared."""
+        asked, prompt = await self._rendered(exchange, request, model)
+        applied = []
+        for edit in request.edits:
+            change = await exchange.work(partial(edited, edit, request.messages, len(prompt.token_ids)))
+            if change is None:
+                continue
+            changed = request.model_copy(update={"messages": change.messages})
+            asked_then, prompt_then = await self._rendered(exchange, changed, model)
+            saved = len(prompt.token_ids) - len(prompt_then.token_ids)
+            if change.enough(saved):
+                request, asked, prompt = changed, asked_then, prompt_then
+                applied.append(change.told(saved))
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
-        warn(exchange, "left out of the prompt", asked.left_out)
+        warn(exchange, LEFT_OUT, asked.left_out)
         if asked.left_out:
             log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(asked.left_out[:20]))
-        return asked
+        return asked, prompt, None if request.context_management is None else applied
+
+    async def _rendered(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> tuple[Asked, Prompt]:
+        asked = await exchange.work(partial(messages.read_request, request, model, self._signer))
+        with in_the_clients_places(asked.origins, asked.tool_places):
+            return asked, await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
 
     async def list_models(self, exchange: Exchange) -> None:
         """Served models, by the page."""

@@ -17,10 +17,13 @@ from portico.server.routes.answering import UNKNOWN_FIELDS, warn
 
 __all__ = ["BODIES", "EmbeddingHandlers"]
 
+SCORE = ("/v1/score", "/score")
+RERANK = ("/v1/rerank", "/rerank", "/v2/rerank")
+
 BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("/v1/embeddings", "POST"): embeddings.EmbeddingRequest,
-    ("/v1/score", "POST"): scoring.ScoreRequest,
-    ("/v1/rerank", "POST"): scoring.RerankRequest,
+    **{(path, "POST"): scoring.ScoreRequest for path in SCORE},
+    **{(path, "POST"): scoring.RerankRequest for path in RERANK},
 }
 
 
@@ -34,8 +37,8 @@ class EmbeddingHandlers:
         """The paths, with their handlers."""
         return {
             "/v1/embeddings": {"POST": self.embeddings},
-            "/v1/score": {"POST": self.score},
-            "/v1/rerank": {"POST": self.rerank},
+            **{path: {"POST": self.score} for path in SCORE},
+            **{path: {"POST": self.rerank} for path in RERANK},
         }
 
     async def embeddings(self, exchange: Exchange) -> None:

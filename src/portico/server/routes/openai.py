@@ -13,7 +13,15 @@ from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
-from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, completion_prompts, warn
+from portico.server.routes.answering import (
+    LEFT_OUT,
+    UNKNOWN_FIELDS,
+    answer_body,
+    answer_stream,
+    chat_prompt,
+    completion_prompts,
+    warn,
+)
 
 __all__ = ["BODIES", "OpenAIHandlers"]
 
@@ -43,9 +51,10 @@ class OpenAIHandlers:
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
-        prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+        prompt = await chat_prompt(exchange, request, model)
         exchange.prompted(model, prompt)
         warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
+        warn(exchange, LEFT_OUT, [*request.hosted_tools, *prompt.left_out])
         generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         created = int(time.time())
         if request.stream:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from portico.server.http.app import Methods
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
-from portico.server.routes import anthropic, embeddings, openai, prompts
+from portico.server.routes import anthropic, embeddings, infill, openai, prompts
 from portico.server.routes.about import AboutHandlers
 from portico.server.routes.runs import RunHandlers
 
 __all__ = ["routes"]
 
-BODIES = {**openai.BODIES, **embeddings.BODIES, **prompts.BODIES, **anthropic.BODIES}
+BODIES = {**openai.BODIES, **embeddings.BODIES, **prompts.BODIES, **infill.BODIES, **anthropic.BODIES}
 
 
-def routes(served: Served, metrics: Metrics) -> dict[str, Methods]:
-    """Every path of the server, with its handlers."""
-    about = AboutHandlers(served, metrics)
+def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None = None) -> dict[str, Methods]:
+    """Every path of the server, with its handlers. ``pages`` are those for people and what belongs to them."""
+    pages = pages or {}
+    about = AboutHandlers(served, metrics, "/play" if "/play" in pages else None)
     paths = {
         **about.routes(),
         **openai.OpenAIHandlers(served).routes(),
         **embeddings.EmbeddingHandlers(served).routes(),
         **prompts.PromptHandlers(served).routes(),
+        **infill.InfillHandlers(served).routes(),
         **anthropic.AnthropicHandlers(served).routes(about.list_models, about.get_model),
         **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)
-    return paths
+    return {**paths, **pages}

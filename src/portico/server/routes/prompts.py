@@ -11,15 +11,18 @@ from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
-from portico.server.routes.answering import completion_prompts
+from portico.server.routes.answering import chat_prompt, completion_prompts
 
 __all__ = ["BODIES", "PromptHandlers"]
 
 DECODED_INLINE = 2_000  # tokens; more would hold up the event loop
 
+TOKENIZE = ("/tokenize", "/v1/tokenize")
+DETOKENIZE = ("/detokenize", "/v1/detokenize")
+
 BODIES: dict[tuple[str, str], type[BaseModel]] = {
-    ("/tokenize", "POST"): tokens.TokenizeRequest,
-    ("/detokenize", "POST"): tokens.DetokenizeRequest,
+    **{(path, "POST"): tokens.TokenizeRequest for path in TOKENIZE},
+    **{(path, "POST"): tokens.DetokenizeRequest for path in DETOKENIZE},
     ("/v1/chat/completions/render", "POST"): ChatRequest,
     ("/v1/completions/render", "POST"): CompletionRequest,
 }
@@ -34,8 +37,9 @@ class PromptHandlers:
     def routes(self) -> dict[str, Methods]:
         """The paths, with their handlers."""
         return {
-            "/tokenize": {"POST": self.tokenize},
-            "/detokenize": {"POST": self.detokenize},
+            **{path: {"POST": self.tokenize} for path in TOKENIZE},
+            **{path: {"POST": self.detokenize} for path in DETOKENIZE},
+            "/tokenizer_info": {"GET": self.tokenizer_info},
             "/v1/chat/completions/render": {"POST": self.render_chat},
             "/v1/completions/render": {"POST": self.render_completions},
         }
@@ -58,11 +62,15 @@ class PromptHandlers:
         exchange.large = exchange.large or len(request.tokens) > DECODED_INLINE
         await exchange.respond_json(await exchange.work(partial(tokens.detokenized, request, model)))
 
+    async def tokenizer_info(self, exchange: Exchange) -> None:
+        """GET /tokenizer_info: the facts of a tokenizer, and the chat template; ``?model=`` names the model."""
+        await exchange.respond_json(tokens.tokenizer_info(self._served.any(exchange.query.get("model")).model))
+
     async def render_chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions/render: what the engine would get for this request."""
         request = await exchange.request(ChatRequest)
         model = self._served.generating(request.model).model
-        prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+        prompt = await chat_prompt(exchange, request, model)
         generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         await exchange.respond_json(tokens.rendered(generation, prompt))
 

@@ -1,0 +1,128 @@
+"""Request bodies of every protocol: what is an integer, which field an error names, which fields are reported."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from portico.errors import BadRequestError
+from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
+from portico.protocols.openai.embeddings import EmbeddingRequest
+from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.openai.scoring import RerankRequest
+from portico.protocols.openai.tokens import DetokenizeRequest, TokenizeRequest
+from portico.protocols.validation import RequestModel, parse_body, parse_fields
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+SMALLEST: dict[type[RequestModel], dict[str, Any]] = {
+    ChatRequest: {"messages": MESSAGES, "logprobs": True},
+    CompletionRequest: {"prompt": "Hi"},
+    MessagesRequest: {"model": "m", "messages": MESSAGES, "max_tokens": 5},
+    CountTokensRequest: {"model": "m", "messages": MESSAGES},
+    EmbeddingRequest: {"input": "Hi"},
+    RerankRequest: {"query": "Hi", "documents": ["a"]},
+    TokenizeRequest: {"prompt": "Hi"},
+    DetokenizeRequest: {"tokens": [1]},
+}
+WHOLE = [
+    (model, name)
+    for model in SMALLEST
+    for name, field in model.model_fields.items()
+    if "int" in str(field.annotation) and "list" not in str(field.annotation) and "bool" not in str(field.annotation)
+]
+
+FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
+
+
+def parse(model: type[RequestModel], **fields: Any) -> Any:
+    body = {**SMALLEST[model], **fields}
+    by_body = parse_body(model, json.dumps(body).encode())
+    assert parse_fields(model, body) == by_body
+    return by_body
+
+
+class TestWholeNumbers:
+    def test_the_protocols_have_some(self) -> None:
+        assert {model for model, _ in WHOLE} > {ChatRequest, CompletionRequest, MessagesRequest}
+
+    @pytest.mark.parametrize(("model", "name"), WHOLE, ids=lambda one: getattr(one, "__name__", one))
+    def test_a_whole_float_is_an_integer(self, model: type[RequestModel], name: str) -> None:
+        value = getattr(parse(model, **{name: 2.0}), name)
+        assert value == 2
+        assert type(value) is int
+
+    @pytest.mark.parametrize(("model", "name"), WHOLE, ids=lambda one: getattr(one, "__name__", one))
+    @pytest.mark.parametrize("value", [2.5, "2", True, 1e400], ids=repr)
+    def test_nothing_else_is(self, model: type[RequestModel], name: str, value: object) -> None:
+        with pytest.raises(BadRequestError) as caught:
+            parse_fields(model, {**SMALLEST[model], name: value})
+        assert caught.value.param == name
+
+    @pytest.mark.parametrize("prompt", [[1.0, 2], [[1, 2.0], [3.0]]])
+    def test_inside_lists_too(self, prompt: object) -> None:
+        found = parse(CompletionRequest, prompt=prompt, max_tokens=2.0)
+        assert json.dumps([found.prompt, found.max_tokens]) == json.dumps([prompt, 2]).replace(".0", "")
+
+    def test_inside_objects_too(self) -> None:
+        thinking = {"type": "enabled", "budget_tokens": 2048.0}
+        assert parse(MessagesRequest, thinking=thinking).thinking.budget_tokens == 2048
+
+    def test_a_schema_stays_as_it_was_written(self) -> None:
+        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": 2.0}}}
+        found = parse(ChatRequest, max_tokens=2.0, response_format=schema)
+        assert json.dumps(found.response_format) == json.dumps(schema)
+
+    def test_what_is_wrong_beside_it_is_told(self) -> None:
+        with pytest.raises(BadRequestError) as caught:
+            parse(ChatRequest, max_tokens=2.0, temperature="hot")
+        assert caught.value.param == "temperature"
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("model", "fields", "param"),
+        [
+            (ChatRequest, {"top_logprobs": 3, "logprobs": False}, "top_logprobs"),
+            (ChatRequest, {"stream_options": {"include_usage": True}}, "stream_options"),
+            (CompletionRequest, {"stream_options": {}}, "stream_options"),
+            (ChatRequest, {"max_tokens": 0}, "max_tokens"),
+            (ChatRequest, {"max_completion_tokens": -2}, "max_completion_tokens"),
+            (ChatRequest, {"top_p": -0.1}, "top_p"),
+            (TokenizeRequest, {"messages": MESSAGES}, "prompt"),
+            (MessagesRequest, {"output_format": FORMAT, "output_config": {"format": FORMAT}}, "output_format"),
+        ],
+    )  # fmt: skip
+    def test_every_refusal_names_a_field(self, model: type[RequestModel], fields: dict[str, Any], param: str) -> None:
+        with pytest.raises(BadRequestError) as caught:
+            parse(model, **fields)
+        assert caught.value.param == param
+        assert param in caught.value.message
+
+
+class TestUnknownFields:
+    @pytest.mark.parametrize(
+        ("model", "fields", "unknown"),
+        [
+            (ChatRequest, {"temprature": 1, "stream": None, "user": "me"}, ["temprature"]),
+            (ChatRequest, {"stream": True, "stream_options": {"include_usge": True}}, ["stream_options.include_usge"]),
+            (ChatRequest, {"response_format": {"type": "text", "shema": {}}}, ["response_format.shema"]),
+            (
+                ChatRequest,
+                {"response_format": {"type": "json_schema", "json_schema": {"schema": {"x": 1}, "strcit": True}}},
+                ["response_format.json_schema.strcit"],
+            ),
+            (CompletionRequest, {"structured_outputs": {"regex": "a", "backend": "x"}}, ["structured_outputs.backend"]),
+            (ChatRequest, {"tool_choice": {"type": "function", "function": {"name": "f", "x": 1}}},
+             ["tool_choice.function.x"]),
+            (RerankRequest, {"documents": ["a", {"text": "b", "title": "t"}]}, ["documents[1].title"]),
+            (MessagesRequest, {"thinking": {"type": "adaptive", "depth": 3}, "x": 1}, ["x", "thinking.depth"]),
+            (MessagesRequest, {"output_config": {"format": {**FORMAT, "name": "n"}}}, ["output_config.format.name"]),
+            (MessagesRequest, {"tool_choice": {"type": "auto", "stirct": True}}, ["tool_choice.stirct"]),
+        ],
+    )  # fmt: skip
+    def test_are_named_however_deep_they_stand(
+        self, model: type[RequestModel], fields: dict[str, Any], unknown: list[str]
+    ) -> None:
+        assert parse(model, **fields).unknown_fields == unknown

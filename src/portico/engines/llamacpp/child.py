@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,6 +31,7 @@ from portico.engines.llamacpp.generating import Generator
 from portico.engines.llamacpp.grammar import Grammar, GrammarCompiler, GrammarError
 from portico.engines.llamacpp.libllama import Library, LlamaError, Model
 from portico.engines.llamacpp.process import Load
+from portico.engines.llamacpp.waiting import Waiting
 from portico.engines.resuming import EVERYTHING
 from portico.engines.shared import wire
 from portico.errors import BadRequestError, EngineError, NotSupportedError, PorticoError
@@ -140,6 +142,7 @@ class _Process:
             self._embed(engine)
 
     def _generate(self, engine: Generator) -> None:
+        waiting = Waiting()
         while True:
             while engine.idle or not self._inbox.empty():
                 message = self._inbox.get()
@@ -154,11 +157,13 @@ class _Process:
                 else:
                     error = NotSupportedError("This model generates; it does not embed.", param="model")
                     self.refuse(message.number, error)
+            waiting.look(time.monotonic())
             outputs = engine.step()
             if outputs:
                 self.send(wire.Step(outputs))
 
     def _embed(self, engine: Embedder) -> None:
+        waiting = Waiting()
         while True:
             while engine.idle or not self._inbox.empty():
                 message = self._inbox.get()
@@ -170,6 +175,7 @@ class _Process:
                     self.send(wire.Done(message.number, flushed=True))  # an embedding is not kept
                 elif isinstance(message, wire.Abort):
                     engine.abort(message.number)
+            waiting.look(time.monotonic())
             for job in engine.step():
                 self.send(wire.Done(job.number, job.vectors.tobytes(), job.lengths))
 

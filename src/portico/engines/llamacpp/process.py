@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from portico.engines.llamacpp import waiting
 from portico.engines.process import EngineProcess
 
 __all__ = ["LlamaCppProcess", "Load"]
@@ -17,7 +18,7 @@ __all__ = ["LlamaCppProcess", "Load"]
 _KEPT_STDERR: Final = 4096  # bytes
 
 _ENVIRONMENT: Final = {
-    "OMP_WAIT_POLICY": "passive",  # OpenMP's spinning starves everything else; must be set before the library loads
+    **waiting.ENVIRONMENT,
     "GGML_NO_BACKTRACE": "1",  # or a failed assertion starts a debugger
 }
 

@@ -95,7 +95,7 @@ async def test_killed_while_generating(smollm2_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         for answer in answers:
             await client.finished(answer)
-            assert answer.finish == "error"
+            assert answer.finish == "lost"
             assert "SIGKILL" in (answer.last.error or "")
         assert not client.engine.healthy
         after = await client.run(PROMPT, max_tokens=4)  # waits for the restart
@@ -116,7 +116,7 @@ async def test_stopped_while_generating(smollm2_path: Path) -> None:
         os.kill(first, signal.SIGSTOP)
         for answer in answers:
             await client.finished(answer)
-            assert answer.finish == "error"
+            assert answer.finish == "lost"
             assert "neither said nor done anything" in (answer.last.error or "")
         after = await client.run(PROMPT, max_tokens=4)  # waits for the restart
         assert len(after.ids) == 4

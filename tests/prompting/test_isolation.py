@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from portico.errors import BadRequestError
-from portico.prompting import ChatTemplate, JinjaRenderer, RenderRequest
-from portico.prompting.isolation import TemplateProcess
+from portico.prompting import ChatTemplate, JinjaRenderer, Prompter, RenderRequest, load_tokenizer
+from portico.prompting.isolation import TemplateProcesses
+from portico.threads import CALLER
 from support.templates import MODERN, OLD, PARTS, STRICT
+from support.tokenizers import BYTES
 
 SHARE = (
     "{%% set ns = namespace(x=[1], y=[1]) %%}{%% for i in range(60) %%}"
@@ -34,14 +38,14 @@ CONVERSATION = [
 
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[TemplateProcess]:
-    process = TemplateProcess(seconds=1.0)
+def process() -> Iterator[TemplateProcesses]:
+    process = TemplateProcesses(seconds=1.0)
     yield process
     process.close()
 
 
 @pytest.mark.parametrize("source", [MODERN, STRICT, OLD, PARTS])
-def test_the_same_as_at_home(process: TemplateProcess, source: str) -> None:
+def test_the_same_as_at_home(process: TemplateProcesses, source: str) -> None:
     tokens = {"bos_token": "<s>", "eos_token": "</s>"}
     request = RenderRequest(messages=CONVERSATION, kwargs={"enable_thinking": False})
     away = JinjaRenderer(process.template(source, tokens)).render(request)
@@ -49,13 +53,13 @@ def test_the_same_as_at_home(process: TemplateProcess, source: str) -> None:
 
 
 @pytest.mark.parametrize("source", HARMFUL.values(), ids=HARMFUL)
-def test_harm_ends_with_the_child(process: TemplateProcess, source: str) -> None:
+def test_harm_ends_with_the_child(process: TemplateProcesses, source: str) -> None:
     with pytest.raises(BadRequestError, match=r"too long|too much|more than"):
         process.template(source, {}).render_exact(CONVERSATION, {})
     assert process.template("{{ messages | length }}", {}).render_exact(CONVERSATION, {}) == "4", "no child came after"
 
 
-def test_refusals_come_back_with_their_words(process: TemplateProcess) -> None:
+def test_refusals_come_back_with_their_words(process: TemplateProcesses) -> None:
     with pytest.raises(BadRequestError, match="line 1") as refused:
         process.template("{% if %}", {})
     assert refused.value.param == "chat_template"
@@ -63,9 +67,11 @@ def test_refusals_come_back_with_their_words(process: TemplateProcess) -> None:
         process.template("{{ raise_exception('not for you') }}", {}).render_exact(CONVERSATION, {})
 
 
-def test_the_child_knows_nothing_of_the_environment(process: TemplateProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_knows_nothing_of_the_environment(
+    process: TemplateProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PORTICO_API_KEY", "secret")
-    other = TemplateProcess()
+    other = TemplateProcesses()
     try:
         other.template("x", {})
         with open(f"/proc/{other.pids[0]}/environ", "rb") as environment:
@@ -74,3 +80,26 @@ def test_the_child_knows_nothing_of_the_environment(process: TemplateProcess, mo
         pytest.skip("no /proc here")
     finally:
         other.close()
+
+
+async def test_one_strangers_bombs_keep_nobody_else_waiting(tmp_path: Path) -> None:
+    """Six of them before an ordinary template of another key's: that one is not the last."""
+    tokenizer = load_tokenizer(BYTES["rwkv"](tmp_path / "t"))
+    prompter = Prompter(tokenizer, ChatTemplate("x"), request_templates=True)
+    done: list[str] = []
+
+    async def ask(caller: str, source: str) -> None:
+        CALLER.set(caller)
+        try:
+            await prompter.chat(CONVERSATION, chat_template=source)
+        except BadRequestError:
+            pass
+        done.append(caller)
+
+    try:
+        bombs = [asyncio.ensure_future(ask("stranger", f"{HARMFUL['time']}{n}")) for n in range(6)]
+        await asyncio.sleep(0)
+        await asyncio.gather(ask("friend", "{{ messages | length }}"), *bombs)
+    finally:
+        prompter.close()
+    assert done.index("friend") <= 3

@@ -74,7 +74,7 @@ def _context(tokenizer: Tokenizer, files: Sequence[tuple[str, str]]) -> list[int
 
 
 def _words(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer.encode(text, parse_special=False)
+    return tokenizer.encode_pieces([text])
 
 
 def _known(tokenizer: Tokenizer, token: str) -> int:

@@ -3,8 +3,8 @@
 ``limits`` bounds what a model's own template may cost. A template written to do harm has ways around any such list:
 one comparison of two deeply shared lists is a single step that nothing in the same process can interrupt, one
 ``|string`` of them fills the memory. So templates that come in requests, where the operator allows them at all, are
-compiled, asked and rendered in a child process with an address-space limit and no environment, which is killed when
-time is up and replaced at the next request (``portico.child``). It is started once and kept while it behaves.
+compiled, asked and rendered in child processes with an address-space limit and no environment, which are killed when
+time is up and replaced at the next request (``portico.child``). They are started when needed and kept.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from portico.prompting.said import Said, Voices, plain, unsaid
 from portico.prompting.syntax import Syntax
 from portico.prompting.template import ChatTemplate
 
-__all__ = ["IsolatedTemplate", "TemplateProcess"]
+__all__ = ["PROCESSES", "IsolatedTemplate", "TemplateProcesses"]
 
+PROCESSES = 2
 SECONDS = 2.0  # per call, compiling included
 MEMORY = 512 * 1024 * 1024  # bytes of address space beyond what the fresh process uses
 
@@ -56,11 +57,11 @@ class _Reply(msgspec.Struct):
 # -- here -------------------------------------------------------------------------------------------------------------
 
 
-class TemplateProcess:
-    """The child process. Calls block, one at a time; any thread may make them."""
+class TemplateProcesses:
+    """The child processes. Calls block, as many at a time as there are processes; any thread may make them."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
-        self._children = Children(__name__, _Reply, seconds=seconds)
+        self._children = Children(__name__, _Reply, seconds=seconds, count=PROCESSES)
 
     @property
     def pids(self) -> list[int]:
@@ -82,14 +83,14 @@ class TemplateProcess:
         return reply
 
     def close(self) -> None:
-        """End the child; the next call would start another."""
+        """End the children; the next call would start another."""
         self._children.close()
 
 
 class IsolatedTemplate:
     """A template in the child, with the methods of ``ChatTemplate`` that a renderer uses. It has one member."""
 
-    def __init__(self, process: TemplateProcess, source: str, special_tokens: Mapping[str, Any]) -> None:
+    def __init__(self, process: TemplateProcesses, source: str, special_tokens: Mapping[str, Any]) -> None:
         self.source = source
         self.special_tokens = dict(special_tokens)
         self._process = process

@@ -3,35 +3,34 @@
 Short prompts are made where they are asked for, because a thread costs more than they do; longer ones in a small pool
 of threads. ``INLINE_CHARACTERS`` is the border, measured (benchmarks/prompting.py): what is below it blocks the loop
 for a third of a millisecond, or about one with a tokenizer that has no fast path. Templates out of requests wait for
-their process in a thread of their own, so that a harmful one keeps nobody else waiting.
+their processes in threads of their own, so that a harmful one keeps nobody else waiting. What cannot fit the model's
+context is refused before it is tokenized; what is long is tokenized in parts, until nobody waits for it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
-from portico.errors import BadRequestError, NotSupportedError
+from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.prompting.infill import infill_ids
-from portico.prompting.isolation import IsolatedTemplate, TemplateProcess
+from portico.prompting.isolation import PROCESSES, IsolatedTemplate, TemplateProcesses
 from portico.prompting.messages import MediaPart
 from portico.prompting.renderers import AnswerSchema, JinjaRenderer, Renderer, RenderRequest
 from portico.prompting.said import Said, plain
 from portico.prompting.structure import Structure
 from portico.prompting.template import ChatTemplate
 from portico.prompting.tokenizers import Tokenizer
+from portico.threads import Threads
 
 __all__ = ["Prompt", "Prompter"]
 
 INLINE_CHARACTERS = 4_000
-THREADS = 2
-SWITCH_INTERVAL = 0.001  # seconds
+LONG_PROMPTS = Threads("prompting", 2)
+STRANGERS_TEMPLATES = Threads("templates", PROCESSES, waiting=64)  # each may take seconds
 
 Result = TypeVar("Result")
 
@@ -63,7 +62,8 @@ class Prompter:
     ``show_schema`` tells the schema of a JSON answer also to models that have no place of their own for it.
     ``request_templates`` accepts ``chat_template`` in requests; those templates run in a process of their own.
     ``control_tokens_in_messages`` lets clients' texts spell control tokens; without, only a message that the model is
-    to continue may hold some: the family's ``own_markers`` of thoughts and calls.
+    to continue may hold some: the family's ``own_markers`` of thoughts and calls. ``context_length`` bounds, in tokens,
+    what is tokenized at all.
     """
 
     def __init__(
@@ -78,13 +78,15 @@ class Prompter:
         show_schema: bool = False,
         control_tokens_in_messages: bool = False,
         own_markers: Collection[str] = (),
+        context_length: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.modalities = frozenset(modalities)
         self.defaults = dict(defaults or {})
         self.allowed_kwargs = frozenset(allowed_kwargs)
         self.show_schema = show_schema
-        self._untrusted = TemplateProcess() if request_templates else None
+        self._most_bytes = None if context_length is None else context_length * tokenizer.bytes_per_token
+        self._untrusted = TemplateProcesses() if request_templates else None
         self.structure = None if control_tokens_in_messages else Structure(tokenizer, own_markers)
         self.renderer = self._jinja(template) if isinstance(template, ChatTemplate) else template
         if isinstance(template, ChatTemplate):
@@ -98,7 +100,7 @@ class Prompter:
         return self._untrusted is not None
 
     def close(self) -> None:
-        """End the process that runs templates out of requests, if there is one."""
+        """End the processes that run templates out of requests, if there is one."""
         if self._untrusted is not None:
             self._untrusted.close()
 
@@ -109,7 +111,7 @@ class Prompter:
         size = _characters(messages) + _characters(tools)
         work = partial(self.render_chat, messages, tools, **options)
         if options.get("chat_template") is not None:
-            return await asyncio.get_running_loop().run_in_executor(_threads("untrusted", 1), work)
+            return await STRANGERS_TEMPLATES.run(work)
         return await _off_loop(size, work)
 
     async def completion(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
@@ -191,6 +193,7 @@ class Prompter:
         between = time.perf_counter()
         ids = rendered.token_ids
         if ids is None:
+            self._check_size(rendered.text, "messages")
             add = add_special_tokens and not rendered.begins_with_bos
             if isinstance(rendered.text, Said) and self.structure is not None:
                 ids = self.tokenizer.encode_pieces(self.structure.pieces(rendered.text), add_special_tokens=add)
@@ -210,10 +213,19 @@ class Prompter:
     def encode(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
         """The prompt of a plain completion."""
         if isinstance(prompt, str):
+            self._check_size(prompt, None)
             began = time.perf_counter()
             ids = self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
             return Prompt(ids, prompt, tokenizing=time.perf_counter() - began)
         return Prompt(list(prompt), self.tokenizer.decode(prompt, skip_special_tokens=False))
+
+    def _check_size(self, text: str, param: str | None) -> None:
+        """Raise where the text has more bytes than the longest tokens of a full context."""
+        most = self._most_bytes
+        if most is not None and len(text) > most // 4 and (size := len(text.encode("utf-8", "replace"))) > most:
+            raise ContextLengthError(
+                f"The prompt has {size:,} bytes; the model's context cannot hold more than {most:,}.", param=param
+            )
 
     def _jinja(self, template: ChatTemplate | IsolatedTemplate) -> Renderer:
         return JinjaRenderer(template, defaults=self.defaults, allowed=self.allowed_kwargs)
@@ -230,17 +242,7 @@ class Prompter:
 
 async def _off_loop(characters: int, work: Callable[[], Result]) -> Result:
     """Do ``work`` here if it is short, else in a thread."""
-    if characters <= INLINE_CHARACTERS:
-        return work()
-    return await asyncio.get_running_loop().run_in_executor(_threads("prompting", THREADS), work)
-
-
-@cache
-def _threads(name: str, count: int) -> ThreadPoolExecutor:
-    # Rendering is Python code that holds the interpreter lock; a loop that wants it waits for a whole switch interval,
-    # 5 ms by default and more in practice. One millisecond keeps it below that bound (docs/performance-prompting.md).
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
-    return ThreadPoolExecutor(count, thread_name_prefix=name)
+    return work() if characters <= INLINE_CHARACTERS else await LONG_PROMPTS.run(work)
 
 
 def _characters(value: object, depth: int = 12) -> int:

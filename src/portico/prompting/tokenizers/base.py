@@ -12,17 +12,20 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from portico.errors import PorticoError
 from portico.prompting.tokenizers.byte_table import ByteTable
+from portico.prompting.tokenizers.parts import in_parts
 
-__all__ = ["MARKUP", "ChatTemplates", "SpecialTokens", "Tokenizer", "TokenizerError", "unspellable"]
+__all__ = ["ANY_LENGTH", "MARKUP", "ChatTemplates", "SpecialTokens", "Tokenizer", "TokenizerError", "unspellable"]
 
 ChatTemplates: TypeAlias = str | dict[str, str] | None
 """Template source, or named sources (``default``, ``tool_use``, …) where the model has several."""
 
 
+ANY_LENGTH = 64  # times; for what drops or merges characters it does not know, in theory without end
 MARKUP = re.compile(r"[<\[{(|｜◁【「⟨].+[>\]})|｜▷】」⟩]", re.DOTALL)
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]+")
 
@@ -95,7 +98,7 @@ class Tokenizer(ABC):
         """
         if not text.isascii():
             text = _LONE_SURROGATES.sub("\ufffd", text)
-        ids = self._encode(text, parse_special)
+        ids = in_parts(text, lambda part: self._encode(part, parse_special))
         if add_special_tokens:
             return [*self.special.prefix_ids, *ids, *self.special.suffix_ids]
         return ids
@@ -115,7 +118,7 @@ class Tokenizer(ABC):
         """For tokenizers to which the text after a control token is a new text."""
         ids: list[int] = []
         for piece in pieces:
-            ids += [piece] if isinstance(piece, int) else self._encode(piece, False)
+            ids += [piece] if isinstance(piece, int) else in_parts(piece, lambda part: self._encode(part, False))
         return ids
 
     @property
@@ -127,6 +130,16 @@ class Tokenizer(ABC):
             for text, token_id in self.added_tokens.items()
             if text.strip() and (token_id in self.special_ids or MARKUP.fullmatch(text))
         }
+
+    @cached_property
+    def bytes_per_token(self) -> int:
+        """No text of more bytes than this times n can have n tokens or less."""
+        longest = max(map(len, self.table.pieces), default=1) if self.table is not None else 1
+        return max(longest, 1) * self._shrinks()
+
+    def _shrinks(self) -> int:
+        """By how much a text may become shorter before the algorithm proper sees it."""
+        return 1 if self.table is not None else ANY_LENGTH
 
     @property
     def folds(self) -> bool:

@@ -18,10 +18,18 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
-from portico.prompting.tokenizers.base import ChatTemplates, SpecialTokens, Tokenizer, TokenizerError, unspellable
+from portico.prompting.tokenizers.base import (
+    ANY_LENGTH,
+    ChatTemplates,
+    SpecialTokens,
+    Tokenizer,
+    TokenizerError,
+    unspellable,
+)
 from portico.prompting.tokenizers.byte_table import table_from_decoder
 from portico.prompting.tokenizers.companions import read_companions, token_text
 from portico.prompting.tokenizers.fast import FastEncoder
+from portico.prompting.tokenizers.parts import in_parts
 
 __all__ = ["HuggingFaceTokenizer", "load_huggingface"]
 
@@ -88,7 +96,11 @@ class HuggingFaceTokenizer(Tokenizer):
     def _encode_pieces(self, pieces: Sequence[str | int]) -> list[int]:
         backend, names, ids = self._renamed
         text = "".join(piece if isinstance(piece, str) else names[piece] for piece in pieces)
-        return [ids.get(i, i) for i in backend.encode_batch_fast([text], add_special_tokens=False)[0].ids]
+
+        def encode(part: str) -> list[int]:
+            return [ids.get(i, i) for i in backend.encode_batch_fast([part], add_special_tokens=False)[0].ids]
+
+        return in_parts(text, encode)
 
     @cached_property
     def _renamed(self) -> tuple[Backend, dict[int, str], dict[int, int]]:
@@ -110,6 +122,15 @@ class HuggingFaceTokenizer(Tokenizer):
         backend = Backend.from_str(json.dumps(described))
         ids = {backend.token_to_id(name) or 0: i for i, name in names.items()}
         return backend, names, ids
+
+    def _shrinks(self) -> int:
+        described = json.loads(self._backend.to_str())
+        model, normalizer = described["model"], described["normalizer"] or {"type": "none"}
+        all_bytes = model["type"] == "BPE" and (model.get("byte_fallback") or not model.get("unk_token"))
+        if self.table is None or not all_bytes:
+            return ANY_LENGTH
+        steps = {one["type"] for one in normalizer.get("normalizers", [normalizer])} - {"none", "Prepend", "Replace"}
+        return ANY_LENGTH if steps - {"NFC"} else 3 if steps else 1
 
     @property
     def folds(self) -> bool:

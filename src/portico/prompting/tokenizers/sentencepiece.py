@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.prompting.tokenizers.base import (
+    ANY_LENGTH,
     MARKUP,
     ChatTemplates,
     SpecialTokens,
@@ -27,6 +28,7 @@ from portico.prompting.tokenizers.base import (
 )
 from portico.prompting.tokenizers.byte_table import ByteTable, byte_of_fallback_token
 from portico.prompting.tokenizers.companions import read_companions
+from portico.prompting.tokenizers.parts import in_parts
 from portico.prompting.tokenizers.special_split import SpecialSplitter
 
 try:
@@ -95,6 +97,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._all_cuts = SpecialSplitter(cuts, rstrip)
         self._plain_cuts = SpecialSplitter({text: i for text, i in cuts.items() if i not in special_ids}, rstrip)
         self._word_cuts = SpecialSplitter({text: i for text, i in cuts.items() if text not in self.structure}, rstrip)
+        self._removes = options.remove_extra_whitespaces
         self._cut_ids, self._rstrip = frozenset(cuts.values()), rstrip
 
     def _encode(self, text: str, parse_special: bool) -> list[int]:
@@ -105,6 +108,10 @@ class SentencePieceTokenizer(Tokenizer):
             else:
                 ids += self._processor.encode(part, out_type=int)
         return ids
+
+    def _shrinks(self) -> int:
+        bytes_known = any(self._processor.is_byte(list(range(min(self.vocab_size, 1000)))))
+        return 3 if self.table is not None and bytes_known and not self._removes else ANY_LENGTH  # 3: NFKC and the like
 
     @property
     def structure(self) -> dict[str, int]:
@@ -117,7 +124,7 @@ class SentencePieceTokenizer(Tokenizer):
 
         def encode(text: str) -> None:
             for part in self._word_cuts.split(text):
-                ids.extend([part] if isinstance(part, int) else processor.encode(part, out_type=int))
+                ids.extend([part] if isinstance(part, int) else in_parts(part, processor.encode))
 
         for piece in pieces:
             if isinstance(piece, str):

@@ -88,6 +88,8 @@ def _prompts(model: Model) -> dict[str, Any]:
         "allowed": sorted(prompter.allowed_kwargs),
         "request_templates": prompter.takes_templates,
         "show_schema": prompter.show_schema,
+        "control_tokens": prompter.structure is None,
+        "own_markers": prompter.structure.own if prompter.structure is not None else [],
     }
     if isinstance(renderer, JinjaRenderer) and isinstance(renderer.template, ChatTemplate):
         found["template"] = renderer.template.sources

@@ -140,7 +140,9 @@ async def _serve(
         name=names[0],
         created=_created(resolved.path),
         tokenizer=tokenizer,
-        prompter=_prompter(settings, tokenizer, template, resolved.path, markers) if generates else Prompter(tokenizer),
+        prompter=_prompter(settings, tokenizer, template, resolved.path, markers, info.context_length)
+        if generates
+        else Prompter(tokenizer, context_length=info.context_length),
         context_length=info.context_length,
         vocab_size=info.vocab_size,
         capabilities=info.capabilities,
@@ -170,7 +172,12 @@ def _names(wanted: Sequence[str], own: str) -> tuple[list[str], list[str]]:
 
 
 def _prompter(
-    settings: Settings, tokenizer: Tokenizer, template: ChatTemplate | None, path: Path, own_markers: Collection[str]
+    settings: Settings,
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    path: Path,
+    own_markers: Collection[str],
+    context_length: int,
 ) -> Prompter:
     """Writes with the template, or, for a family that has none, with the renderer that is known for it."""
     return Prompter(
@@ -182,6 +189,7 @@ def _prompter(
         show_schema=settings.show_schema,
         control_tokens_in_messages=settings.control_tokens_in_messages,
         own_markers=own_markers,
+        context_length=context_length,
     )
 
 

@@ -80,6 +80,8 @@ def _prompter(facts: dict[str, Any], tokenizer: Tokenizer, recorded: Export, mea
         "allowed_kwargs": facts["allowed"],
         "request_templates": facts["request_templates"],
         "show_schema": facts.get("show_schema", False),
+        "control_tokens_in_messages": facts.get("control_tokens", True) or isinstance(tokenizer, _Recorded),
+        "own_markers": facts.get("own_markers", ()),
     }
     if isinstance(tokenizer, _Recorded):
         return _RecordedPrompter(tokenizer, template, recorded, **options)

@@ -104,9 +104,10 @@ def test_errors(js: Js, server: Replaying) -> None:  # noqa: F811
     }
 
 
-def test_the_ai_sdk(js: Js, server: Replaying) -> None:  # noqa: F811
+@pytest.mark.parametrize("ai", [6, 7])
+def test_the_ai_sdk(js: Js, server: Replaying, ai: int) -> None:  # noqa: F811
     """Vercel's SDK: a loop with a tool, whole and streamed, with the thoughts sent back, and an object."""
-    out = js("ai_anthropic.mjs", server.url, key="sesame")[0]
+    out = js("ai_anthropic.mjs", server.url, key="sesame", ai=ai)[0]
     assert out["errors"] == []
     assert out["whole"] == out["streamed"] == "Sunny in both."
     assert out["reasoning"] == "I ask."

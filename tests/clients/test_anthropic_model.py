@@ -151,7 +151,9 @@ def test_a_recorded_answer_in_a_family_s_own_format(smollm2_path: Path, tmp_path
             running_server("smollm2", *flags, env={"PORTICO_SIGNING_KEY": "kept"}) as running,
             Anthropic(base_url=running.url, api_key="none", max_retries=0) as client,
         ):
-            message = client.messages.create(**ask("Weather?", tools=[TOOL], max_tokens=200))
+            message = client.messages.create(
+                **ask("Weather?", tools=[TOOL], max_tokens=200, thinking={"type": "adaptive"})
+            )
             thought, use = message.content
             assert thought.type == "thinking"
             assert use.type == "tool_use"

@@ -355,10 +355,11 @@ class TestJavaScript:
         }
 
 
+@pytest.mark.parametrize("ai", [6, 7])
 @pytest.mark.parametrize("provider", ["openai", "compatible"])
-def test_vercel(js: Js, replay: Replaying, provider: str) -> None:  # noqa: F811
+def test_vercel(js: Js, replay: Replaying, provider: str, ai: int) -> None:  # noqa: F811
     prompts = {"plain": "[[plain]]", "loop": "[[thinks_and_calls]]", "object": "[[json]]"}
-    told = js("ai_openai.mjs", replay.url, provider, json.dumps(prompts), key=KEY)[0]
+    told = js("ai_openai.mjs", replay.url, provider, json.dumps(prompts), key=KEY, ai=ai)[0]
     assert told["errors"] == []
     assert (told["plain"], told["finish"]) == ("It is sunny. ☀️", "stop")
     assert told["usage"]["totalTokens"] == told["usage"]["inputTokens"] + told["usage"]["outputTokens"]

@@ -1,7 +1,10 @@
 // Vercel's AI SDK, which checks every event against its own schema: node ai_anthropic.mjs URL. Prints one JSON value.
-import { createAnthropic } from "@ai-sdk/anthropic";
-import { generateText, Output, stepCountIs, streamText, tool } from "ai";
+// PORTICO_TEST_AI is the version of the SDK.
 import { z } from "zod";
+
+const six = process.env.PORTICO_TEST_AI === "6";
+const { createAnthropic } = await import(six ? "ai-6-anthropic" : "@ai-sdk/anthropic");
+const { generateText, Output, stepCountIs, streamText, tool } = await import(six ? "ai-6" : "ai");
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const model = createAnthropic({ baseURL: `${process.argv[2]}/v1`, apiKey: process.env.PORTICO_TEST_KEY ?? "none" })(
@@ -12,7 +15,8 @@ const get_weather = tool({
   inputSchema: z.object({ city: z.string() }),
   execute: async ({ city }) => `sunny in ${city} [[answer]]`,
 });
-const loop = { model, tools: { get_weather }, stopWhen: stepCountIs(3), maxOutputTokens: 4000, maxRetries: 0 };
+const providerOptions = { anthropic: { thinking: { type: "enabled", budgetTokens: 1024 } } };
+const loop = { model, providerOptions, tools: { get_weather }, stopWhen: stepCountIs(3), maxOutputTokens: 4000, maxRetries: 0 };
 
 const whole = await generateText({ ...loop, prompt: "[[thinks_and_calls]]" });
 

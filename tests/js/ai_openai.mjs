@@ -1,9 +1,12 @@
 // Vercel's AI SDK, which checks every chunk against its own schema: node ai_openai.mjs URL PROVIDER PROMPTS, where
 // PROVIDER is openai or compatible and PROMPTS a JSON object. Prints what came out as one JSON value.
-import { createOpenAI } from "@ai-sdk/openai";
-import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
+// PORTICO_TEST_AI is the version of the SDK.
 import { z } from "zod";
+
+const six = process.env.PORTICO_TEST_AI === "6";
+const { createOpenAI } = await import(six ? "ai-6-openai" : "@ai-sdk/openai");
+const { createOpenAICompatible } = await import(six ? "ai-6-openai-compatible" : "@ai-sdk/openai-compatible");
+const { embedMany, generateText, Output, stepCountIs, streamText, tool } = await import(six ? "ai-6" : "ai");
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const [url, provider, prompts] = process.argv.slice(2);

@@ -13,14 +13,16 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from portico.errors import BadRequestError, ContextLengthError, EngineError
+from portico.events import Content, EngineOutput
 from portico.generation import Delta
 from portico.protocols.openai import chat
 from portico.protocols.openai.schema import ChatRequest
-from portico.protocols.validation import parse_body
+from portico.protocols.validation import parse_body, parse_fields
 from support.generation import answers, tiny_model
 from support.openapi import assert_valid
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
 def make(**fields: Any) -> tuple[ChatRequest, Any, Any]:
@@ -60,6 +62,51 @@ def fold(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 
 def calls(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in found]
+
+
+def test_one_call_at_most_needs_no_grammar() -> None:
+    """Where the engine has none, reading stops behind the first call."""
+    fields = {"messages": MESSAGES, "tools": [TOOL], "parallel_tool_calls": False}
+    for able in (set(), {"constraints"}):
+        model = tiny_model(capabilities=frozenset({"generate", *able}), tool_parser="hermes")
+        request = parse_fields(ChatRequest, fields)
+        prompt = model.prompter.render_chat(**chat.prompt_arguments(request))
+        spec = chat.generation(request, prompt, model, "r1").spec
+        assert (spec.constraint is not None, spec.parallel) == (bool(able), False)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_what_was_going_to_be_a_call_is_not_shown(choice: Any) -> None:
+    """A forced call that is cut off before it is one leaves nothing behind, least of all its markup."""
+    model = tiny_model(capabilities=frozenset({"generate", "constraints"}))
+    fields = {"messages": MESSAGES, "tools": [TOOL], "tool_choice": choice}
+    request = parse_fields(ChatRequest, fields)
+    prompt = model.prompter.render_chat(**chat.prompt_arguments(request))
+    generation = chat.generation(request, prompt, model, "r1")
+    text = '[{"name": "f", "argu'
+    for cut in range(len(text)):
+        (one,) = chat.generation(request, prompt, model, "r1").choices
+        ids = model.tokenizer.encode(text[:cut])
+        delta = one.feed(EngineOutput("r", ids, finish_reason="length"))
+        assert delta is not None
+        assert [event for event in delta.events if isinstance(event, Content)] == []
+    assert generation.spec.only_calls
+
+
+def test_hosted_tools_are_left_out() -> None:
+    request = parse_fields(
+        ChatRequest,
+        {"messages": MESSAGES, "tools": [{"type": "web_search"}, TOOL, {"type": "mcp", "x": 1}]},
+    )
+    assert request.client_tools == [TOOL]
+    assert [words.split(",")[0] for words in request.hosted_tools] == ["tools[0] (web_search", "tools[2] (mcp"]
+    only = parse_fields(ChatRequest, {"messages": MESSAGES, "tools": [{"type": "web_search"}]})
+    assert only.client_tools is None
+    model = tiny_model()
+    forced = only.model_copy(update={"tool_choice": "required"})
+    prompt = model.prompter.render_chat(forced.messages)
+    with pytest.raises(BadRequestError):
+        chat.generation(forced, prompt, model, "r1")
 
 
 @settings(max_examples=200)

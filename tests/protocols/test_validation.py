@@ -120,6 +120,31 @@ class TestUnknownFields:
             (MessagesRequest, {"thinking": {"type": "adaptive", "depth": 3}, "x": 1}, ["x", "thinking.depth"]),
             (MessagesRequest, {"output_config": {"format": {**FORMAT, "name": "n"}}}, ["output_config.format.name"]),
             (MessagesRequest, {"tool_choice": {"type": "auto", "stirct": True}}, ["tool_choice.stirct"]),
+            (
+                MessagesRequest,
+                {
+                    "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "tl": 1}}],
+                    "tools": [{"name": "f", "input_schema": {"x": 1}, "desciption": "d", "strict": None}],
+                    "messages": [
+                        {"role": "user", "content": "Hi", "name": "me"},
+                        {"role": "user", "content": [{"type": "text", "text": "a", "citations": None, "bold": True}]},
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "document", "source": {"type": "text", "data": "d", "x": 1}, "citations": {}}
+                            ],
+                        },
+                    ],
+                },
+                [
+                    "messages[0].name",
+                    "messages[1].content[0].bold",
+                    "messages[2].content[0].source.x",
+                    "messages[2].content[0].citations",
+                    "system[0].cache_control.tl",
+                    "tools[0].desciption",
+                ],
+            ),
         ],
     )  # fmt: skip
     def test_are_named_however_deep_they_stand(

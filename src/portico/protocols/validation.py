@@ -63,7 +63,7 @@ def _unknown(value: object, keys: Keys | None, path: str) -> Iterator[str]:
             yield from _unknown(item, keys, f"{path}[{index}]")
     elif keys is not None and isinstance(value, dict):
         for name, inner in value.items():
-            if name not in keys.names:
+            if name not in keys.names and inner is not None:
                 yield f"{path}.{name}"
             elif name in keys.inside:
                 yield from _unknown(inner, keys.inside[name], f"{path}.{name}")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from portico.errors import BadRequestError
 
-__all__ = ["Origin", "in_the_clients_places"]
+__all__ = ["Origin", "in_the_clients_places", "in_the_clients_words"]
 
 _PLACE = re.compile(
     r"\bmessages\[(?P<message>\d+)\](?:\.(?P<list>content|tool_calls)\[(?P<item>\d+)\])?(?P<rest>(?:\.\w+|\[\d+\])*)"
@@ -36,13 +36,14 @@ def in_the_clients_places(origins: Sequence[Origin], tools: Sequence[int]) -> It
     try:
         yield
     except BadRequestError as error:
-
-        def own(place: re.Match[str]) -> str:
-            return _own(place, origins, tools)
-
-        error.message = _PLACE.sub(own, error.message)
-        error.param = error.param and _PLACE.sub(own, error.param)
+        error.message = in_the_clients_words(error.message, origins, tools)
+        error.param = error.param and in_the_clients_words(error.param, origins, tools)
         raise
+
+
+def in_the_clients_words(text: str, origins: Sequence[Origin], tools: Sequence[int]) -> str:
+    """``text`` with the client's places for ours."""
+    return _PLACE.sub(lambda place: _own(place, origins, tools), text)
 
 
 def _own(place: re.Match[str], origins: Sequence[Origin], tools: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from portico.protocols.bounds import Items
-from portico.protocols.validation import RequestModel, fault
+from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = [
     "ContextEdit",
@@ -24,6 +24,31 @@ __all__ = [
     "Thinking",
     "ToolChoice",
 ]
+
+# What blocks and tools may hold; what clients send for Anthropic's own ends and means nothing here is known too.
+CACHE = Keys.of("type", "ttl", "scope")
+SOURCE = Keys.of("type", "media_type", "data", "url", "file_id", "content")
+INNER = Keys.of(
+    *("type", "text", "title", "context", "tool_name", "source", "content"),
+    *("url", "encrypted_content", "page_age", "error_code"),  # of what Anthropic's servers found: left out as a whole
+    cache_control=CACHE,
+)
+BLOCK = Keys.of(
+    *("type", "text", "title", "context", "tool_name", "id", "name", "input", "caller", "tool_use_id", "is_error"),
+    *("thinking", "signature", "data"),
+    source=SOURCE,
+    content=INNER,
+    cache_control=CACHE,
+)
+MESSAGE = Keys.of("role", content=BLOCK)
+TOOL = Keys.of(
+    *("type", "name", "description", "input_schema", "strict", "defer_loading", "eager_input_streaming"),
+    *("allowed_callers", "input_examples", "max_characters", "enable_zoom"),
+    *("display_width_px", "display_height_px", "display_number"),
+    *("max_uses", "allowed_domains", "blocked_domains", "user_location", "max_content_tokens", "citations"),
+    *("configs", "mcp_server_name", "default_config", "model"),  # of tools that are left out as a whole
+    cache_control=CACHE,
+)
 
 MIN_BUDGET = 1024  # tokens; the API's own lower bound
 
@@ -108,9 +133,9 @@ class CountTokensRequest(RequestModel):
     """POST /v1/messages/count_tokens: all of a message request that its prompt is made of."""
 
     model: str
-    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=100_000)]
-    system: str | Items[dict[str, Any]] | None = None
-    tools: Items[dict[str, Any]] | None = None
+    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=100_000), MESSAGE]
+    system: Annotated[str | Items[dict[str, Any]] | None, BLOCK] = None
+    tools: Annotated[Items[dict[str, Any]] | None, TOOL] = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -119,7 +144,7 @@ class CountTokensRequest(RequestModel):
     mcp_servers: Items[Any] | None = None  # left out and told: this server calls none
 
     # accepted, without a meaning here
-    cache_control: dict[str, Any] | None = None  # every prefix is cached, asked for or not
+    cache_control: Annotated[dict[str, Any] | None, CACHE] = None  # every prefix is cached, asked for or not
     speed: str | None = None
 
     @model_validator(mode="after")

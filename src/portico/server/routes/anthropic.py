@@ -14,7 +14,7 @@ from portico.protocols.anthropic import messages, models
 from portico.protocols.anthropic.context import edited
 from portico.protocols.anthropic.ids import new_id, request_id
 from portico.protocols.anthropic.messages import Asked
-from portico.protocols.anthropic.places import in_the_clients_places
+from portico.protocols.anthropic.places import in_the_clients_places, in_the_clients_words
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.server.http.app import Methods
@@ -112,9 +112,11 @@ class AnthropicHandlers:
                 request, asked, prompt = changed, asked_then, prompt_then
                 applied.append(change.told(saved))
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
-        warn(exchange, LEFT_OUT, asked.left_out)
-        if asked.left_out:
-            log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(asked.left_out[:20]))
+        told = (in_the_clients_words(one, asked.origins, asked.tool_places) for one in prompt.left_out)
+        left_out = [*asked.left_out, *told]
+        warn(exchange, LEFT_OUT, left_out)
+        if left_out:
+            log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(left_out[:20]))
         return asked, prompt, None if request.context_management is None else applied
 
     async def _rendered(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> tuple[Asked, Prompt]:

@@ -29,8 +29,9 @@ SURVIVED, NO_TESTS = (0,), (5, 33)
 BOXES: dict[str, tuple[list[str], list[str]]] = {
     "decoding": (["decoding/*"], ["decoding"]),
     "generation": (["generation/*"], ["generation", "engines/test_replay.py"]),
-    "gate": (["server/http/gate.py"], ["server/http/test_limits.py"]),
-    "line": (["server/line/*"], ["server/line", "engines/test_replay.py"]),
+    "gate": (["server/http/gate.py"], ["server/http/test_gate.py"]),
+    "sinks": (["server/line/sinks.py", "server/line/writing.py"], ["server/line/test_sinks.py"]),
+    "line": (["server/line/*"], ["server/line"]),
     "parsing": (["parsing/*"], ["parsing"]),
     "constraints": (["constraints/*"], ["constraints"]),
     "protocols": (["protocols/*"], ["protocols"]),

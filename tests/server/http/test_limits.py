@@ -20,7 +20,6 @@ from portico.engines.replay import Script
 from portico.errors import MAX_MESSAGE, BadRequestError
 from portico.generation import Limits
 from portico.protocols.openai import errors
-from portico.server.http.gate import Gate
 from support.raw import raw, request
 from support.replay import Replaying, replaying
 from support.server import RunningServer, running_server
@@ -430,14 +429,6 @@ class TestHowMany:
             assert len(refused) == 2
             assert all(b"503" in one.recv(1 << 16) for one in refused)
             assert post(up.url, ask("x" * 1000, max_tokens=1)).status_code == 200
-
-    def test_the_gate_forgets_those_who_leave(self) -> None:
-        gate = Gate(3, 2)
-        with gate.passing("a"), gate.passing("b"):
-            pass
-        with pytest.raises(ZeroDivisionError), gate.passing("a"):
-            _ = 1 / 0
-        assert (gate._inside, dict(gate._by_key)) == (0, {})
 
 
 class TestHowLong:

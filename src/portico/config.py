@@ -80,7 +80,9 @@ class Settings(BaseSettings):
     cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
 
     # Limits
-    max_in_flight: int = Field(256, ge=1, description="Requests in flight, running and queued together; else 503.")
+    max_in_flight: int | None = Field(
+        None, ge=1, description="Requests in flight, running and queued together, else 503; 256, or 16384 over GPUs."
+    )
     max_per_key: int | None = Field(None, ge=1, description="Requests in flight with one API key; else 429.")
     max_header: int = Field(64 << 10, ge=1024, description="Largest request line and headers together, in bytes.")
     max_body: int = Field(32 << 20, ge=1024, description="Largest request body in bytes.")
@@ -114,6 +116,12 @@ class Settings(BaseSettings):
         False, description="Send thinking blocks to clients of /v1/messages that have not set 'thinking', too."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    @property
+    def in_flight(self) -> int:
+        """``max_in_flight``, or what suits the engine: vLLM queues by itself, and computes a thousand at once."""
+        embedded = self.engine == "llamacpp" or self.engine.startswith("replay:")
+        return self.max_in_flight or (256 if embedded else 16384)
 
     @field_validator("served_model_name", "lora", "cors_origins", "api_key", "parser_plugin", mode="before")
     @classmethod

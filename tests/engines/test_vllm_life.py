@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from portico.engines.resuming import AS_PROMPT
 from portico.engines.vllm import VllmEngine, process
+from portico.engines.vllm.names import KNOWN
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import Constraint, EngineOutput, EngineRequest, SamplingParams
 from support.processes import exists, runs
@@ -146,6 +150,46 @@ async def test_abort_reaches_the_core(log: Path) -> None:
         assert len(reader.outputs["r"]) == count
 
 
+@pytest.mark.parametrize("version", KNOWN)
+async def test_every_known_version(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_VLLM_VERSION", version)
+    async with loaded() as (engine, reader):
+        await engine.submit(asking("r", [10, 5, 6]))
+        assert (await reader.last("r")).finish_reason == "length"
+        assert reader.ids("r") == [10, 5, 6]
+        with pytest.raises(BadRequestError, match="out of range"):
+            await engine.submit(asking("w", [1], data_parallel_rank=9))
+
+
+@pytest.mark.parametrize(
+    ("module", "missing"),
+    [
+        ("vllm/usage/usage_lib.py", "vllm.usage.usage_lib"),
+        ("vllm/lora/request.py", "vllm.lora.request"),
+    ],
+)
+async def test_what_a_version_lacks_is_told_by_name(
+    module: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(Path(__file__).parent / "fake_vllm", tmp_path / "older")
+    (copy / module).unlink()
+    monkeypatch.setenv("PYTHONPATH", str(copy), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_VLLM_VERSION", "0.11.0")
+    engine = VllmEngine("/model", name="m")
+    with pytest.raises(EngineError, match=r"vLLM 0\.11\.0 lacks .*" + re.escape(missing)):
+        await engine.start()
+    await engine.close()
+
+
+async def test_without_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vllm.py").write_text("raise ImportError('no GPU here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    engine = VllmEngine("/model", name="m")
+    with pytest.raises(EngineError, match=r"cannot be imported \(no GPU here\): pip install"):
+        await engine.start()
+    await engine.close()
+
+
 # -- life and death ---------------------------------------------------------------------------------------------------
 
 
@@ -258,9 +302,40 @@ async def test_a_stuck_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not exists(pid_of(engine))
 
 
+def test_it_ends_under_uvloop_too_however_often_and_when_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def twice() -> None:
+        engine = VllmEngine("/model", name="m")
+        await engine.start()
+        await asyncio.gather(engine.close(), engine.close())
+        await engine.close()
+        refused = VllmEngine("/unservable", name="m")
+        with pytest.raises(EngineError):
+            await refused.start()
+        await refused.close()
+
+    async def while_it_restarts() -> None:
+        engine = VllmEngine("/model", name="m")
+        await engine.start()
+        first = pid_of(engine)
+        monkeypatch.setenv("FAKE_VLLM_LOADING", "1000")
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: engine._process is not None and engine._process.pid not in (None, first))
+        await engine.close()
+        assert not exists(pid_of(engine))
+
+    loop = uvloop.new_event_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        loop.run_until_complete(twice())
+        loop.run_until_complete(while_it_restarts())
+    finally:
+        loop.close()
+    assert not told
+
+
 FRONT_DOOR = """
 import asyncio
-from portico.engines.resuming import AS_PROMPT
 from portico.engines.vllm import VllmEngine
 
 async def main():

@@ -29,6 +29,7 @@ class EngineProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._reason: str | None = None  # why it was killed
+        self._leaving = False
 
     async def start(self, connection: socket.socket) -> int:
         """Start the process, which serves on ``connection`` (closed here); its number."""
@@ -49,9 +50,11 @@ class EngineProcess:
 
     async def close(self) -> None:
         """End the process and wait until it is reaped. Its socket has been closed. Idempotent."""
-        if self._process is None or self._watcher is None:
+        if self._process is None or self._watcher is None or self._watcher.done():
             return
-        self._take_leave(self._process)
+        if not self._leaving:
+            self._leaving = True
+            self._take_leave(self._process)
         await asyncio.wait((self._watcher,), timeout=self.goodbye)
         self.kill("did not leave")
         await asyncio.wait((self._watcher,), timeout=REAPING)

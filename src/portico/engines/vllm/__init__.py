@@ -5,11 +5,12 @@
     child       that process, seen from inside
     core        the ``Engine`` in it: vLLM's own client of its engine core, one batch of outputs per step
     messages    requests and outputs as vLLM's core has them
+    names       what is used of vLLM, in the versions that are known
 
 vLLM has a process of its own because loading takes minutes, which must not hold up the event loop, and because what
 dies with a core (workers, sockets, threads, memory of GPUs) is cleared away whole by ending one group of processes.
 
-Needs the extra ``portico[vllm]``. The client's interface is not a stable one of vLLM's; the tested version is 0.32.0.
+Needs the extra ``portico[vllm]``. The client's interface is not a stable one of vLLM's: ``names`` has the versions.
 """
 
 from portico.engines.vllm.engine import VllmEngine

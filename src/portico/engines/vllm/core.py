@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib import import_module
 from itertools import count
 from typing import Any
 
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.resuming import AS_PROMPT, as_prompt
 from portico.engines.vllm.messages import engine_output, sampling_arguments
+from portico.engines.vllm.names import find
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import EngineOutput, EngineRequest
 
@@ -38,9 +38,8 @@ class VllmCore(Described):
         self._loras: dict[str, Any] = {}  # the same as vLLM's requests for them
         self._core: Any = None
         self._inputs: Any = None
-        self._words: Any = None  # vLLM's module of sampling rules
+        self._names: Any = None
         self._tasks: tuple[Any, ...] = ()
-        self._refusals: tuple[type[Exception], ...] = ()
         self._running: dict[str, tuple[EngineRequest, bool]] = {}  # by the core's id; with whether it was taken up
         self._numbers_by_id: dict[str, str] = {}
         self._numbers = count(1)
@@ -60,22 +59,13 @@ class VllmCore(Described):
 
     async def start(self) -> None:
         """Load the model, which takes vLLM a minute or more. Raises ``EngineError`` with what vLLM says."""
-        try:
-            AsyncEngineArgs = import_module("vllm.engine.arg_utils").AsyncEngineArgs
-            FlexibleArgumentParser = import_module("vllm.utils.argparse_utils").FlexibleArgumentParser
-            EngineCoreClient = import_module("vllm.v1.engine.core_client").EngineCoreClient
-            InputProcessor = import_module("vllm.v1.engine.input_processor").InputProcessor
-            Executor = import_module("vllm.v1.executor").Executor
-            self._words = import_module("vllm.sampling_params")
-            self._refusals = (import_module("vllm.exceptions").VLLMClientError, ValueError, TypeError)
-        except ImportError as error:
-            raise EngineError(f"vLLM cannot be imported ({error}): pip install 'portico[vllm]'.") from None
-        parser = AsyncEngineArgs.add_cli_args(FlexibleArgumentParser(exit_on_error=False))
+        names = self._names = find()
+        parser = names.arguments.add_cli_args(names.parser(exit_on_error=False))
         try:
             options = parser.parse_args(["--model", self._model, *self._arguments])
-            config = AsyncEngineArgs.from_cli_args(options).create_engine_config()
-            self._core = EngineCoreClient.make_async_mp_client(config, Executor.get_class(config), log_stats=False)
-            self._inputs = InputProcessor(config)
+            config = names.arguments.from_cli_args(options).create_engine_config(usage_context=names.served)
+            self._core = names.client.make_async_mp_client(config, names.executor.get_class(config), log_stats=False)
+            self._inputs = names.inputs(config)
             self._tasks = await self._core.get_supported_tasks_async()
         except (Exception, SystemExit) as error:
             raise EngineError(f"vLLM cannot serve this: {error}") from error
@@ -85,7 +75,7 @@ class VllmCore(Described):
     async def _load_adapters(self) -> None:
         """Load every adapter once, so that one which does not fit is told now and not to a client."""
         for number, (name, path) in enumerate(self._adapters.items(), 1):
-            adapter = import_module("vllm.lora.request").LoRARequest(name, number, path)
+            adapter = self._names.adapter(name, number, path)
             try:
                 await self._core.add_lora_async(adapter)
             except Exception as error:
@@ -144,18 +134,18 @@ class VllmCore(Described):
             prompt["cache_salt"] = request.cache_salt
         try:
             if structured is not None:
-                arguments["structured_outputs"] = self._words.StructuredOutputsParams(**structured)
+                arguments["structured_outputs"] = self._names.structured(**structured)
             core_request = self._inputs.process_inputs(
                 number,
                 prompt,
-                self._words.SamplingParams(**arguments),
+                self._names.sampling(**arguments),
                 self._tasks,
                 lora_request=self._lora(request.lora),
                 trace_headers=request.trace_headers,
                 priority=request.priority,
                 data_parallel_rank=request.data_parallel_rank,
             )
-        except self._refusals as error:
+        except self._names.refusals as error:
             message = str(error.args[0] if error.args else error)  # vLLM's own text has more, such as the value
             raise BadRequestError(message, param=getattr(error, "parameter", None)) from None
         core_request.reasoning_ended = True if structured is not None else None  # our grammar holds the thought too

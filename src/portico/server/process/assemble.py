@@ -112,7 +112,7 @@ async def _serve(
     line = Line(
         engine,
         meter,
-        max_in_flight=settings.max_in_flight,
+        max_in_flight=settings.in_flight,
         keep_alive=settings.keep_alive,
         resume=not settings.no_resume,
     )

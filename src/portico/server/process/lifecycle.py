@@ -105,7 +105,7 @@ async def _serve(
         keys = Keys(
             (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
         )
-        gate = Gate(settings.max_in_flight, settings.max_per_key)
+        gate = Gate(settings.in_flight, settings.max_per_key)
         app = build_app(
             routes(served, metrics, inspector.routes() if inspector else None),
             keys,

@@ -4,5 +4,10 @@ A model called ``unservable`` cannot be loaded, and an adapter whose directory i
 is answered with its prompt's tokens, one a step. A prompt that begins with ``DEADLY`` kills the core, one with
 ``DEADLY_FOR_ONE`` one of several cores, and one with ``STALLING`` hangs it. The core starts a process that it never
 ends. What is asked of it, and that process's number, is appended to the file that ``FAKE_VLLM_LOG`` names, a JSON
-object a line.
+object a line. It is the version that
+``FAKE_VLLM_VERSION`` names, and takes ``FAKE_VLLM_LOADING`` seconds to load.
 """
+
+import os
+
+__version__ = os.environ.get("FAKE_VLLM_VERSION", "0.32.0")

@@ -1,3 +1,5 @@
+import os
+import time
 from argparse import ArgumentParser, Namespace
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,9 @@ class AsyncEngineArgs:
 
     options: Namespace
 
-    def create_engine_config(self) -> Any:
+    def create_engine_config(self, usage_context: Any = None) -> Any:
+        assert usage_context == "OPENAI_API_SERVER", "or vLLM's defaults are those of a library"
+        time.sleep(float(os.environ.get("FAKE_VLLM_LOADING", "0")))
         if self.options.model.endswith("unservable"):
             raise ValueError("no such architecture")
         model = SimpleNamespace(max_model_len=4096, max_logprobs=20, dtype="float32", get_vocab_size=lambda: 1000)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
+from vllm import __version__
+
 DEADLY = 666
 DEADLY_FOR_ONE = 667
 STALLING = 668
@@ -73,6 +75,7 @@ class EngineCoreClient:
                 SimpleNamespace(
                     request_id=request_id, new_token_ids=[token], finish_reason=None if ids else "length",
                     new_logprobs=None, new_prompt_logprobs_tensors=None, prefill_stats=None,
+                    **({"error": None} if __version__ == "0.33.0" else {}),
                 )
             )  # fmt: skip
         return SimpleNamespace(outputs=step)

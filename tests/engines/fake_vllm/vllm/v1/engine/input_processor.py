@@ -2,7 +2,7 @@ from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from vllm.exceptions import VLLMClientError
+from vllm.exceptions import VLLMValidationError
 
 
 @dataclass
@@ -31,7 +31,7 @@ class InputProcessor:
     ) -> EngineCoreRequest:  # fmt: skip
         assert tasks == ("generate",)
         if data_parallel_rank is not None and not 0 <= data_parallel_rank < self._ranks:
-            raise VLLMClientError(f"data_parallel_rank {data_parallel_rank} is out of range [0, {self._ranks}).")
+            raise VLLMValidationError(f"data_parallel_rank {data_parallel_rank} is out of range [0, {self._ranks}).")
         sampling = {name: value for name, value in params.arguments.items() if name != "structured_outputs"}
         lora = None if lora_request is None else asdict(lora_request)
         return EngineCoreRequest(request_id, prompt, sampling, lora, trace_headers, priority, data_parallel_rank)

@@ -1,0 +1,5 @@
+from enum import Enum
+
+
+class UsageContext(str, Enum):
+    OPENAI_API_SERVER = "OPENAI_API_SERVER"

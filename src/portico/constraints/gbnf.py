@@ -4,21 +4,16 @@
     name  ::= [A-Z] [a-z]{1,20}
 
 A rule ends with its line, unless the line stands inside parentheses or the next thing would be an alternative.
-
-The one thing to decide is what becomes a lexeme. llguidance parses lexemes, not characters; a grammar of
-single-character lexemes is slow and soon refused. So every rule that is regular (does not lead back to itself, and
-names no special token) becomes a terminal, which is one regular expression to the lexer; if the root is regular, that
-is the whole grammar, exactly. Elsewhere a terminal takes as much text as it can, where GBNF would try every length:
-``[a-z]+ "b"`` inside a recursive rule does not match ``ab``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
+from portico.constraints import rules
+from portico.constraints.rules import Choice, Lexeme, Name, Node, Repeat, Sequence, Special
 from portico.errors import BadRequestError
 
 __all__ = ["is_gbnf", "to_lark"]
@@ -51,102 +46,7 @@ def to_lark(text: str, param: str) -> str:
 
     Raises ``BadRequestError`` on ``param``, naming the line, for what is no GBNF.
     """
-    rules = _Reader(text, param).rules()
-    regular = _regular(rules)
-    names = {}
-    for index, name in enumerate(rules):
-        readable = f"{re.sub('[^a-z0-9]', '_', name.lower())}_{index}"
-        names[name] = f"T_{readable.upper()}" if name in regular else f"r_{readable}"
-    lines = [f"start: {names['root']}"]
-    lines += [f"{names[name]}: {_written(body, names)}" for name, body in rules.items()]
-    return "\n".join(lines)
-
-
-# -- the tree ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Lexeme:
-    """A literal or a set of characters, as Lark spells it."""
-
-    lark: str
-
-
-@dataclass(frozen=True)
-class _Special:
-    token: str
-
-
-@dataclass(frozen=True)
-class _Name:
-    name: str
-
-
-@dataclass(frozen=True)
-class _Sequence:
-    parts: tuple[_Node, ...]
-
-
-@dataclass(frozen=True)
-class _Choice:
-    options: tuple[_Node, ...]
-
-
-@dataclass(frozen=True)
-class _Repeat:
-    part: _Node
-    times: str  # *, +, ?, {2,3}
-
-
-_Node: TypeAlias = "_Lexeme | _Special | _Name | _Sequence | _Choice | _Repeat"
-
-
-def _inside(node: _Node) -> tuple[_Node, ...]:
-    match node:
-        case _Sequence(parts):
-            return parts
-        case _Choice(options):
-            return options
-        case _Repeat(part):
-            return (part,)
-    return ()
-
-
-def _mentions(node: _Node) -> set[str | None]:
-    """The rules that ``node`` names; None stands for a special token."""
-    if isinstance(node, _Name):
-        return {node.name}
-    if isinstance(node, _Special):
-        return {None}
-    return set().union(*map(_mentions, _inside(node)))
-
-
-def _regular(rules: dict[str, _Node]) -> set[str]:
-    """The rules made of nothing but lexemes and regular rules: a least fixed point, so recursion keeps a rule out."""
-    mentions = {name: _mentions(body) for name, body in rules.items()}
-    regular: set[str] = set()
-    while found := {name for name in rules.keys() - regular if mentions[name] <= regular}:
-        regular |= found
-    return regular
-
-
-def _written(node: _Node, names: dict[str, str]) -> str:
-    match node:
-        case _Lexeme(lark):
-            return lark
-        case _Special(token):
-            return token
-        case _Name(name):
-            return names[name]
-        case _Sequence(parts):
-            return " ".join(_written(part, names) for part in parts) or '""'
-        case _Choice(options):
-            return "(" + " | ".join(_written(option, names) for option in options) + ")"
-        case _Repeat(part, times):
-            return f"({_written(part, names)}){times}"
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
+    return rules.to_lark(_Reader(text, param).rules(), "root")
 
 
 class _Reader:
@@ -181,40 +81,40 @@ class _Reader:
         while self.peek() == "newline":
             self.at += 1
 
-    def rules(self) -> dict[str, _Node]:
-        rules: dict[str, _Node] = {}
+    def rules(self) -> dict[str, Node]:
+        found: dict[str, Node] = {}
         self.skip_lines()
         while self.peek():
             if self.peek() != "define":
                 self.fail("should begin a rule: name ::= …")
             name = self.tokens[self.at]["defined"]
-            if name in rules:
+            if name in found:
                 self.fail(f"defines {name[:80]!r} again")
             self.at += 1
             self.skip_lines()
-            rules[name] = self.choice(0)
+            found[name] = self.choice(0)
             if self.peek() not in ("newline", ""):
                 self.fail("has something that does not fit there")
             self.skip_lines()
-        if "root" not in rules:
+        if "root" not in found:
             self.fail("is missing: a grammar has a rule named root", len(self.text))
-        for name, body in rules.items():
-            if missing := {one for one in _mentions(body) if one is not None} - rules.keys():
+        for name, body in found.items():
+            if missing := {one for one in rules.mentions(body) if one is not None} - found.keys():
                 raise BadRequestError(
                     f"{self.param}: the rule {name[:80]!r} names {min(missing)[:80]!r}, which is not defined.",
                     param=self.param,
                     code="invalid_grammar",
                 )
-        return rules
+        return found
 
-    def choice(self, depth: int) -> _Node:
+    def choice(self, depth: int) -> Node:
         if depth > _DEPTH:
             self.fail(f"is nested deeper than {_DEPTH} levels")
         options = [self.sequence(depth)]
         while self._alternative():
             self.skip_lines()
             options.append(self.sequence(depth))
-        return options[0] if len(options) == 1 else _Choice(tuple(options))
+        return options[0] if len(options) == 1 else Choice(tuple(options))
 
     def _alternative(self) -> bool:
         """Take a bar, also one that begins a later line."""
@@ -226,15 +126,15 @@ class _Reader:
         self.at = before
         return False
 
-    def sequence(self, depth: int) -> _Node:
-        parts: list[_Node] = []
+    def sequence(self, depth: int) -> Node:
+        parts: list[Node] = []
         while (part := self.part(depth)) is not None:
             parts.append(self.repeated(part))
             if depth:
                 self.skip_lines()
-        return parts[0] if len(parts) == 1 else _Sequence(tuple(parts))
+        return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
-    def part(self, depth: int) -> _Node | None:
+    def part(self, depth: int) -> Node | None:
         kind = self.peek()
         token = self.tokens[self.at] if kind else None
         if token is None or kind not in ("literal", "set", "special", "name", ".", "("):
@@ -242,15 +142,15 @@ class _Reader:
         self.at += 1
         match kind:
             case "literal":
-                return _Lexeme(json.dumps(self.unescaped(token[0][1:-1], token.start()), ensure_ascii=False))
+                return Lexeme(json.dumps(self.unescaped(token[0][1:-1], token.start()), ensure_ascii=False))
             case "set":
-                return _Lexeme(self.set(token[0][1:-1], token.start()))
+                return Lexeme(self.set(token[0][1:-1], token.start()))
             case "special":
-                return _Special(token[0])
+                return Special(token[0])
             case "name":
-                return _Name(token[0])
+                return Name(token[0])
             case ".":
-                return _Lexeme("/(?s:.)/")
+                return Lexeme("/(?s:.)/")
         self.skip_lines()
         inner = self.choice(depth + 1)
         self.skip_lines()
@@ -259,7 +159,7 @@ class _Reader:
         self.at += 1
         return inner
 
-    def repeated(self, part: _Node) -> _Node:
+    def repeated(self, part: Node) -> Node:
         while (kind := self.peek()) in ("*", "+", "?", "count"):
             token = self.tokens[self.at]
             times = kind
@@ -267,7 +167,7 @@ class _Reader:
                 low, high = token["low"], token["high"] or ""
                 times = f"{{{low},{high}}}" if token["range"] else f"{{{low}}}"
             self.at += 1
-            part = _Repeat(part, times)
+            part = Repeat(part, times)
         return part
 
     def unescaped(self, text: str, offset: int) -> str:

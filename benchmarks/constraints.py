@@ -59,9 +59,9 @@ def forced(tools: int, salt: int = 0) -> Constraint:
     ]
     policy = call_policy(declared, "required")
     assert policy is not None
-    constraint = compile_constraint(policy=policy, calls=json_calls(policy))
-    assert constraint is not None
-    return constraint
+    compiled = compile_constraint(policy=policy, calls=json_calls(policy))
+    assert compiled is not None
+    return compiled.constraint
 
 
 def ordinary() -> list[dict[str, Any]]:

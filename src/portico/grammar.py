@@ -124,10 +124,12 @@ Grammar: TypeAlias = Exactly | Json | Pattern | Text | Until | Anything | Chain 
 
 
 class Tool(Struct, frozen=True):
-    """A tool that may be called, and what its arguments must be."""
+    """A tool that may be called, and what its arguments must be. ``has_grammar``: its one argument is text of a grammar
+    that the client wrote (a custom tool)."""
 
     name: str
     arguments: Json
+    has_grammar: bool = False
 
 
 class Calls(Struct, frozen=True):

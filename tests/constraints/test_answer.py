@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 
-from portico.constraints import answer_grammar, compile_constraint
+from portico.constraints import OLDER, answer_grammar
 from portico.errors import BadRequestError
+from portico.grammar import Json
+from support.constraints import bare_constraint
 from support.vocabulary import Model
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 
 
-def lark_of(response_format: Any, structured_outputs: Any = None) -> str:
-    constraint = compile_constraint(answer=answer_grammar(response_format, structured_outputs))
+def lark_of(response_format: Any, structured_outputs: Any = None, older: Any = None) -> str:
+    constraint = bare_constraint(answer=answer_grammar(response_format, structured_outputs, older=older))
     assert constraint is not None
     return constraint.lark
 
@@ -24,7 +28,7 @@ def lark_of(response_format: Any, structured_outputs: Any = None) -> str:
     [(None, None), ({"type": "text"}, None), (None, {}), (None, {"json": None, "disable_any_whitespace": True})],
 )
 def test_no_promise_no_grammar(response_format: Any, structured_outputs: Any) -> None:
-    assert compile_constraint(answer=answer_grammar(response_format, structured_outputs)) is None
+    assert bare_constraint(answer=answer_grammar(response_format, structured_outputs)) is None
 
 
 @pytest.mark.parametrize(
@@ -63,8 +67,10 @@ def test_languages(model: Model, response_format: Any, structured_outputs: Any, 
         ({}, {"regex": 3}, "structured_outputs.regex"),
         ({"type": "json_schema"}, None, "response_format.json_schema"),
         ({"type": "json_schema", "json_schema": {"name": "x"}}, None, "response_format.json_schema.schema"),
-        ({"type": "json_object"}, {"regex": "a"}, "structured_outputs"),
-        (None, {"regex": "a", "choice": ["a"]}, "structured_outputs"),
+        ({"type": "json_schema", "json_schema": {"schema": POINT}}, {"regex": "a"}, "structured_outputs.regex"),
+        (None, {"regex": "a", "choice": ["a"]}, "structured_outputs.choice"),
+        ({"type": "json_object", "schema": 3}, None, "response_format.schema"),
+        (None, {"json": POINT, "whitespace_pattern": "(?=a)"}, "structured_outputs.whitespace_pattern"),
         (None, {"regex": ""}, "structured_outputs.regex"),
         (None, {"choice": "ab"}, "structured_outputs.choice"),
         (None, {"choice": [""]}, "structured_outputs.choice"),
@@ -79,3 +85,54 @@ def test_refusals_name_the_field(response_format: Any, structured_outputs: Any, 
         answer_grammar(response_format, structured_outputs)
     assert caught.value.param == param
     assert param.split(".")[0] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("older", "like"),
+    [
+        ({"guided_json": POINT}, {"json": POINT}),
+        ({"guided_json": json.dumps(POINT)}, {"json": POINT}),
+        ({"guided_json": POINT, "guided_whitespace_pattern": " "}, {"json": POINT, "whitespace_pattern": " "}),
+        ({"guided_regex": "a+"}, {"regex": "a+"}),
+        ({"guided_choice": ["a", "b"]}, {"choice": ["a", "b"]}),
+        ({"guided_grammar": 'root ::= "a"'}, {"grammar": 'root ::= "a"'}),
+        ({"grammar": 'root ::= "a"'}, {"grammar": 'root ::= "a"'}),
+        ({"json_schema": POINT}, {"json": POINT}),
+    ],
+)
+def test_older_fields_say_the_same(older: Any, like: Any) -> None:
+    named = re.compile("// field: .*")
+    assert named.sub("", lark_of(None, None, older)) == named.sub("", lark_of(None, like))
+    for field in OLDER.keys() & older.keys():
+        assert f"// field: {field}" in lark_of(None, None, older) or field == "guided_choice"
+
+
+@pytest.mark.parametrize(
+    "format_", [{"type": "json_object", "schema": POINT}, {"type": "json_schema", "schema": POINT}]
+)
+def test_a_schema_beside_the_type_of_the_format_is_kept(model: Model, format_: Any) -> None:
+    lark = lark_of(format_)
+    assert model.accepts(lark, '{"x": 1}')
+    assert not model.accepts(lark, "{}")
+
+
+@pytest.mark.parametrize(
+    ("response_format", "structured", "older", "param"),
+    [
+        (None, {"regex": "a"}, {"guided_regex": "b"}, "guided_regex"),
+        (None, None, {"guided_json": POINT, "json_schema": {"type": "integer"}}, "json_schema"),
+        ({"type": "json_schema", "json_schema": {"schema": POINT}}, None, {"grammar": "start: /a/"}, "grammar"),
+    ],
+)
+def test_what_contradicts_is_refused(response_format: Any, structured: Any, older: Any, param: str) -> None:
+    with pytest.raises(BadRequestError, match="something else than") as caught:
+        answer_grammar(response_format, structured, older=older)
+    assert caught.value.param == param
+
+
+def test_what_says_the_same_twice_is_no_contradiction() -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": POINT}}
+    assert answer_grammar(schema, {"json": POINT}, older={"guided_json": POINT}) is not None
+    narrower = answer_grammar({"type": "json_object"}, None, older={"json_schema": POINT})
+    assert isinstance(narrower, Json)
+    assert narrower.schema == POINT

@@ -9,10 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from portico.constraints import Checker, answer_grammar, call_policy, compile_constraint, thinking
+from portico.constraints import Checker, answer_grammar, call_policy, thinking
 from portico.errors import BadRequestError, NotSupportedError
 from portico.events import Constraint
 from portico.grammar import Exactly, Frame, Pattern
+from support.constraints import bare_constraint
 from support.families import FAMILIES, ONE, TWO, section, tagged
 from support.vocabulary import Model
 
@@ -42,7 +43,7 @@ def compiled(
     frame: Frame | None = None,
 ) -> Constraint | None:
     policy = call_policy(tools(strict=strict), choice, parallel)
-    return compile_constraint(
+    return bare_constraint(
         answer=answer_grammar(response_format),
         policy=policy,
         calls=FAMILIES[family](policy) if policy else None,
@@ -164,7 +165,7 @@ def test_bare_calls_beside_an_answer_keep_their_references(model: Model) -> None
     }
     policy = call_policy([{"type": "function", "function": {"name": "add", "parameters": parameters, "strict": True}}])
     assert policy is not None
-    constraint = compile_constraint(answer=answer_grammar(POINT), policy=policy, calls=FAMILIES["bare"](policy))
+    constraint = bare_constraint(answer=answer_grammar(POINT), policy=policy, calls=FAMILIES["bare"](policy))
     assert constraint is not None
     assert model.accepts(constraint.lark, ONE["bare"] % '{"next": {"n": 1}, "n": 2}')
     assert not model.accepts(constraint.lark, ONE["bare"] % '{"next": {"n": "1"}, "n": 2}')
@@ -227,18 +228,18 @@ def test_a_header_stands_in_front_of_the_answer_alone(model: Model) -> None:
 def test_a_family_without_a_grammar() -> None:
     policy = call_policy(tools(), "required")
     with pytest.raises(NotSupportedError) as caught:
-        compile_constraint(policy=policy)
+        bare_constraint(policy=policy)
     assert caught.value.param == "tool_choice"
-    assert compile_constraint(policy=call_policy(tools(strict=True), "auto")) is None
-    assert compile_constraint(policy=call_policy(tools(), "auto"), answer=answer_grammar(POINT)) is not None
+    assert bare_constraint(policy=call_policy(tools(strict=True), "auto")) is None
+    assert bare_constraint(policy=call_policy(tools(), "auto"), answer=answer_grammar(POINT)) is not None
 
 
 def test_errors_name_the_tool(checker: Checker) -> None:
-    broken = {"type": "object", "properties": {"p": {"type": "string", "pattern": "("}}}
+    broken = {"type": "object", "properties": {"p": {"enum": [1], "type": "string"}}, "required": ["p"]}
     many = [*tools(), {"type": "function", "function": {"name": "broken", "parameters": broken}}]
     policy = call_policy(many, "required")
     assert policy is not None
-    constraint = compile_constraint(policy=policy, calls=tagged(policy))
+    constraint = bare_constraint(policy=policy, calls=tagged(policy))
     assert constraint is not None
     with pytest.raises(BadRequestError) as caught:
         checker.check(constraint)
@@ -248,7 +249,7 @@ def test_errors_name_the_tool(checker: Checker) -> None:
     policy = call_policy(many, "required")
     assert policy is not None
     with pytest.raises(BadRequestError) as caught:
-        compile_constraint(policy=policy, calls=section(policy))
+        bare_constraint(policy=policy, calls=section(policy))
     assert caught.value.param == "tools[1].function.parameters"
 
 
@@ -260,4 +261,4 @@ def test_a_request_with_very_many_tools_stays_in_bounds() -> None:
     policy = call_policy(many, "required")
     assert policy is not None
     with pytest.raises(BadRequestError, match="at most 1000000"):
-        compile_constraint(policy=policy, calls=tagged(policy))
+        bare_constraint(policy=policy, calls=tagged(policy))

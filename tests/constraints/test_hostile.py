@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from portico.constraints import Checker, answer_grammar, compile_constraint
+from portico.constraints import Checker, answer_grammar
 from portico.errors import BadRequestError
 from portico.events import Constraint
+from support.constraints import bare_constraint
 from support.hostile_schemas import HARMLESS, REFUSED
 from support.vocabulary import Model
 
@@ -17,7 +18,7 @@ FIELD = "response_format.json_schema.schema"
 
 def constraint_of(schema: Any, *, strict: bool = True) -> Constraint:
     given = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": strict}}
-    constraint = compile_constraint(answer=answer_grammar(given))
+    constraint = bare_constraint(answer=answer_grammar(given))
     assert constraint is not None
     return constraint
 
@@ -89,7 +90,7 @@ def test_a_verdict_comes_whatever_it_is(given: Any, checker: Checker) -> None:
 
 def refusal(structured_outputs: Any, checker: Checker) -> BadRequestError | None:
     try:
-        constraint = compile_constraint(answer=answer_grammar(None, structured_outputs))
+        constraint = bare_constraint(answer=answer_grammar(None, structured_outputs))
         assert constraint is not None
         checker.check(constraint)
     except BadRequestError as error:
@@ -107,9 +108,9 @@ def test_a_grammar_that_takes_minutes_kills_its_process_and_no_other(model: Mode
         with pytest.raises(BadRequestError, match="too much time or memory"):
             checker.check(minutes)
         checker.check(Constraint('start: "c"\n'))
-        before = checker._child.pid
+        before = checker._costly.pids
         with pytest.raises(BadRequestError, match="too much time or memory"):
             checker.check(minutes)
-        assert checker._child.pid == before  # remembered: nobody was asked and killed
+        assert checker._costly.pids == before  # remembered: nobody was asked and killed
     finally:
         checker.close()

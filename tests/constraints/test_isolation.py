@@ -1,12 +1,15 @@
-"""The checker's memory: verdicts are kept, and not without bound."""
+"""The checker: verdicts are kept, and not without bound; what may be costly has processes of its own."""
 
 from __future__ import annotations
 
 import pytest
 
-from portico.constraints import Checker, isolation
+from portico.constraints import Checker, Limits, compile_constraint, is_plain, isolation
 from portico.errors import BadRequestError
 from portico.events import Constraint
+from portico.grammar import Grammar, Json, Pattern, Verbatim
+from support.agent_schemas import SCHEMAS
+from support.hostile_schemas import REFUSED
 
 
 def grammar(number: int) -> Constraint:
@@ -28,13 +31,13 @@ def test_verdicts_are_remembered_but_not_all(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(isolation, "REMEMBERED", 3)
     checker = Checker()
     asked: list[str] = []
-    ask = checker._children.ask
+    ask = checker._plain.ask
 
     def counting(lark: str) -> isolation._Verdict | None:
         asked.append(lark)
         return ask(lark)
 
-    monkeypatch.setattr(checker._children, "ask", counting)
+    monkeypatch.setattr(checker._plain, "ask", counting)
     try:
         for number in (1, 2, 3, 1, 4, 1, 2):
             checker.check(grammar(number))
@@ -50,7 +53,7 @@ def test_a_checker_whose_process_was_killed_goes_on() -> None:
     checker = Checker()
     try:
         checker.check(grammar(1))
-        first = checker._children.pids[0]
+        first = checker._plain.pids[0]
         assert first is not None
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, os.WNOHANG)
@@ -59,6 +62,56 @@ def test_a_checker_whose_process_was_killed_goes_on() -> None:
                 checker.check(grammar(number))
             except BadRequestError:
                 assert number == 2  # the pipe broke under this one
-        assert checker._children.pids[0] != first
+        assert checker._plain.pids[0] != first
+    finally:
+        checker.close()
+
+
+def held(answer: Grammar) -> Constraint:
+    compiled = compile_constraint(answer=answer, limits=Limits(multiple_of=10**9))
+    assert compiled is not None
+    return compiled.constraint
+
+
+ORDINARY = set(SCHEMAS) - {
+    "pydantic",
+    "openapi",
+    "patterns",
+    "named map",
+    "untyped",
+}  # which have patterns of their own
+
+
+@pytest.mark.parametrize("name", sorted(ORDINARY))
+def test_ordinary_schemas_are_plain(name: str) -> None:
+    assert is_plain(held(Json(SCHEMAS[name], "x", strict=False)))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(Json(REFUSED[name][0], "x") for name in ("intersection", "wide alternatives", "multiple", "many optional")),
+        Json({"type": "object", "patternProperties": {"^a{500}": {}}}, "x"),
+        Pattern("(?:.*a.{300}){20}b", "x"),
+        Verbatim('start: ("a"{1,1000}){1,1000}', "x"),
+    ],
+)
+def test_what_may_be_costly_is_not_plain(answer: Grammar) -> None:
+    assert not is_plain(held(answer))
+
+
+def test_the_verdict_is_known_without_asking() -> None:
+    checker = Checker()
+    good, bad = grammar(1), Constraint("start: nowhere\n")
+    try:
+        assert not checker.knows(good)
+        checker.check(good)
+        with pytest.raises(BadRequestError):
+            checker.check(bad)
+        checker.close()
+        assert checker.knows(good)
+        with pytest.raises(BadRequestError, match="cannot be compiled"):
+            checker.knows(bad)
+        assert checker._plain.pids == []
     finally:
         checker.close()

@@ -12,21 +12,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portico.constraints import Limits, compile_constraint
+from portico.constraints import Limits
 from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
 from portico.grammar import Json
+from support.constraints import bare_constraint
+from support.schemas import roots
 from support.vocabulary import Model
 
 
 def lark_of(schema: Any, *, strict: bool = True) -> str:
-    constraint = compile_constraint(answer=Json(schema, "schema", strict))
+    constraint = bare_constraint(answer=Json(schema, "schema", strict))
     assert constraint is not None
     return constraint.lark
 
 
 def held(schema: Any, *, strict: bool = True) -> dict[str, Any]:
-    return normalise(schema, param="schema", strict=strict, limits=Limits())
+    return normalise(schema, param="schema", strict=strict, limits=Limits()).schema
 
 
 def accepted(schema: Any, document: Any) -> bool:
@@ -34,77 +36,6 @@ def accepted(schema: Any, document: Any) -> bool:
 
 
 # -- the law ----------------------------------------------------------------------------------------------------------
-
-words = st.sampled_from(["a", "b", "naïve", "東京", "two words", 'quo"te', "back\\slash", "", "x-y"])
-small = st.integers(-20, 20)
-
-
-def bounds(draw: Any, low: str, high: str, numbers: Any) -> dict[str, Any]:
-    first, second = sorted((draw(numbers), draw(numbers)))
-    return {key: value for key, value in ((low, first), (high, second)) if draw(st.booleans())}
-
-
-@st.composite
-def strings(draw: Any) -> dict[str, Any]:
-    if draw(st.integers(0, 3)) == 0:
-        patterns = ["^[a-z]{2,5}$", "x+", "^(red|green)-\\d{1,3}$", "^[A-Z]", "a.*b"]
-        return {"type": "string", "pattern": draw(st.sampled_from(patterns))}
-    return {"type": "string", **bounds(draw, "minLength", "maxLength", st.integers(0, 12))}
-
-
-@st.composite
-def numbers(draw: Any) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["integer", "number"]))
-    exclusive = draw(st.booleans())
-    limits = ("exclusiveMinimum", "exclusiveMaximum") if exclusive else ("minimum", "maximum")
-    schema = {"type": kind, **bounds(draw, *limits, small)}
-    if exclusive and len(schema) == 3 and schema[limits[1]] - schema[limits[0]] < 2:
-        del schema[limits[1]]
-    if kind == "integer" and len(schema) < 3 and draw(st.booleans()):
-        schema["multipleOf"] = draw(st.integers(1, 12))
-    return schema
-
-
-@st.composite
-def objects(draw: Any, inner: Any) -> dict[str, Any]:
-    properties = draw(st.dictionaries(words, inner, max_size=4))
-    schema: dict[str, Any] = {"type": "object"}
-    if properties or draw(st.booleans()):
-        schema["properties"] = properties
-        schema["required"] = [name for name in properties if draw(st.booleans())]
-    if draw(st.integers(0, 2)) == 0:
-        schema["additionalProperties"] = draw(st.one_of(st.booleans(), inner))
-    return schema
-
-
-@st.composite
-def arrays(draw: Any, inner: Any) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "array", **bounds(draw, "minItems", "maxItems", st.integers(0, 4))}
-    if draw(st.booleans()):
-        schema["items"] = draw(inner)
-    return schema
-
-
-values = st.one_of(st.none(), st.booleans(), small, words)
-leaves = st.one_of(
-    strings(),
-    numbers(),
-    st.just({"type": ["string", "null"]}),
-    st.sampled_from([{"type": "boolean"}, {"type": "null"}, {}, True]),
-    values.map(lambda value: {"const": value}),
-    st.lists(values, min_size=1, max_size=4).map(lambda listed: {"enum": listed}),
-    st.sampled_from(["date", "time", "uuid", "ipv4"]).map(lambda name: {"type": "string", "format": name}),
-)
-schemas = st.recursive(
-    leaves,
-    lambda inner: st.one_of(
-        objects(inner),
-        arrays(inner),
-        st.lists(inner, min_size=1, max_size=3).map(lambda options: {"anyOf": options}),
-    ),
-    max_leaves=8,
-)
-roots = st.one_of(objects(schemas), objects(schemas), schemas.filter(lambda schema: isinstance(schema, dict)))
 
 
 @settings(max_examples=120, suppress_health_check=list(HealthCheck))
@@ -122,8 +53,10 @@ def test_normalising_again_changes_nothing(schema: Any) -> None:
     assert _renamed(again) == _renamed(once)
 
 
-def _renamed(schema: dict[str, Any]) -> str:
-    return re.sub(r'(?<=\$defs/)\w+|"(d\d+|any)"(?=: )', "", json.dumps(schema))
+def _renamed(schema: dict[str, Any]) -> list[str]:
+    """Root and definitions, without the names of these."""
+    texts = [json.dumps({**schema, "$defs": None}), *sorted(map(json.dumps, schema.get("$defs", {}).values()))]
+    return [re.sub(r"(?<=\$defs/)\w+", "", text) for text in texts]
 
 
 NODE = {

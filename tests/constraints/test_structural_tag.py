@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from test_compiling import BAD, GOOD, POINT, tools
 
-from portico.constraints import Limits, answer_grammar, call_policy, compile_constraint, structural_tag, thinking
+from portico.constraints import Limits, answer_grammar, call_policy, structural_tag, thinking
 from portico.errors import BadRequestError
 from portico.events import Constraint
+from support.constraints import bare_constraint
 from support.families import FAMILIES, ONE, TWO
 from support.vocabulary import Model
 
@@ -19,7 +20,7 @@ def read_back(constraint: Constraint | None, model: Model) -> str:
     assert constraint is not None
     assert constraint.structural_tag is not None
     grammar = structural_tag.read(constraint.structural_tag, "tag", Limits())
-    again = compile_constraint(answer=grammar, control_tokens=model.names)
+    again = bare_constraint(answer=grammar, control_tokens=model.names)
     assert again is not None
     return again.lark
 
@@ -29,7 +30,7 @@ def read_back(constraint: Constraint | None, model: Model) -> str:
 def test_forced_calls(model: Model, family: str, parallel: bool | None) -> None:
     policy = call_policy(tools(), "required", parallel)
     assert policy is not None
-    constraint = compile_constraint(policy=policy, calls=FAMILIES[family](policy), with_structural_tag=True)
+    constraint = bare_constraint(policy=policy, calls=FAMILIES[family](policy), with_structural_tag=True)
     lark = read_back(constraint, model)
     assert model.accepts(lark, ONE[family] % GOOD)
     assert model.accepts(lark, TWO[family].replace("%s", GOOD)) is (parallel is None)
@@ -39,7 +40,7 @@ def test_forced_calls(model: Model, family: str, parallel: bool | None) -> None:
 
 def test_answer_and_thought(model: Model) -> None:
     frame = thinking(("<think>",), ("</think>",), is_open=False)
-    lark = read_back(compile_constraint(answer=answer_grammar(POINT), frame=frame, with_structural_tag=True), model)
+    lark = read_back(bare_constraint(answer=answer_grammar(POINT), frame=frame, with_structural_tag=True), model)
     assert model.accepts(lark, '<think>Hm.</think>\n{"x": 1}')
     assert model.accepts(lark, '{"x": 1}')
     assert not model.begins(lark, "Hm.")
@@ -54,7 +55,7 @@ def test_answer_and_thought(model: Model) -> None:
     ],
 )
 def test_extensions(model: Model, extension: Any, yes: str, no: str) -> None:
-    lark = read_back(compile_constraint(answer=answer_grammar(None, extension), with_structural_tag=True), model)
+    lark = read_back(bare_constraint(answer=answer_grammar(None, extension), with_structural_tag=True), model)
     assert model.accepts(lark, yes)
     assert not model.accepts(lark, no)
 
@@ -63,7 +64,7 @@ def test_extensions(model: Model, extension: Any, yes: str, no: str) -> None:
 def test_prose_with_calls(model: Model, family: str) -> None:
     policy = call_policy(tools(strict=True), "auto")
     assert policy is not None
-    constraint = compile_constraint(policy=policy, calls=FAMILIES[family](policy), with_structural_tag=True)
+    constraint = bare_constraint(policy=policy, calls=FAMILIES[family](policy), with_structural_tag=True)
     lark = read_back(constraint, model)
     assert model.accepts(lark, f"So: {ONE[family] % GOOD} Done.")
     assert not model.accepts(lark, f"So: {ONE[family] % BAD} Done.")
@@ -71,7 +72,7 @@ def test_prose_with_calls(model: Model, family: str) -> None:
 
 def test_a_clients_lark_has_no_such_form() -> None:
     grammar = answer_grammar(None, {"grammar": 'start: "a"'})
-    constraint = compile_constraint(answer=grammar, with_structural_tag=True)
+    constraint = bare_constraint(answer=grammar, with_structural_tag=True)
     assert constraint is not None
     assert constraint.structural_tag is None
 
@@ -129,7 +130,7 @@ TRIGGERED = {"type": "triggered_tags", "triggers": ["<f="], "tags": TAGS}
     ],
 )  # fmt: skip
 def test_formats(model: Model, form: Any, yes: list[str], no: list[str]) -> None:
-    constraint = compile_constraint(answer=answer_grammar({"type": "structural_tag", "format": form}))
+    constraint = bare_constraint(answer=answer_grammar({"type": "structural_tag", "format": form}))
     assert constraint is not None
     assert [text for text in yes if not model.accepts(constraint.lark, text)] == []
     assert [text for text in no if model.accepts(constraint.lark, text)] == []
@@ -141,7 +142,7 @@ def test_the_older_form(model: Model) -> None:
         "structures": [{"begin": "<f=a>", "schema": {"type": "integer"}, "end": "</f>"}],
         "triggers": ["<f="],
     }
-    constraint = compile_constraint(answer=answer_grammar(tag))
+    constraint = bare_constraint(answer=answer_grammar(tag))
     assert constraint is not None
     assert model.accepts(constraint.lark, "so <f=a>5</f> it is")
     assert not model.accepts(constraint.lark, "so <f=a>x</f>")

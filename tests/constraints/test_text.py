@@ -8,15 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portico.constraints import compile_constraint
 from portico.errors import BadRequestError
 from portico.grammar import Chain, Exactly, Text
+from support.constraints import bare_constraint
 from support.vocabulary import Model
 
 
 def lark_of(model: Model, schema: dict[str, object], stop: str = "</v>") -> str:
     grammar = Chain((Exactly("<v>"), Text(schema, stop, "tools[0].function.parameters"), Exactly(";")))
-    constraint = compile_constraint(answer=grammar, control_tokens=model.names)
+    constraint = bare_constraint(answer=grammar, control_tokens=model.names)
     assert constraint is not None
     return constraint.lark
 

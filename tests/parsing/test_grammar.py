@@ -79,7 +79,7 @@ def tokenizer() -> LLTokenizer:
 def matcher(tokenizer: LLTokenizer, tool_parser: str, high: int | None = None) -> LLMatcher:
     found = calls_grammar(tool_parser, GRAMMAR_TOOLS, high)
     assert found is not None
-    grammar = LLMatcher.grammar_from_lark(to_lark(found.calls, {}, Limits()))
+    grammar = LLMatcher.grammar_from_lark(to_lark(found.calls, {}, Limits()).text)
     assert LLMatcher.validate_grammar(grammar, tokenizer) == ""
     return LLMatcher(tokenizer, grammar)
 

@@ -143,7 +143,7 @@ def _grammar(tree: Any) -> str:
     from portico.constraints.lark import to_lark
     from portico.constraints.limits import Limits
 
-    return to_lark(tree, {}, Limits())
+    return to_lark(tree, {}, Limits()).text
 
 
 @command.command("detect")

@@ -1,8 +1,9 @@
-"""What a request promises of the answer itself: ``response_format`` and ``structured_outputs`` as a grammar.
+"""What a request promises of the answer itself, in any of the spellings that clients have for it, as a grammar.
 
-``response_format`` is OpenAI's (``text``, ``json_object``, ``json_schema``) with vLLM's ``structural_tag``;
-``structured_outputs`` is vLLM's extension: one of ``json``, ``json_object``, ``regex``, ``choice``, ``grammar``,
-``structural_tag``, with ``disable_any_whitespace`` and ``whitespace_pattern`` beside it.
+``response_format`` is OpenAI's (``text``, ``json_object``, ``json_schema``) with vLLM's ``structural_tag`` and with the
+schema where llama.cpp takes it. ``structured_outputs`` is vLLM's extension: one of ``json``, ``json_object``,
+``regex``, ``choice``, ``grammar``, ``structural_tag``, with ``disable_any_whitespace`` and ``whitespace_pattern``
+beside it. ``OLDER`` are fields that say the same: vLLM's before 0.12 (``guided_json`` …) and llama.cpp's.
 """
 
 from __future__ import annotations
@@ -11,31 +12,68 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from portico.constraints import gbnf, structural_tag
+from msgspec.structs import replace
+
+from portico.constraints import gbnf, regex, structural_tag
 from portico.constraints.limits import Limits
 from portico.errors import BadRequestError
 from portico.grammar import Exactly, Grammar, Json, OneOf, Pattern, Verbatim
 
-__all__ = ["answer_grammar"]
+__all__ = ["OLDER", "answer_grammar"]
 
 _KINDS = ("json", "json_object", "regex", "choice", "grammar", "structural_tag")
+OLDER = {
+    "guided_json": "json",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "json_schema": "json",
+    "grammar": "grammar",
+}
 
 
 def answer_grammar(
     response_format: Mapping[str, Any] | None,
     structured_outputs: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
+    older: Mapping[str, Any] | None = None,
 ) -> Grammar | None:
-    """The grammar that the answer has to follow; None when any text will do.
+    """The grammar that the answer has to follow; None when any text will do. ``older``: fields out of ``OLDER``, and
+    ``guided_whitespace_pattern``.
 
-    Raises ``BadRequestError`` naming the field. Schemas are not looked into here: compiling does that.
+    Raises ``BadRequestError`` naming the field, also where two of them ask for different things. Schemas are not looked
+    into here: compiling does that.
     """
     limits = limits or Limits()
+    structured, older = structured_outputs or {}, older or {}
+    wanted = [(f"structured_outputs.{kind}", kind, structured[kind]) for kind in _KINDS if _given(structured, kind)]
+    wanted += [(name, kind, older[name]) for name, kind in OLDER.items() if _given(older, name)]
+    white_space = _white_space(structured, older, limits)
+    found = [(param, _extension(param, kind, value, white_space, limits)) for param, kind, value in wanted]
     by_format = _from_response_format(response_format, limits) if response_format else None
-    by_extension = _from_structured_outputs(structured_outputs, limits) if structured_outputs else None
-    if by_format is not None and by_extension is not None:
-        raise _bad("structured_outputs", "cannot be combined with a 'response_format' other than text; leave one out")
-    return by_format if by_extension is None else by_extension
+    if by_format is not None and not (found and by_format == _ANY_OBJECT):  # where a schema says more than any object
+        found.insert(0, ("response_format", by_format))
+    for param, grammar in found[1:]:
+        if not _alike(grammar, found[0][1]):
+            raise _bad(param, f"asks for something else than '{found[0][0]}'; send one of them")
+    return found[0][1] if found else None
+
+
+_ANY_OBJECT = Json({"type": "object"}, "response_format")
+
+
+def _given(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name)
+    return value is not None and value is not False
+
+
+def _alike(one: Grammar, other: Grammar) -> bool:
+    """Whether two grammars are the same but for the field that they come from."""
+    if isinstance(one, Json) and isinstance(other, Json):
+        return one.schema == other.schema
+    if isinstance(one, Pattern | Verbatim) and isinstance(other, Pattern | Verbatim):
+        return replace(one, param="") == replace(other, param="")
+    return one == other
 
 
 def _from_response_format(wanted: Mapping[str, Any], limits: Limits) -> Grammar | None:
@@ -43,9 +81,13 @@ def _from_response_format(wanted: Mapping[str, Any], limits: Limits) -> Grammar 
     if kind == "text":
         return None
     if kind == "json_object":
-        return Json({"type": "object"}, "response_format")
+        if wanted.get("schema") is None:
+            return _ANY_OBJECT
+        return Json(_parsed(wanted["schema"], "response_format.schema", limits), "response_format.schema", strict=False)
     if kind == "json_schema":
         given = wanted.get("json_schema")
+        if given is None and isinstance(wanted.get("schema"), Mapping):
+            return Json(wanted["schema"], "response_format.schema", strict=False)
         if not isinstance(given, Mapping):
             raise _bad("response_format.json_schema", "must be an object with 'name' and 'schema'")
         schema = given.get("schema")
@@ -57,19 +99,12 @@ def _from_response_format(wanted: Mapping[str, Any], limits: Limits) -> Grammar 
     raise _bad("response_format.type", "must be 'text', 'json_object', 'json_schema' or 'structural_tag'")
 
 
-def _from_structured_outputs(wanted: Mapping[str, Any], limits: Limits) -> Grammar | None:
-    given = [kind for kind in _KINDS if wanted.get(kind) not in (None, False)]
-    if not given:
-        return None
-    if len(given) > 1:
-        raise _bad("structured_outputs", f"must have one of {', '.join(_KINDS)}, not {len(given)} of them")
-    kind, value = given[0], wanted[given[0]]
-    param = f"structured_outputs.{kind}"
+def _extension(param: str, kind: str, value: Any, white_space: str | None, limits: Limits) -> Grammar:
     match kind:
         case "json":
-            return Json(_parsed(value, param), param, white_space=_white_space(wanted))
+            return Json(_parsed(value, param, limits), param, strict=False, white_space=white_space)
         case "json_object":
-            return Json({"type": "object"}, param, white_space=_white_space(wanted))
+            return Json({"type": "object"}, param, white_space=white_space)
         case "regex":
             if not isinstance(value, str) or not 0 < len(value) <= limits.pattern:
                 raise _bad(param, f"must be a string of 1 to {limits.pattern} characters")
@@ -80,7 +115,7 @@ def _from_structured_outputs(wanted: Mapping[str, Any], limits: Limits) -> Gramm
             if not isinstance(value, str) or not 0 < len(value) <= limits.grammar:
                 raise _bad(param, f"must be a string of 1 to {limits.grammar} characters")
             return Verbatim(gbnf.to_lark(value, param) if gbnf.is_gbnf(value) else value, param)
-    return structural_tag.read(_parsed(value, param), param, limits)
+    return structural_tag.read(_parsed(value, param, limits), param, limits)
 
 
 def _choice(value: Any, param: str, limits: Limits) -> Grammar:
@@ -93,19 +128,31 @@ def _choice(value: Any, param: str, limits: Limits) -> Grammar:
     return OneOf(tuple(Exactly(one) for one in dict.fromkeys(value)))
 
 
-def _white_space(wanted: Mapping[str, Any]) -> str | None:
-    """The client's rule for white space inside JSON: none at all, its own pattern, or None for ours."""
-    if wanted.get("disable_any_whitespace"):
+def _white_space(structured: Mapping[str, Any], older: Mapping[str, Any], limits: Limits) -> str | None:
+    """The client's rule for white space inside JSON: none at all, its own pattern made finite, or None for ours."""
+    if structured.get("disable_any_whitespace"):
         return ""
-    pattern = wanted.get("whitespace_pattern")
-    if pattern is not None and not isinstance(pattern, str):
-        raise _bad("structured_outputs.whitespace_pattern", "must be a string")
-    return pattern
+    fields = {
+        "structured_outputs.whitespace_pattern": structured.get("whitespace_pattern"),
+        "guided_whitespace_pattern": older.get("guided_whitespace_pattern"),
+    }
+    for param, pattern in fields.items():
+        if pattern is None:
+            continue
+        if not isinstance(pattern, str) or len(pattern) > limits.pattern:
+            raise _bad(param, f"must be a string of at most {limits.pattern} characters")
+        try:
+            return regex.written(regex.bounded(regex.exact(regex.read(pattern, "rust")), limits.indent))
+        except regex.UnheldError as error:
+            raise _bad(param, f"has {error}, which cannot be enforced") from None
+    return None
 
 
-def _parsed(value: Any, param: str) -> Mapping[str, Any]:
+def _parsed(value: Any, param: str, limits: Limits) -> Mapping[str, Any]:
     """An object given as itself or as JSON text."""
     if isinstance(value, str):
+        if len(value) > limits.schema:
+            raise _bad(param, f"is too long; at most {limits.schema} characters are allowed")
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):

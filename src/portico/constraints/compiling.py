@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from portico.constraints import structural_tag
 from portico.constraints.lark import to_lark
@@ -45,7 +45,14 @@ from portico.grammar import (
     Until,
 )
 
-__all__ = ["compile_constraint", "json_calls", "thinking"]
+__all__ = ["Compiled", "compile_constraint", "json_calls", "thinking"]
+
+
+class Compiled(NamedTuple):
+    """A request's constraint; ``left_out`` says in words what of its schemas no grammar can hold."""
+
+    constraint: Constraint
+    left_out: tuple[str, ...]
 
 
 def compile_constraint(
@@ -57,8 +64,8 @@ def compile_constraint(
     control_tokens: Mapping[str, int] | None = None,
     with_structural_tag: bool = False,
     limits: Limits | None = None,
-) -> Constraint | None:
-    """The constraint of a request; None when any text keeps its promises.
+) -> Compiled | None:
+    """What a request promises, compiled; None when any text keeps its promises.
 
     ``calls`` is how the family writes the calls of ``policy``, at least one (``policy.low`` is about whether they must
     be there); None when the family has no grammar, which is an error only if calls must be made. ``control_tokens``
@@ -76,7 +83,10 @@ def compile_constraint(
         after = Chain((frame.thought, grammar))
         grammar = OneOf((after, grammar)) if frame.may_skip else after
     tag = structural_tag.write(grammar, limits) if with_structural_tag else None
-    return Constraint(to_lark(grammar, control_tokens or {}, limits), tag)
+    text, left_out, enforced = to_lark(grammar, control_tokens or {}, limits)
+    custom = [tool for tool in (policy.tools if policy is not None else ()) if tool.has_grammar]
+    unheld = [f"grammar of {tool.name}" for tool in custom if tool.arguments.param not in enforced]
+    return Compiled(Constraint(text, tag), (*left_out, *unheld))
 
 
 def thinking(opens: tuple[str, ...], closes: tuple[str, ...], *, is_open: bool) -> Frame:
@@ -213,7 +223,7 @@ def _object(members: dict[str, Any], hole: Json, limits: Limits) -> dict[str, An
 
     References count from the root, so the inner schema is normalised first: then they all lead to its ``$defs``.
     """
-    schema = normalise(hole.schema, param=hole.param, strict=hole.strict, limits=limits)
+    schema = normalise(hole.schema, param=hole.param, strict=hole.strict, limits=limits).schema
     definitions = schema.pop("$defs", {})
     properties = {key: schema if value is None else {"const": value} for key, value in members.items()}
     return {

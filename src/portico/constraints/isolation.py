@@ -1,11 +1,17 @@
-"""Trying constraints out where that can do no harm: in a process that is killed when it takes too long.
+"""Trying constraints out where that can do no harm: in processes that are killed when they take too long.
 
 The verdict on a grammar does not change, so verdicts are remembered, by the hash of the grammar.
+
+A grammar that was made to cost takes its second, and then its process has to be started again; whoever waits behind
+forty of them waits long. So there are two lanes. Grammars in which nothing can be costly, as most are (no regular
+expression of the client's, no grammar of his own, not large), have a process that never sees another kind.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 
 import msgspec
 from llguidance import LLTokenizer
@@ -13,16 +19,33 @@ from llguidance import LLTokenizer
 from portico.child import Children, answer_questions
 from portico.constraints.cache import BoundedCache
 from portico.constraints.lark import field_of
+from portico.constraints.schema.bounds import FORMAT_PATTERNS
 from portico.constraints.trial import Vocabulary, byte_vocabulary, try_out
 from portico.errors import BadRequestError
 from portico.events import Constraint
 
-__all__ = ["Checker"]
+__all__ = ["Checker", "is_plain"]
 
 CPU_SECONDS = 1.0  # building a matcher and some masks; ordinary grammars take 10 to 30 ms
 WALL_SECONDS = 10.0  # for a machine that is busy with other things
 MEMORY = 512 * 1024 * 1024  # bytes beyond what the process holds with its vocabulary
 REMEMBERED = 2048
+COSTLY = 2  # processes for grammars that may be costly
+PLAIN_SIZE = 16_000  # characters of a grammar that is not large
+
+# What a client's own expressions stand in. The bounds that we put into schemas do not count.
+_OURS = re.compile(
+    "|".join(re.escape(f'"pattern": {json.dumps(pattern)}') for pattern in FORMAT_PATTERNS.values())
+    + r'|"multipleOf": 1e-09|"\^\(\?:\[\\\\s\\\\S\]\{0,\d+\}\)\$"'
+)
+_RISKY = re.compile(r'"pattern": "|"allOf": \[|"multipleOf": \d|"\^|^(?:PATTERN|TEXT|verbatim)_', re.MULTILINE)
+
+
+def is_plain(constraint: Constraint) -> bool:
+    """Whether nothing in a grammar can be costly to compile or to follow."""
+    lark = constraint.lark
+    ours = lark.startswith("start: ")  # a grammar of the client's own begins with its field
+    return ours and len(lark) <= PLAIN_SIZE and not _RISKY.search(_OURS.sub("", lark))
 
 
 class _Verdict(msgspec.Struct):
@@ -34,43 +57,58 @@ class _Verdict(msgspec.Struct):
 class Checker:
     """Says whether an engine can follow a constraint. Blocks; any thread may call it.
 
-    One per vocabulary; without one, a token per byte stands in. The process starts with the first new grammar, or
-    with ``start()``.
+    One per vocabulary; without one, a token per byte stands in. The processes start with the first new grammars, one
+    also with ``start()``.
     """
 
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
-        self._children = Children(__name__, _Verdict, seconds=WALL_SECONDS, greeting=vocabulary or byte_vocabulary())
+        def children(count: int) -> Children[_Verdict]:
+            greeting = vocabulary or byte_vocabulary()
+            return Children(__name__, _Verdict, seconds=WALL_SECONDS, greeting=greeting, count=count)
+
+        self._plain, self._costly = children(1), children(COSTLY)
         self._verdicts = BoundedCache[_Verdict](entries=REMEMBERED, size=1_000_000)
 
     def start(self) -> None:
-        """Start the process ahead of the first question."""
-        self._children.start()
+        """Start the process of the plain ones ahead of the first question."""
+        self._plain.start()
+
+    def knows(self, constraint: Constraint) -> bool:
+        """Whether the verdict is known; raises as ``check`` does where it is bad. Does not block."""
+        verdict = self._verdicts.get(_key(constraint))
+        if verdict is not None and verdict.error is not None:
+            raise BadRequestError(verdict.error, param=verdict.param, code=verdict.code)
+        return verdict is not None
 
     def check(self, constraint: Constraint) -> None:
         """Raises ``BadRequestError``, on the request field at fault, for a constraint that cannot be followed: its
         grammar does not compile, nothing satisfies it, or it needs too much time or memory."""
-        key = hashlib.sha256(constraint.lark.encode()).digest()
-        verdict = self._verdicts.get(key)
-        if verdict is None:
-            verdict = self._ask(constraint.lark)
+        if not self.knows(constraint):
+            verdict = self._ask(constraint)
+            key = _key(constraint)
             self._verdicts.put(key, verdict, len(key) + len(verdict.error or ""))
-        if verdict.error is not None:
-            raise BadRequestError(verdict.error, param=verdict.param, code=verdict.code)
+            self.knows(constraint)
 
     def close(self) -> None:
-        """End the process; idempotent."""
-        self._children.close()
+        """End the processes; idempotent."""
+        self._plain.close()
+        self._costly.close()
 
-    def _ask(self, lark: str) -> _Verdict:
+    def _ask(self, constraint: Constraint) -> _Verdict:
+        children = self._plain if is_plain(constraint) else self._costly
         try:
-            verdict = self._children.ask(lark)
+            verdict = children.ask(constraint.lark)
         except BadRequestError as error:
             return _Verdict(error.message, error.param, error.code)
         if verdict is not None:
             return verdict
-        param = field_of(lark)
+        param = field_of(constraint.lark)
         problem = "is too complex to be enforced: trying it out takes too much time or memory"
         return _Verdict(f"{param or 'The grammar of this request'} {problem}.", param, "invalid_grammar")
+
+
+def _key(constraint: Constraint) -> bytes:
+    return hashlib.sha256(constraint.lark.encode()).digest()
 
 
 def _serve() -> None:

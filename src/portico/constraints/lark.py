@@ -19,13 +19,16 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import msgspec
 from llguidance import regex_to_lark
 
 from portico.constraints.cache import BoundedCache
+from portico.constraints.custom import INPUT, KEYWORD, input_grammar
 from portico.constraints.limits import Limits
 from portico.constraints.schema import normalise
+from portico.constraints.schema.size import is_larger
 from portico.errors import BadRequestError
 from portico.grammar import (
     Anything,
@@ -42,7 +45,7 @@ from portico.grammar import (
     Verbatim,
 )
 
-__all__ = ["field_of", "to_lark"]
+__all__ = ["Lark", "field_of", "to_lark"]
 
 WHITE_SPACE = r" |\r?\n(?: {0,40}|\t{0,12})"
 _TEXT = "/(?s:.*)/"
@@ -50,23 +53,34 @@ _FIELD = "// field: "
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$/]")  # not < and >: escaped, they are word boundaries
 
 
-def to_lark(node: Grammar, control_tokens: Mapping[str, int], limits: Limits) -> str:
-    """The Lark text of a grammar. ``control_tokens``: the vocabulary's special tokens, name to id.
+class Lark(NamedTuple):
+    """A grammar's Lark text; ``left_out`` says in words what of the client's schemas it does not hold."""
+
+    text: str
+    left_out: tuple[str, ...]
+    enforced: frozenset[str] = frozenset()  # the fields of custom tools' grammars that it does hold
+
+
+def to_lark(node: Grammar, control_tokens: Mapping[str, int], limits: Limits) -> Lark:
+    """A grammar as Lark. ``control_tokens``: the vocabulary's special tokens, name to id.
 
     Raises ``BadRequestError`` where a schema cannot be held or the result is too large.
     """
+    left_out: tuple[str, ...] = ()
+    enforced: frozenset[str] = frozenset()
     if isinstance(node, Verbatim):
         text = f"{_FIELD}{node.param}\n{node.lark}\n"
     else:
         writer = _Writer(control_tokens, limits)
         start = writer.expression(node)
         text = "".join(f"{line}\n" for line in (f"start: {start}", *writer.lines))
+        left_out, enforced = tuple(writer.left_out), frozenset(writer.enforced)
     if len(text) > limits.lark:
         raise BadRequestError(
             f"The grammar that this request needs is {len(text)} characters long; at most {limits.lark} are allowed.",
             param=field_of(text),
         )
-    return text
+    return Lark(text, left_out, enforced)
 
 
 def field_of(lark: str, line: int | None = None) -> str | None:
@@ -84,6 +98,8 @@ class _Writer:
         self.limits = limits
         self.lines: list[str] = []
         self.rules: dict[str, str] = {}  # body -> name
+        self.left_out: dict[str, None] = {}
+        self.enforced: set[str] = set()  # the grammars of custom tools, by their fields
 
     def expression(self, node: Grammar) -> str:
         """What stands for ``node`` inside a rule."""
@@ -128,7 +144,13 @@ class _Writer:
         return self.rules[key]
 
     def json(self, node: Json) -> str:
-        return self.rule("json", f"%json {_json_text(node, self.limits)}", field=node.param)
+        if (custom := _of_custom(node.schema)) is not None:
+            before, definition, after = custom
+            inside = self.custom(definition, node.param, "", as_json=True)
+            return f"{_quoted(before)} {inside} {_quoted(after)}"
+        text, left_out, _ = _json_text(node, self.limits)
+        self.left_out.update(dict.fromkeys(left_out))
+        return self.rule("json", f"%json {text}", field=node.param)
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
@@ -151,15 +173,34 @@ class _Writer:
             options.append(self.rule("until", _lazy(texts), options="[lazy]"))
         return options[0] if len(options) == 1 else f"({' | '.join(options)})"
 
+    def custom(self, definition: str, param: str, stop: str, *, as_json: bool) -> str:
+        """The input of a custom tool, and ``stop`` behind it."""
+        self.enforced.add(param)
+        lark, terminal = input_grammar(definition, param, as_json=as_json)
+        token = self._control.match(stop)
+        if terminal is not None and stop and not token:
+            body = f"({terminal} & ~/(?s:.*){_regex(stop)}(?s:.*)/) {_quoted(stop)}"
+            lark, stop = f"start: r_input\nr_input[lazy]: T_INPUT\nT_INPUT: {body}\n{lark}", ""
+        elif terminal is not None:
+            lark = f"start: {terminal}\n{lark}"
+        rule = self.rule("verbatim", f"%lark {{\n{lark}\n}}", field=param)
+        return f"{rule} {self.literal(stop)}" if stop else rule
+
     def text(self, node: Text) -> str:
         """Bare text and its stop: one lazy lexeme, of what length and pattern ask for and what holds no stop."""
-        held = normalise(node.schema, param=node.param, strict=node.strict, limits=self.limits)
-        wanted = []
-        if "minLength" in held or "maxLength" in held:
-            wanted.append(f"/(?s:.){_times(held.get('minLength', 0), held.get('maxLength'))}/")
+        if (definition := node.schema.get(KEYWORD)) is not None:
+            return self.custom(definition, node.param, node.stop, as_json=False)
+        schema = {key: value for key, value in node.schema.items() if key != "format"}  # not held in bare text
+        held, left_out = normalise(schema, param=node.param, strict=node.strict, limits=self.limits)
+        self.left_out.update(dict.fromkeys(left_out))
+        sizes = (held.get("minLength", 0), held.get("maxLength"))
+        characters = f"(?s:.){_times(*sizes)}"
+        wanted = [f"/{characters}/"] if sizes != (0, None) else []
         if "pattern" in held:
-            wanted.append(f"/{regex_to_lark(_searched(held['pattern']), 'dw')}/")
-        if not wanted:
+            wanted.append(f"/{regex_to_lark(held['pattern'][1:-1], '')}/")
+        elif not self._control.match(node.stop):
+            return self.rule("text", f"/{characters}{_regex(node.stop)}/", options="[lazy]")
+        elif not wanted:
             return self.until((node.stop,))
         if self._control.match(node.stop):
             return f"{self.rule('TEXT', ' & '.join(wanted), field=node.param)} {self.literal(node.stop)}"
@@ -184,25 +225,37 @@ class _Writer:
         return f"({calls})* {_TEXT}"
 
 
-_texts = BoundedCache[str](entries=1024, size=16_000_000)
+def _of_custom(schema: Mapping[str, Any] | bool) -> tuple[str, str, str] | None:
+    """Where this is the schema of a custom tool's arguments, or of its input alone: the grammar of the input, and the
+    JSON in front of it and behind it."""
+    if not isinstance(schema, Mapping):
+        return None
+    before, inside, after = '"', schema, '"'
+    if schema.get("type") == "object" and isinstance(schema.get("properties"), Mapping):
+        before, inside, after = f'{{"{INPUT}": "', schema["properties"].get(INPUT, {}), '"}'
+    found = inside.get(KEYWORD) if isinstance(inside, Mapping) else None
+    return (before, found, after) if isinstance(found, str) else None
 
 
-def _json_text(node: Json, limits: Limits) -> str:
+_texts = BoundedCache[Lark](entries=1024, size=16_000_000)
+
+
+def _json_text(node: Json, limits: Limits) -> Lark:
     """The schema as the grammar compiler gets it. Tools come with every request of a conversation: remembered."""
     try:
-        key = (msgspec.json.encode(node.schema), node.strict, node.white_space, limits)
+        if is_larger(node.schema, limits.schema):
+            raise ValueError
+        key = (msgspec.json.encode(node.schema), node.param, node.strict, node.white_space, limits)
     except (TypeError, ValueError, RecursionError):
-        key = None  # not JSON: normalising says so
+        key = None  # normalising says what is wrong
     text = None if key is None else _texts.get(key)
     if text is None:
-        schema = normalise(node.schema, param=node.param, strict=node.strict, limits=limits)
-        schema["x-guidance"] = {
-            "whitespace_pattern": WHITE_SPACE if node.white_space is None else node.white_space,
-            "coerce_one_of": True,
-        }
-        text = json.dumps(schema, ensure_ascii=False)
+        held = normalise(node.schema, param=node.param, strict=node.strict, limits=limits)
+        white_space = WHITE_SPACE if node.white_space is None else node.white_space
+        guidance = {"whitespace_pattern": white_space, "coerce_one_of": True}
+        text = Lark(json.dumps({**held.schema, "x-guidance": guidance}, ensure_ascii=False), held.left_out)
         if key is not None:
-            _texts.put(key, text, len(key[0]) + 4 * len(text))
+            _texts.put(key, text, len(key[0]) + 4 * len(text.text))
     return text
 
 
@@ -214,28 +267,6 @@ def _lazy(stops: list[str]) -> str:
 def _regex(text: str) -> str:
     """A regular expression for exactly this text, as it stands between slashes."""
     return _SPECIAL.sub(r"\\\g<0>", text).replace("\n", "\\n")
-
-
-def _searched(pattern: str) -> str:
-    """A pattern that JSON Schema looks for anywhere in a string, as one for the whole string."""
-    options = []
-    for option in _alternatives(pattern):
-        begins, ends = option.startswith("^"), option.endswith("$") and not option.endswith("\\$")
-        inside = option[begins : len(option) - ends]
-        options.append(f"{'' if begins else '(?s:.*)'}(?:{inside}){'' if ends else '(?s:.*)'}")
-    return "|".join(options)
-
-
-def _alternatives(pattern: str) -> list[str]:
-    """A pattern split at the bars that stand outside of everything."""
-    found, depth = [""], 0
-    for piece in re.findall(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", pattern, re.DOTALL):
-        depth += (piece == "(") - (piece == ")")
-        if piece == "|" and not depth:
-            found.append("")
-        else:
-            found[-1] += piece
-    return found
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,7 @@ The format is xgrammar's (https://xgrammar.mlc.ai/docs/tutorials/structural_tag.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from portico.constraints import gbnf
@@ -40,7 +41,7 @@ _Tag: TypeAlias = tuple[str, Grammar, tuple[str, ...]]  # begin, content, ends
 def write(node: Grammar, limits: Limits) -> dict[str, Any] | None:
     """The structural tag of a grammar, or None where a part of it has no such form."""
     try:
-        return {"type": "structural_tag", "format": _written(node, limits)}
+        return {"type": "structural_tag", "format": _written(node, replace(limits, bounded=False))}
     except _NoSuchForm:
         return None
 
@@ -54,7 +55,7 @@ def _written(node: Grammar, limits: Limits) -> dict[str, Any]:
         case Exactly(text):
             return {"type": "const_string", "value": text}
         case Json(schema, param, strict):
-            held = normalise(schema, param=param, strict=strict, limits=limits)
+            held = normalise(schema, param=param, strict=strict, limits=limits).schema
             return {"type": "json_schema", "json_schema": held}
         case Pattern(regex):
             return {"type": "regex", "pattern": regex}

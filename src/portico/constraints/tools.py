@@ -4,8 +4,8 @@ In: ``tools``, ``tool_choice`` and ``parallel_tool_calls`` in OpenAI's shape; ev
 ``CallPolicy``, from which parsing makes the family's own framing of exactly these calls.
 
 - ``required`` and a named tool are binding: the answer is calls, arguments to the schema.
-- ``auto`` binds where a tool is ``strict`` (a call of it follows its schema; of another tool, any object) or
-  ``parallel_tool_calls`` is false (at most one call).
+- ``auto`` binds where a tool is ``strict`` (a call of it follows its schema; of another tool, any object), where a
+  custom tool has a grammar, or ``parallel_tool_calls`` is false (at most one call).
 - Arguments under ``strict`` are held to all of the schema or refused; without it, to as much as a grammar can hold.
 """
 
@@ -16,6 +16,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from portico.constraints.custom import input_schema
+from portico.constraints.limits import Limits
 from portico.errors import BadRequestError
 from portico.grammar import Json, Tool
 
@@ -25,7 +27,8 @@ __all__ = ["CallPolicy", "call_policy"]
 class CallPolicy(Struct, frozen=True):
     """The calls that a request allows: of ``tools``, at least ``low``, at most ``high`` (None: any number).
 
-    ``binding`` says that the request promises something of calls. A policy that is not binding matters only where the
+    ``binding`` says that the request promises something of calls; ``strict`` is the field of the first strict tool,
+    empty where there is none. A policy that is not binding matters only where the
     answer is constrained too and calls have to stay possible beside it.
     """
 
@@ -33,6 +36,7 @@ class CallPolicy(Struct, frozen=True):
     low: int = 0
     high: int | None = None
     binding: bool = False
+    strict: str = ""
 
 
 def call_policy(
@@ -62,8 +66,9 @@ def call_policy(
         allowed = tuple(_tool(index, function, free=False) for index, function in declared)
         return CallPolicy(allowed, low=1, high=1 if single or named else None, binding=True)
     allowed = tuple(_tool(index, function, free=function.get("strict") is not True) for index, function in declared)
-    strict = any(function.get("strict") is True for _, function in declared)
-    return CallPolicy(allowed, high=1 if single else None, binding=strict or single)
+    strict = next((f"tools[{n}].function.strict" for n, function in declared if function.get("strict") is True), "")
+    grammars = any(_has_grammar(function) for _, function in declared)
+    return CallPolicy(allowed, high=1 if single else None, binding=bool(strict) or grammars or single, strict=strict)
 
 
 def _choice(tool_choice: str | Mapping[str, Any] | None) -> tuple[str, list[str] | None]:
@@ -72,7 +77,7 @@ def _choice(tool_choice: str | Mapping[str, Any] | None) -> tuple[str, list[str]
         return "auto", None
     if isinstance(tool_choice, str) and tool_choice in ("none", "auto", "required"):
         return tool_choice, None
-    if isinstance(tool_choice, Mapping) and tool_choice.get("type") == "function":
+    if isinstance(tool_choice, Mapping) and tool_choice.get("type") in ("function", "custom"):
         return "required", [_named(tool_choice)]
     if isinstance(tool_choice, Mapping) and tool_choice.get("type") == "allowed_tools":
         inside = tool_choice.get("allowed_tools", tool_choice)
@@ -87,22 +92,25 @@ def _choice(tool_choice: str | Mapping[str, Any] | None) -> tuple[str, list[str]
 
 
 def _named(choice: Mapping[str, Any]) -> str:
-    inside = choice.get("function", choice)
-    name = inside.get("name") if isinstance(inside, Mapping) else None
+    inside = choice.get("custom") if choice.get("type") == "custom" else choice.get("function")
+    name = (choice if inside is None else inside).get("name") if isinstance(inside, Mapping | None) else None
     if not isinstance(name, str):
         raise BadRequestError("tool_choice must name a function.", param="tool_choice")
     return name
 
 
 def _function(tool: Mapping[str, Any], index: int) -> tuple[int, Mapping[str, Any]]:
-    function = tool.get("function", tool)
+    kind = "custom" if tool.get("type") == "custom" else "function"
+    function = tool.get(kind, tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise BadRequestError(f"tools[{index}] must be a function with a name.", param=f"tools[{index}].function.name")
-    return index, function
+        raise BadRequestError(f"tools[{index}] must be a function with a name.", param=f"tools[{index}].{kind}.name")
+    return index, {**function, "custom": kind == "custom"}
 
 
 def _tool(index: int, function: Mapping[str, Any], *, free: bool) -> Tool:
     """``free``: any object will do for arguments. A tool without ``parameters`` has none."""
+    if function["custom"]:
+        return _custom(index, function)
     param = f"tools[{index}].function.parameters"
     parameters = function.get("parameters")
     if parameters is None:
@@ -113,3 +121,15 @@ def _tool(index: int, function: Mapping[str, Any], *, free: bool) -> Tool:
         return Tool(function["name"], Json({"type": "object"}, param, strict=False))
     schema = parameters if "type" in parameters or "$ref" in parameters else {"type": "object", **parameters}
     return Tool(function["name"], Json(schema, param, strict=function.get("strict") is True))
+
+
+def _custom(index: int, function: Mapping[str, Any]) -> Tool:
+    """A custom tool, whose grammar is held whether it is forced or not: that is what it is given for."""
+    param = f"tools[{index}].custom.format"
+    schema = input_schema(function.get("format"), param, Limits())
+    return Tool(function["name"], Json(schema, param), has_grammar=_has_grammar(function))
+
+
+def _has_grammar(function: Mapping[str, Any]) -> bool:
+    given = function.get("format")
+    return function["custom"] and isinstance(given, Mapping) and given.get("type") == "grammar"

@@ -2,7 +2,7 @@
 
 from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Held, Usage
 from portico.generation.model import Limits, Model
-from portico.generation.promise import promised
+from portico.generation.promise import Promise, promised
 from portico.generation.thinking import thought_budget
 from portico.generation.tokens import TokenChoice, TokenGeneration
 from portico.generation.watch import Watch, watched
@@ -15,6 +15,7 @@ __all__ = [
     "Held",
     "Limits",
     "Model",
+    "Promise",
     "TokenChoice",
     "TokenGeneration",
     "Usage",

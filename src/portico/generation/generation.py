@@ -64,6 +64,7 @@ class GenerationSpec:
     skip_special_tokens: bool = True
     content_logprobs: bool = False  # logprobs are those of the content's tokens alone
     constraint: Constraint | None = None
+    left_out: Sequence[str] = ()  # what of the request's schemas the constraint does not hold, in words
     priority: int = 0
     cache_salt: str | None = None
     lora: str | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from portico.constraints import Limits, answer_grammar, call_policy, compile_constraint
 from portico.errors import NotSupportedError
@@ -19,9 +19,18 @@ from portico.generation.model import Model
 from portico.parsing.registry import program
 from portico.prompting import Tokenizer
 
-__all__ = ["promised"]
+__all__ = ["Promise", "promised"]
 
 GENERIC_PARSER = "json"
+
+
+class Promise(NamedTuple):
+    """What is held of an answer: the constraint (None: anything goes), the name of the parser that reads its calls,
+    and in words what of the request's schemas is left out, because no grammar can hold it."""
+
+    constraint: Constraint | None
+    tool_parser: str | None
+    left_out: tuple[str, ...] = ()
 
 
 def promised(
@@ -33,24 +42,26 @@ def promised(
     parallel_tool_calls: bool | None = None,
     response_format: Mapping[str, Any] | None = None,
     structured_outputs: Mapping[str, Any] | None = None,
+    older: Mapping[str, Any] | None = None,
     plain: bool = False,
-) -> tuple[Constraint | None, str | None]:
-    """The constraint of a request (None: anything goes) and the name of the parser that reads its calls.
+) -> Promise:
+    """The promise of a request.
 
-    All arguments are in OpenAI's shape; ``plain`` says that the text is a completion, before which nobody thinks.
+    All arguments are in OpenAI's shape; ``older`` are fields that say what ``structured_outputs`` does. ``plain`` says
+    that the text is a completion, before which nobody thinks.
     Raises ``BadRequestError`` naming the field that cannot be promised.
     """
     limits = Limits(schema_depth=model.limits.schema_depth)
-    answer = answer_grammar(response_format, structured_outputs, limits)
+    answer = answer_grammar(response_format, structured_outputs, limits, older)
     able = bool(model.capabilities & {"constraints", "structural_tags"})
     policy = call_policy(tools, tool_choice, parallel_tool_calls if able else None)  # else reading stops behind one
     tool_parser = model.tool_parser
     if answer is None and (policy is None or not policy.binding):
-        return None, tool_parser
+        return Promise(None, tool_parser)
     if tool_parser is None and policy is not None and policy.low:
         tool_parser = GENERIC_PARSER
     family = program(tool_parser, None if plain else model.reasoning_parser)
-    constraint = compile_constraint(
+    compiled = compile_constraint(
         answer=answer,
         policy=policy,
         calls=family.grammar(policy.tools, policy.high) if policy is not None else None,
@@ -59,10 +70,21 @@ def promised(
         with_structural_tag="structural_tags" in model.capabilities,
         limits=limits,
     )
-    if constraint is not None and not able:
-        field = "response_format" if response_format else "structured_outputs" if structured_outputs else "tool_choice"
-        raise NotSupportedError(f"This engine cannot enforce '{field}'.", param=field)
-    return constraint, tool_parser
+    grammars = tuple(f"grammar of {tool.name}" for tool in (policy.tools if policy else ()) if tool.has_grammar)
+    if compiled is None:
+        return Promise(None, tool_parser, grammars)
+    if not able:
+        sent = {"response_format": response_format, "structured_outputs": structured_outputs, **(older or {})}
+        field = next((name for name, value in sent.items() if value), None)
+        if field is None and policy is not None:
+            field = "tool_choice" if policy.low else policy.strict or None
+        if field is not None:
+            raise NotSupportedError(f"This engine cannot enforce '{field}'.", param=field)
+        return Promise(None, tool_parser, grammars)
+    left_out = dict.fromkeys(compiled.left_out)
+    if "constraints" not in model.capabilities:  # structural tags have no form for these
+        left_out |= dict.fromkeys(grammars)
+    return Promise(compiled.constraint, tool_parser, tuple(left_out))
 
 
 @lru_cache(maxsize=16)

@@ -103,6 +103,8 @@ def text_of(member: Schema, arguments: g.Json, stop: str) -> tuple[g.Grammar, ..
         return g.OneOf(tuple(map(g.Exactly, choices))), g.Exactly(stop)
     if member.types and "string" not in member.types:
         return member.as_json(arguments), g.Exactly(stop)
-    if isinstance(pattern := member.node.get("pattern"), str) and pattern[:1] == "^" and pattern[-1:] == "$":
-        return g.Pattern(pattern[1:-1], arguments.param), g.Exactly(stop)
-    return (g.Until((stop,)),)
+    keywords = ("pattern", "minLength", "maxLength", "x-portico-lark")  # the last is a custom tool's
+    text = {key: member.node[key] for key in keywords if member.node.get(key) is not None}
+    if not text:
+        return (g.Until((stop,)),)
+    return (g.Text({"type": "string", **text}, stop, arguments.param, arguments.strict),)

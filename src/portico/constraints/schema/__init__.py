@@ -8,21 +8,23 @@ schema accepts the old one accepts too, with the two exceptions marked (*).
 - Integers without bounds lie within ±(2^53 - 1), the integers that every JSON reader keeps exactly. Numbers without
   bounds lie within ±10^15 and have at most nine decimals; no number is written with an exponent. Where ``multipleOf``
   is given and bounds are not, they are ±10^12.
-- An object that lists ``properties`` and says nothing of others has no others. ``properties`` without a type mean an
-  object, ``items`` an array. Where parts of a schema are combined (``allOf``, siblings of ``$ref`` and ``anyOf``) none
+- Strings of a format, what patterns repeat, lists, maps and recursion have bounds (``bounds``, ``unrolled``).
+- An object that lists ``properties`` and says nothing of others has no others. Keywords without a type mean the type
+  that they are about. Where parts of a schema are combined (``allOf``, siblings of ``$ref`` and ``anyOf``) none
   of this is done, because closing one part would shut out the members of another, nor are decimals limited there.
 - ``oneOf`` is held as ``anyOf`` (*).
 - Spellings of older drafts and of OpenAPI (``definitions``, ``items`` as a list, boolean ``exclusiveMinimum``,
-  ``nullable``) become today's.
+  ``nullable``) become today's; a keyword whose value is null is none.
 - ``$ref`` is followed inside the schema; each target becomes an entry of ``$defs``. References to elsewhere, references
   that lead in a circle, and schemas that no finite document satisfies are refused.
 - Annotations and unknown keywords are dropped, as JSON Schema says; so are formats that no grammar knows.
-- Keywords that a grammar cannot hold (``uniqueItems``, ``not``, ``if`` …) are refused where the client asked for
-  strictness, and dropped where it did not (*).
+- Patterns are read as JSON Schema has them (``portico.constraints.regex``).
+- What a grammar cannot hold (``uniqueItems``, ``not``, ``if`` …, look-around in a pattern) is refused where the client
+  asked for strictness; where it did not, it is left out, and told (*).
 """
 
 from __future__ import annotations
 
-from portico.constraints.schema.normalise import normalise
+from portico.constraints.schema.walk import normalise
 
 __all__ = ["normalise"]

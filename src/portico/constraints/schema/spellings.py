@@ -7,11 +7,12 @@ from typing import Any
 
 from portico.constraints.schema.keywords import ASSERTING
 
-__all__ = ["modern", "wrapped"]
+__all__ = ["modern", "present", "wrapped"]
 
 
 def modern(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The same schema as JSON Schema 2020-12 writes it; subschemas are left as they are."""
+    schema = present(schema)
     renamed = "anyOf" if "anyOf" not in schema else "oneOf"
     given = {renamed if key == "oneOf" else key: value for key, value in schema.items()}
     if isinstance(given.get("items"), list):
@@ -31,12 +32,19 @@ def modern(schema: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def present(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema without keywords whose value is null: Go and others write what is not set that way."""
+    if None not in schema.values():
+        return schema
+    return {key: value for key, value in schema.items() if value is not None or key == "const"}
+
+
 def wrapped(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The one schema in an ``allOf`` that says all there is to say, as some generators write references."""
     inside = schema.get("allOf")
     if not isinstance(inside, list) or len(inside) != 1 or not isinstance(inside[0], Mapping):
         return None
-    return inside[0] if len(ASSERTING & schema.keys()) == 1 else None
+    return inside[0] if len(ASSERTING & present(schema).keys()) == 1 else None
 
 
 def _property_names(given: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError, PorticoError
-from portico.events import Constraint, Content, Finish, SamplingParams, ThoughtBudget
-from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised, thought_budget
+from portico.events import Content, Finish, SamplingParams, ThoughtBudget
+from portico.generation import Delta, Generation, GenerationSpec, Model, Promise, Usage, promised, thought_budget
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.anthropic import errors
@@ -108,7 +108,7 @@ def generation(
     if not all(stops):
         raise BadRequestError("A stop sequence must not be empty.", param="stop_sequences")
     room = _room(prompt, model)
-    constraint, tool_parser = _promised(request, asked, prompt, model)
+    constraint, tool_parser, left_out = _promised(request, asked, prompt, model)
     thought = _thought(request, asked, prompt, model, tool_parser)
     spec = GenerationSpec(
         request_id=request_id,
@@ -122,6 +122,7 @@ def generation(
         parallel=asked.parallel,
         stop=stops,
         constraint=constraint,
+        left_out=left_out,
         lora=model.lora,
     )
     return Generation(spec, model.tokenizer)
@@ -148,9 +149,7 @@ def _room(prompt: Prompt, model: Model) -> int:
     return model.context_length - size
 
 
-def _promised(
-    request: MessagesRequest, asked: Asked, prompt: Prompt, model: Model
-) -> tuple[Constraint | None, str | None]:
+def _promised(request: MessagesRequest, asked: Asked, prompt: Prompt, model: Model) -> Promise:
     """The constraint that keeps the request's promises, and the parser for its calls."""
     return promised(
         model,

@@ -66,7 +66,7 @@ def generation(request: GenerateRequest, prompt_ids: Sequence[int], model: Model
     if wanted.HasField("truncate_prompt_tokens"):
         prompt_ids = _truncated(prompt_ids, wanted.truncate_prompt_tokens, model)
     max_tokens = max_new_tokens(len(prompt_ids), checked.max_tokens, model, "tokenized.input_ids")
-    constraint, _ = promised(model, "", structured_outputs=_structured(wanted), plain=True)
+    promise = promised(model, "", structured_outputs=_structured(wanted), plain=True)
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt_ids,
@@ -75,7 +75,7 @@ def generation(request: GenerateRequest, prompt_ids: Sequence[int], model: Model
         stop=stop_strings(checked, model),
         include_stop=wanted.include_stop_str_in_output,
         skip_special_tokens=wanted.skip_special_tokens,
-        constraint=constraint,
+        constraint=promise.constraint,
         generated=generated,
         data_parallel_rank=request.data_parallel_rank if request.HasField("data_parallel_rank") else None,
     )

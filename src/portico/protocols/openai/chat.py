@@ -8,17 +8,24 @@ same deltas. Absent fields are left out, except where OpenAI's description says 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from portico.decoding import chat_logprobs, prompt_logprobs
 from portico.errors import BadRequestError, PorticoError
-from portico.events import CallArguments, CallStart, Content, Event, Finish, Reasoning, TokenLogprob
+from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Finish, Reasoning, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec, Model, promised, thought_budget
 from portico.prompting import Prompt
 from portico.protocols import sse
 from portico.protocols.openai import errors
+from portico.protocols.openai.custom import (
+    InputText,
+    as_function_choice,
+    as_functions,
+    custom_names,
+    with_function_calls,
+)
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.openai.tokens import TokenizeRequest
@@ -32,8 +39,8 @@ FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"
 def prompt_arguments(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
     """What the prompter needs of the request, as its keyword arguments."""
     return {
-        "messages": request.messages,
-        "tools": request.client_tools,
+        "messages": with_function_calls(request.messages or []),
+        "tools": as_functions(request.client_tools),
         "documents": request.documents,
         "add_generation_prompt": request.add_generation_prompt,
         "continue_final_message": bool(request.continue_final_message),
@@ -53,7 +60,7 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
     tools = request.client_tools
     if tools is not None and len(tools) > model.limits.tools:
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
-    constraint, tool_parser = promised(
+    constraint, tool_parser, left_out = promised(
         model,
         prompt.tail,
         tools=tools,
@@ -61,6 +68,7 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         parallel_tool_calls=request.parallel_tool_calls,
         response_format=request.response_format,
         structured_outputs=request.structured_outputs,
+        older=request.older_outputs,
     )
     calls_parser = tool_parser if tools and request.tool_choice != "none" else None
     thought = thought_budget(model, request.thinking_token_budget, prompt.tail, calls_parser)
@@ -72,13 +80,14 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         n=request.n or 1,
         tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,
-        tools=tools or (),
-        tool_choice=request.tool_choice or "auto",
+        tools=as_functions(tools) or (),
+        tool_choice=as_function_choice(request.tool_choice),
         stop=stop_strings(request, model),
         include_stop=bool(request.include_stop_str_in_output),
         skip_special_tokens=request.skip_special_tokens is not False,
         content_logprobs=logprobs is not None and request.logprobs_scope == "content",
         constraint=constraint,
+        left_out=left_out,
         parallel=request.parallel_tool_calls is not False,
         priority=request.priority or 0,
         cache_salt=request.cache_salt,
@@ -106,6 +115,8 @@ class ChatStream:
         self._generation = generation
         self._tokenizer = model.tokenizer
         self._echo = _echoed(request)
+        self._custom = custom_names(request.tools)
+        self._inputs: dict[tuple[int, int], InputText] = {}  # of calls of custom tools, by choice and call
         self._with_token_ids = bool(request.return_token_ids)
         self._tokens_as_ids = bool(request.return_tokens_as_token_ids)
         self._with_reasoning = request.include_reasoning is not False
@@ -150,7 +161,7 @@ class ChatStream:
         if plain and delta.finish is None and len(events) == 1 and type(events[0]) is Content:
             before, after = self._content_frames[delta.index]
             return before + orjson.dumps(events[0].text) + after
-        bodies = [body for body in map(self._delta_body, events) if body is not None]
+        bodies = [body for event in events if (body := self._delta_body(event, delta.index)) is not None]
         if not bodies and delta.finish is None and not plain:
             bodies.append(b"{}")
         logprobs = delta.logprobs
@@ -179,25 +190,36 @@ class ChatStream:
         """What a silent stream says now and then."""
         return sse.KEEP_ALIVE
 
-    def _delta_body(self, event: Event) -> bytes | None:
+    def _delta_body(self, event: Event, index: int) -> bytes | None:
         if type(event) is Content:
             return b'{"content":' + orjson.dumps(event.text) + b"}"
         if type(event) is Reasoning:
             return self._reasoning_body(orjson.dumps(event.text)) if self._with_reasoning else None
         if type(event) is CallStart:
-            call = {
-                "index": event.index,
-                "id": event.id,
-                "type": "function",
-                "function": {"name": event.name, "arguments": ""},
-            }
+            call: dict[str, Any] = {"index": event.index, "id": event.id, "type": "function"}
+            if event.name in self._custom:
+                self._inputs[index, event.index] = InputText()
+                call |= {"type": "custom", "custom": {"name": event.name, "input": ""}}
+            else:
+                call["function"] = {"name": event.name, "arguments": ""}
             return b'{"tool_calls":[' + orjson.dumps(call) + b"]}"
+        if self._inputs and type(event) in (CallArguments, CallEnd):
+            call_of = self._inputs.get((index, cast(CallArguments | CallEnd, event).index))
+            if call_of is not None:
+                return self._input_body(call_of, cast(CallArguments | CallEnd, event))
         if type(event) is CallArguments:
             return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (
                 event.index,
                 orjson.dumps(event.json_fragment),
             )
         return None
+
+    @staticmethod
+    def _input_body(text: InputText, event: CallArguments | CallEnd) -> bytes | None:
+        """The next piece of a custom tool's input."""
+        piece = text.feed(event.json_fragment) if isinstance(event, CallArguments) else text.close()
+        call = {"index": event.index, "custom": {"input": piece}}
+        return b'{"tool_calls":[' + orjson.dumps(call) + b"]}" if piece else None
 
     def _reasoning_body(self, text: bytes) -> bytes:
         details = b'[{"type":"reasoning.text","index":0,"text":%b}]' % text
@@ -244,6 +266,7 @@ class ChatBody:
         self._generation = generation
         self._model = model
         self._created = created
+        self._custom = custom_names(request.tools)
         self._choices = [_Answer(_echoed(request)) for _ in range(generation.spec.n)]
 
     def feed(self, delta: Delta, position: int = 0) -> None:
@@ -284,8 +307,7 @@ class ChatBody:
                 message["reasoning_content"] = message["reasoning"]
         if answer.calls:
             message["tool_calls"] = [
-                {"id": call_id, "type": "function", "function": {"name": name, "arguments": "".join(pieces)}}
-                for call_id, name, pieces in answer.calls
+                self._call(call_id, name, "".join(pieces)) for call_id, name, pieces in answer.calls
             ]
         choice: dict[str, Any] = {"index": index, "message": message, "logprobs": None}
         if self._generation.spec.sampling.logprobs is not None:
@@ -299,6 +321,16 @@ class ChatBody:
         if self._request.return_token_ids:
             choice["token_ids"] = answer.token_ids
         return choice
+
+    def _call(self, call_id: str, name: str, arguments: str) -> dict[str, Any]:
+        if name in self._custom:
+            text = InputText()
+            return {
+                "id": call_id,
+                "type": "custom",
+                "custom": {"name": name, "input": text.feed(arguments) + text.close()},
+            }
+        return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 class _Answer:

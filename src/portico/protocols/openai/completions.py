@@ -59,11 +59,12 @@ def generations(
     """One generation per prompt, everything decided. Raises ``BadRequestError`` for what cannot be served."""
     if request.max_tokens == 0 and not request.echo:
         raise BadRequestError("'max_tokens' may be 0 only together with 'echo'.", param="max_tokens")
-    constraint, _ = promised(
+    promise = promised(
         model,
         "",
         response_format=request.response_format,
         structured_outputs=request.structured_outputs,
+        older=request.older_outputs,
         plain=True,
     )
     result = []
@@ -87,7 +88,8 @@ def generations(
             stop=stop_strings(request, model),
             include_stop=bool(request.include_stop_str_in_output),
             skip_special_tokens=request.skip_special_tokens is not False,
-            constraint=constraint,
+            constraint=promise.constraint,
+            left_out=promise.left_out,
             priority=request.priority or 0,
             cache_salt=request.cache_salt,
             lora=model.lora,

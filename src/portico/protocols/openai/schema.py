@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from portico.constraints import OLDER
 from portico.protocols.bounds import IDS, Items, TokenIds
 from portico.protocols.validation import Keys, RequestModel, fault
 
@@ -117,6 +118,15 @@ class GenerationRequest(RequestModel):
     response_format: Annotated[dict[str, Any] | None, RESPONSE_FORMAT] = None
     truncate_prompt_tokens: SomeTokens | None = None
     truncation_side: Literal["left", "right"] | None = None
+    # what structured_outputs was called in older vLLMs, and is in llama.cpp
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    guided_whitespace_pattern: str | None = None
+    guided_decoding_backend: str | None = None
+    json_schema: dict[str, Any] | str | None = None
+    grammar: str | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     priority: Int64 | None = None
@@ -128,6 +138,12 @@ class GenerationRequest(RequestModel):
         if self.stream_options is not None and not self.stream:
             raise fault("stream_options", "stream_options is only allowed when 'stream' is true")
         return self
+
+    @property
+    def older_outputs(self) -> dict[str, Any]:
+        """The older spellings of ``structured_outputs`` that the request has."""
+        fields = {name: getattr(self, name) for name in (*OLDER, "guided_whitespace_pattern")}
+        return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def stop_strings(self) -> list[str]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
-from portico.constraints import Checker
+from portico.constraints import Checker, is_plain
 from portico.errors import ModelNotFoundError, NotSupportedError
 from portico.generation import Generation, Model
 from portico.server.line.line import Line
 from portico.server.line.runs import Runs
+from portico.threads import Threads
 
 __all__ = ["Served", "ServedModel"]
 
 LONGEST_NAME = 256  # characters of a name that only a pattern knows
+
+
+# What may be costly waits for its own kind only.
+_PLAIN = Threads("plain grammars", 1)
+_COSTLY = Threads("costly grammars", 2, waiting=32)
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,16 @@ class ServedModel:
         return self if name == self.model.name else replace(self, model=replace(self.model, name=name))
 
     async def check(self, generations: Sequence[Generation]) -> None:
-        """Try the generations' constraints out, away from the event loop. Raises ``BadRequestError``."""
+        """Try the generations' constraint out, away from the event loop. Raises ``BadRequestError``, and
+        ``OverloadedError`` where too many wait."""
+        constraint, checker = generations[0].spec.constraint, self.checker
+        if constraint is not None and checker is not None and not checker.knows(constraint):
+            await (_PLAIN if is_plain(constraint) else _COSTLY).run(partial(checker.check, constraint))
+
+    def knows(self, generations: Sequence[Generation]) -> bool:
+        """Whether the generations' constraint needs no trial any more; raises as ``check`` does."""
         constraint = generations[0].spec.constraint
-        if constraint is not None and self.checker is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.checker.check, constraint)
+        return constraint is None or self.checker is None or self.checker.knows(constraint)
 
 
 class Served:

@@ -45,7 +45,7 @@ async def answer_stream(
     exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: StreamEncoder
 ) -> None:
     """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
-    exchange.decided(*generations)
+    _decided(exchange, generations)
     for onlooker in exchange.onlookers:
         encoder = onlooker.stream(encoder)
     if served.runs.grace and exchange.headers.get(b"x-portico-resume") == b"1":
@@ -88,7 +88,7 @@ async def answer_body(
     exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: BodyEncoder
 ) -> None:
     """Admit, wait for the whole answer, send it."""
-    exchange.decided(*generations)
+    _decided(exchange, generations)
     for onlooker in exchange.onlookers:
         encoder = onlooker.body(encoder)
     sink = BodySink(encoder)
@@ -100,12 +100,19 @@ async def answer_body(
     await exchange.respond(200, body)
 
 
+def _decided(exchange: Exchange, generations: list[Generation]) -> None:
+    """All is decided; say what of the request's schemas is not held."""
+    exchange.decided(*generations)
+    warn(exchange, "not enforced", dict.fromkeys(words for one in generations for words in one.spec.left_out))
+
+
 async def _admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
     """The flight of the exchange's generations, taken by the engine. Raises where it is refused."""
     _heed_headers(exchange)
     watches = [onlooker.watch for onlooker in exchange.onlookers]
     flight = Flight(exchange.generations, sink, served.request_timeout, watches)
-    await by.check(flight.generations)
+    if not by.knows(flight.generations):
+        await exchange.while_there(by.check(flight.generations))
     exchange.checked()
     await by.line.admit(flight)
     exchange.admitted()
@@ -142,7 +149,8 @@ def _integer(exchange: Exchange, name: bytes, least: int, most: int) -> int | No
 
 def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
     """Say in a response header what of the request was passed over: a typo should not pass in silence."""
-    shown = [name[:LONGEST_WARNING] for name in names if name.isascii() and name.isprintable()][:MOST_WARNINGS]
+    spelled = (name.encode("ascii", "backslashreplace").decode() for name in names)
+    shown = [name[:LONGEST_WARNING] for name in spelled if name.isprintable()][:MOST_WARNINGS]
     if shown:
         exchange.response_headers.append((b"x-portico-warning", f"{what}: {', '.join(shown)}".encode("ascii")))
 

@@ -6,12 +6,22 @@ import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from portico.constraints import regex
 from portico.constraints.limits import Limits
-from portico.constraints.schema.bounds import ANY, LARGEST_BOUND, any_value, bound_numbers, close_array, close_object
+from portico.constraints.schema.bounds import (
+    ANY,
+    LARGEST_BOUND,
+    any_value,
+    bound_numbers,
+    bound_sizes,
+    close_array,
+    close_object,
+    imply_type,
+)
 from portico.constraints.schema.finite import is_finite
 from portico.constraints.schema.keywords import (
     ASSERTING,
@@ -24,18 +34,30 @@ from portico.constraints.schema.keywords import (
     Schema,
 )
 from portico.constraints.schema.references import NoSuchPlaceError, escaped, pointer, target
+from portico.constraints.schema.size import is_larger
 from portico.constraints.schema.spellings import modern, wrapped
+from portico.constraints.schema.unrolled import unrolled
 from portico.errors import BadRequestError
+from portico.threads import checkpoint
 
-__all__ = ["normalise"]
+__all__ = ["Held", "normalise"]
 
 
-def normalise(schema: Mapping[str, Any] | bool, *, param: str, strict: bool, limits: Limits) -> dict[str, Any]:
-    """The schema to compile in place of ``schema``, with all its definitions in ``$defs``.
+class Held(NamedTuple):
+    """What of a schema is held: ``schema`` is the one to compile, with all its definitions in ``$defs``; ``left_out``
+    are words for what it does not say although the client's does, each with the name of the property."""
+
+    schema: dict[str, Any]
+    left_out: tuple[str, ...]
+
+
+def normalise(schema: Mapping[str, Any] | bool, *, param: str, strict: bool, limits: Limits) -> Held:
+    """The schema to compile in place of ``schema``.
 
     Raises ``BadRequestError`` on ``param``, saying where in the schema (as ``#/properties/…``) and what is wrong.
     """
-    return _Normaliser(schema, param, strict, limits).run()
+    walk = _Normaliser(schema, param, strict, limits)
+    return Held(walk.run(), tuple(walk.left_out))
 
 
 class _Normaliser:
@@ -50,16 +72,17 @@ class _Normaliser:
         self.definitions: dict[str, Schema] = {}
         self.pending: list[str] = []
         self.combines = False
+        self.left_out: dict[str, None] = {}  # in the order in which it was found
 
     def run(self) -> dict[str, Any]:
         if not isinstance(self.root, Mapping):
             raise self.error("#", "must be a JSON object")
+        if is_larger(self.root, self.limits.schema):
+            raise self.error("#", f"is too long; at most {self.limits.schema} characters are allowed")
         try:
-            size = len(msgspec.json.encode(self.root))
+            msgspec.json.encode(self.root)
         except (TypeError, ValueError, RecursionError):
             raise self.error("#", "is not JSON, or is nested too deeply") from None
-        if size > self.limits.schema:
-            raise self.error("#", f"is {size} bytes long; at most {self.limits.schema} are allowed")
         self.combines = self._combines(self.root, 0)
         result = self.schema(self.root, "#", 0)
         while self.pending:
@@ -68,19 +91,34 @@ class _Normaliser:
         if not isinstance(result, dict):
             result = ANY if result else {"not": {}}
         if ANY["$ref"].encode() in msgspec.json.encode([result, self.definitions]):
-            self.definitions["any"] = any_value()
+            self.definitions["any"] = any_value(self.limits)
         if not is_finite(result, self.definitions):
             raise self.error("#", "requires itself without end: no finite document satisfies it")
+        if self.limits.bounded:
+            result, self.definitions = unrolled(result, self.definitions, self.limits)
         return {**result, "$defs": self.definitions} if self.definitions else result
 
     def error(self, where: str, problem: str) -> BadRequestError:
         place = "the schema" if where == "#" else f"the schema at {where[:200]}"
         return BadRequestError(f"{self.param}: {place} {problem}.", param=self.param, code="invalid_json_schema")
 
+    def leave_out(self, key: str, where: str, has: str = "") -> None:
+        """Note that ``key`` is not held, or refuse it where the client is strict. ``has``: what of it cannot be."""
+        if self.strict:
+            raise self.error(
+                where,
+                f"uses {key!r}{f' with {has}' if has else ''}, which cannot be enforced while sampling; "
+                "remove it (without strict it is left out)",
+            )
+        _, found, name = where.rpartition("/properties/")
+        place = f" of {name.partition('/')[0]}" if found else ""
+        self.left_out[f"{key}{place} in {self.param}{f' ({has})' if has else ''}"] = None
+
     # -- one schema -----------------------------------------------------------------------------------------------
 
     def schema(self, schema: Any, where: str, depth: int) -> Schema:
         """The rewritten form of one subschema."""
+        checkpoint()
         self.nodes += 1
         if self.nodes > self.limits.schema_nodes:
             raise self.error("#", f"has more than {self.limits.schema_nodes} subschemas")
@@ -102,21 +140,27 @@ class _Normaliser:
                 self._unenforceable(key, value, where)
             elif rewrite := self._KEYWORDS.get(key):
                 rewrite(self, out, key, value, where, depth)
-        if not out.keys() & {"const", "enum", *COMBINING}:
-            if not self.combines:
-                close_object(out)
-                close_array(out)
-            bound_numbers(out, decimals=not self.combines)
+        if not out:
+            return {} if self.combines else ANY
+        if not out.keys() & {"const", "enum"}:
+            self._bound(out)
         return out
 
+    def _bound(self, out: dict[str, Any]) -> None:
+        """Give bounds to what ``out`` leaves open."""
+        alone = not out.keys() & set(COMBINING)
+        if alone and not self.combines:
+            imply_type(out)
+            close_object(out)
+            close_array(out)
+        if alone:
+            bound_numbers(out, decimals=not self.combines)
+        if self.limits.bounded:
+            bound_sizes(out, self.limits)
+
     def _unenforceable(self, key: str, value: Any, where: str) -> None:
-        if not self.strict or any(
-            value == harmless and type(value) is type(harmless) for harmless in UNENFORCEABLE[key]
-        ):
-            return
-        raise self.error(
-            where, f"uses {key!r}, which cannot be enforced while sampling; remove it (without strict it is ignored)"
-        )
+        if not any(value == harmless and type(value) is type(harmless) for harmless in UNENFORCEABLE[key]):
+            self.leave_out(key, where)
 
     # -- keywords -------------------------------------------------------------------------------------------------
 
@@ -144,12 +188,11 @@ class _Normaliser:
         if key == "multipleOf":
             _, digits, exponent = Decimal(str(value)).normalize().as_tuple()
             numerator = int("".join(map(str, digits))) * 10 ** max(int(exponent), 0)
-            if value <= 0 or numerator > self.limits.multiple_of or int(exponent) < -9:
-                raise self.error(
-                    where,
-                    f"must have a 'multipleOf' above zero, of at most nine decimals, "
-                    f"and at most {self.limits.multiple_of} when the decimal point is dropped",
-                )
+            if value <= 0:
+                raise self.error(where, "must have a 'multipleOf' above zero")
+            if numerator > self.limits.multiple_of or int(exponent) < -9:
+                most = f"more than {self.limits.multiple_of} when its decimal point is dropped, or than nine decimals"
+                return self.leave_out(key, where, most)
         elif abs(value) > LARGEST_BOUND:
             if (value < 0) == key.lower().endswith("minimum"):
                 return  # wider than any bound of ours
@@ -162,14 +205,24 @@ class _Normaliser:
         out[key] = int(value)
 
     def _pattern(self, out: dict[str, Any], key: str, value: Any, where: str, depth: int) -> None:
-        out[key] = self._regex(value, where)
+        if (pattern := self._regex(key, value, where)) is not None:
+            out[key] = pattern
 
-    def _regex(self, value: Any, where: str) -> str:
+    def _regex(self, key: str, value: Any, where: str) -> str | None:
+        """A pattern in the compiler's syntax, for the whole string; None where it is left out."""
         if not isinstance(value, str):
             raise self.error(where, "must have a string in 'pattern'")
-        if len(value) > self.limits.pattern:
-            raise self.error(where, f"has a pattern longer than {self.limits.pattern} characters")
-        return value
+        try:
+            if len(value) > self.limits.pattern:
+                raise regex.UnheldError(f"more than {self.limits.pattern} characters")
+            tree = regex.whole(regex.read(value, "ecma"))
+            if self.limits.bounded:
+                wide = self.limits.name if key == "patternProperties" else None
+                tree = regex.bounded(tree, self.limits.repeats, wide)
+            return f"^(?:{regex.written(tree)})$"
+        except regex.UnheldError as error:
+            self.leave_out(key, where, str(error))
+            return None
 
     def _format(self, out: dict[str, Any], key: str, value: Any, where: str, depth: int) -> None:
         if isinstance(value, str) and value in FORMATS:
@@ -197,9 +250,14 @@ class _Normaliser:
         for name, one in value.items():
             if len(name) > self.limits.literal:
                 raise self.error(where, f"has a property name longer than {self.limits.literal} characters")
-            if key == "patternProperties":
-                self._regex(name, where)
-            out[key][name] = self.schema(one, f"{where}/{key}/{escaped(name)}", depth + 1)
+            inside = self.schema(one, f"{where}/{key}/{escaped(name)}", depth + 1)
+            held = self._regex(key, name, where) if key == "patternProperties" else name
+            if held is not None:
+                out[key][held] = inside
+            else:  # then members of that kind may have any name
+                out["additionalProperties"] = inside if out.get("additionalProperties") in (None, False) else ANY
+        if key == "patternProperties" and not out[key]:
+            del out[key]
 
     def _ref(self, out: dict[str, Any], key: str, value: Any, where: str, depth: int) -> None:
         try:

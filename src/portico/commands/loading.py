@@ -7,7 +7,15 @@ from pathlib import Path
 from portico import models
 from portico.errors import BadRequestError
 from portico.models import Progress
-from portico.prompting import ChatTemplate, JinjaRenderer, Renderer, Tokenizer, known_renderer, load_tokenizer
+from portico.prompting import (
+    ChatTemplate,
+    JinjaRenderer,
+    Renderer,
+    Tokenizer,
+    known_renderer,
+    load_tokenizer,
+    speaks_harmony,
+)
 
 __all__ = ["is_here", "tokenizer_and_renderer", "tokenizer_of"]
 
@@ -34,7 +42,7 @@ def tokenizer_and_renderer(model: str, chat_template: Path | None = None) -> tup
         return None, JinjaRenderer(ChatTemplate(path.read_text(encoding="utf-8")))
     tokenizer, path = tokenizer_of(model)
     source = chat_template.read_text(encoding="utf-8") if chat_template is not None else tokenizer.chat_template
-    if source is not None:
+    if source is not None and (chat_template is not None or not speaks_harmony(tokenizer)):
         return tokenizer, JinjaRenderer(ChatTemplate(source, tokenizer.special_tokens))
     renderer = known_renderer(tokenizer, path)
     if renderer is None:

@@ -9,7 +9,7 @@
 
 from portico.prompting.messages import Conversation, MediaPart, normalise
 from portico.prompting.prompter import Prompt, Prompter
-from portico.prompting.renderers import JinjaRenderer, Rendered, Renderer, RenderRequest, known_renderer
+from portico.prompting.renderers import JinjaRenderer, Rendered, Renderer, RenderRequest, known_renderer, speaks_harmony
 from portico.prompting.tail import prompt_tail
 from portico.prompting.template import ChatTemplate
 from portico.prompting.tokenizers import Tokenizer, TokenizerError, load_tokenizer
@@ -30,4 +30,5 @@ __all__ = [
     "load_tokenizer",
     "normalise",
     "prompt_tail",
+    "speaks_harmony",
 ]

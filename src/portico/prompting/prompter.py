@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.prompting.infill import infill_ids
 from portico.prompting.isolation import PROCESSES, IsolatedTemplate, TemplateProcesses
+from portico.prompting.left_out import left_out
 from portico.prompting.messages import MediaPart
 from portico.prompting.renderers import AnswerSchema, JinjaRenderer, Renderer, RenderRequest
 from portico.prompting.said import Said, plain
@@ -199,13 +200,14 @@ class Prompter:
                 ids = self.tokenizer.encode_pieces(self.structure.pieces(rendered.text), add_special_tokens=add)
             else:
                 ids = self.tokenizer.encode(rendered.text, add_special_tokens=add)
+        text = plain(rendered.text)
         return Prompt(
             ids,
-            plain(rendered.text),
+            text,
             rendered.tail,
             rendered.media,
             rendered.passed_over,
-            rendered.left_out,
+            [*rendered.left_out, *left_out(messages, text)],
             rendering=between - began,
             tokenizing=time.perf_counter() - between,
         )

@@ -9,9 +9,15 @@ from portico.prompting.renderers.base import AnswerSchema, Rendered, Renderer, R
 from portico.prompting.renderers.jinja import JinjaRenderer
 from portico.prompting.tokenizers import Tokenizer
 
-__all__ = ["AnswerSchema", "JinjaRenderer", "RenderRequest", "Rendered", "Renderer", "known_renderer"]
+__all__ = ["AnswerSchema", "JinjaRenderer", "RenderRequest", "Rendered", "Renderer", "known_renderer", "speaks_harmony"]
 
 HARMONY_TOKENS = frozenset({"<|start|>", "<|channel|>", "<|message|>", "<|call|>", "<|return|>"})
+
+
+def speaks_harmony(tokenizer: Tokenizer) -> bool:
+    """Whether the model is of the family whose prompts are written here although it comes with a template: that one
+    leaves out the thought of a turn with text and calls, and makes the text a thought."""
+    return set(tokenizer.added_tokens) >= HARMONY_TOKENS
 
 
 def known_renderer(tokenizer: Tokenizer, path: str | Path | None = None, **options: Any) -> Renderer | None:
@@ -22,7 +28,7 @@ def known_renderer(tokenizer: Tokenizer, path: str | Path | None = None, **optio
     """
     path = Path(path) if path is not None else None
     directory = path if path is None or path.is_dir() else path.parent
-    if set(tokenizer.added_tokens) >= HARMONY_TOKENS:
+    if speaks_harmony(tokenizer):
         from portico.prompting.renderers.harmony import HarmonyRenderer
 
         return HarmonyRenderer(**options)

@@ -21,7 +21,7 @@ from portico.errors import BadRequestError
 from portico.generation import Limits, Model
 from portico.parsing import detect, load_plugin
 from portico.parsing.registry import program
-from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer
+from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer, speaks_harmony
 from portico.server.line.line import Line
 from portico.server.line.meter import Meter
 from portico.server.line.served import Served, ServedModel
@@ -180,11 +180,13 @@ def _prompter(
     context_length: int,
 ) -> Prompter:
     """Writes with the template, or, for a family that has none, with the renderer that is known for it."""
+    variables = settings.template_kwargs
+    own = template is not None and (settings.chat_template is not None or not speaks_harmony(tokenizer))
     return Prompter(
         tokenizer,
-        template or known_renderer(tokenizer, path),
-        defaults=settings.template_kwargs,
-        allowed_kwargs=settings.template_kwargs,
+        template if own else known_renderer(tokenizer, path, defaults=variables, allowed=variables),
+        defaults=variables,
+        allowed_kwargs=variables,
         request_templates=settings.trust_request_templates,
         show_schema=settings.show_schema,
         control_tokens_in_messages=settings.control_tokens_in_messages,

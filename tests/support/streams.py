@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 from portico.events import CallArguments, Content, Event, Reasoning
-from portico.parsing import OutputParser, reasoning_names, render_calls, tool_names
+from portico.parsing import OutputParser, families, render_calls
 from portico.parsing.family import Reasoning as ReasoningFormat
-from portico.parsing.registry import DECLARED, program
+from portico.parsing.registry import program
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -47,8 +47,19 @@ NOTE = {
     "color": None,
 }
 
-TOOL_PARSERS = [name for name in tool_names() if name != DECLARED and program(name, None).written is not None]
-REASONING_PARSERS = [name for name in reasoning_names() if name != DECLARED]
+# One name of every description: names that share one are told apart by nothing.
+_FAMILIES = list(families().values())
+TOOL_PARSERS = list(
+    {
+        described: name
+        for family in reversed(_FAMILIES)
+        for name, described in reversed(family.tools.items())
+        if program(name, None).written is not None
+    }.values()
+)[::-1]
+REASONING_PARSERS = list(
+    {d: name for family in reversed(_FAMILIES) for name, d in reversed(family.reasoning.items())}.values()
+)[::-1]
 
 
 def run(
@@ -121,4 +132,8 @@ def sample_answers(tool_parser: str) -> list[str]:
     calls = [{"name": "send_note", "arguments": NOTE}, {"name": "ping", "arguments": {}}]
     one, two = render_calls(calls[:1], tool_parser, TOOLS), render_calls(calls, tool_parser, TOOLS)
     ping = render_calls(calls[1:], tool_parser, TOOLS)
-    return [one, two, f"One moment, please.\n{ping}" if not ping.startswith((" to=", ">>>", "<|channel|>")) else ping]
+    return [
+        one,
+        two,
+        f"One moment, please.\n{ping}" if not ping.startswith((" to=", " ->", ">>>", "<|channel|>")) else ping,
+    ]

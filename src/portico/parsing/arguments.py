@@ -1,24 +1,31 @@
 """Argument codecs: how the arguments of one call are coded on the wire, and their JSON text. JSON itself is one.
 
 Each codec reads (incrementally, giving the machine JSON text as soon as it is decided), writes and describes itself as
-a grammar. ``read`` starts behind the call's header and is told which markers may end the arguments.
+a grammar. ``read`` starts behind the call's header and is told what may end the arguments.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 from portico import grammar as g
-from portico.parsing.json_text import Done, json_value
+from portico.parsing.ending import Ends, Verdict, text_value
+from portico.parsing.json_text import Done, escaped, json_value, quoted
+from portico.parsing.literals import PYTHON, literal, transcribe
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Markers, Tape, comes, markers, space
+from portico.parsing.tape import Tape, comes, markers, space
+from portico.parsing.values import as_json
+from portico.parsing.whole import object_in
 
-__all__ = ["DEPTH_OF_GRAMMAR", "Codec", "Json", "Unwritable", "read_json", "text_of"]
+__all__ = ["DEPTH_OF_GRAMMAR", "Codec", "Json", "TextUnder", "Unwritable", "arguments_object", "read_json", "text_of"]
 
 DEPTH_OF_GRAMMAR = 8  # objects and arrays inside each other, where the syntax is not JSON
+_ELEMENT = re.compile(r"\s*<([\w.\-]+)>(.*?)</\1>\s*", re.DOTALL)
 
 
 class Unwritable(ValueError):
@@ -31,11 +38,11 @@ class Codec(Protocol):
         """Literals that the arguments may begin with; they end a name written in front of them."""
         ...
 
-    def begins(self, tape: Tape, enders: Markers) -> Done:
+    def begins(self, tape: Tape, ends: Ends) -> Done:
         """Whether what comes next can be such arguments; looks without consuming."""
         ...
 
-    def read(self, m: Machine, schema: Schema | None, enders: Markers) -> Done:
+    def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         """Give the machine the arguments. True if they are complete."""
         ...
 
@@ -48,33 +55,55 @@ class Codec(Protocol):
         ...
 
 
-def read_json(m: Machine, emit: Any, enders: Markers) -> Done:
-    """JSON arguments: an object passed through as it is; null is {}, and an object inside a string is unwrapped."""
-    char = yield from space(m.tape)
-    if char == '"':
-        pieces: list[str] = []
-        done = yield from json_value(m.tape, pieces.append, enders)
-        emit(_unwrapped("".join(pieces)))
-        return done
-    if char == "n":
-        pieces = []
-        done = yield from json_value(m.tape, pieces.append, enders)
-        word = "".join(pieces)
-        emit("{}" if word == "null" else word)
-        return done
-    if (yield from comes(m.tape, enders, take=False)):
-        return True  # no arguments at all
-    return (yield from json_value(m.tape, emit, enders))
+def read_json(m: Machine, ends: Ends) -> Done:
+    """Give the machine an object: JSON, passed through as it is, or a literal of Python. It begins with its brace."""
+    start = yield from comes(m.tape, markers('{"', "{'", "{"), take=False)
+    if start == "{'":
+        m.recovered("Python in place of JSON")
+        return (yield from literal(m.tape, m.arguments, PYTHON))
+    yield from space(m.tape)
+    return (yield from json_value(m.tape, m.arguments, ends))
 
 
-def _unwrapped(text: str) -> str:
+def arguments_object(m: Machine, ends: Ends, schema: Schema | None) -> Generator[None, None, str | None]:
+    """The object that arguments amount to which are not written as one; None if they do not amount to any.
+
+    null and nothing at all are {}; a string may hold an object, or one element per member; a list may hold one object.
+    """
+    tape = m.tape
+    if (yield from comes(tape, ends.marks, take=False)):
+        return "{}"
+    pieces: list[str] = []
+    yield from space(tape)
+    yield from json_value(tape, pieces.append, ends)
+    return _as_object("".join(pieces), schema)
+
+
+def _as_object(text: str, schema: Schema | None) -> str | None:
     try:
-        inside = json.loads(text)
-        if isinstance(json.loads(inside), dict):
-            return str(inside)
+        value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        pass
-    return text
+        return None
+    if value is None or value == "" or value == []:
+        return "{}"
+    if isinstance(value, list):
+        return json.dumps(value[0], ensure_ascii=False) if len(value) == 1 and isinstance(value[0], dict) else None
+    if not isinstance(value, str):
+        return text if isinstance(value, dict) else None
+    inside = object_in(text)
+    if inside is None and value.strip()[:1] == "{":
+        inside = transcribe(value.strip(), PYTHON)
+    if inside is not None:
+        return inside
+    members: list[str] = []
+    at = 0
+    while at < len(value) and (found := _ELEMENT.match(value, at)):
+        member = schema.member(found[1]) if schema is not None else None
+        if member is None:
+            return None
+        members.append(f"{quoted(found[1])}: {as_json(found[2], member)}")
+        at = found.end()
+    return f"{{{', '.join(members)}}}" if members and at == len(value) else None
 
 
 @dataclass(frozen=True)
@@ -83,14 +112,50 @@ class Json:
 
     openers: tuple[str, ...] = ("{",)
 
-    def begins(self, tape: Tape, enders: Markers) -> Done:
-        return bool((yield from comes(tape, markers("{", '"', "null", *enders.spellings), take=False)))
+    def begins(self, tape: Tape, ends: Ends) -> Done:
+        return bool((yield from comes(tape, markers("{", '"', "null", "[", *ends.marks.spellings), take=False)))
 
-    def read(self, m: Machine, schema: Schema | None, enders: Markers) -> Done:
-        return (yield from read_json(m, m.arguments, enders))
+    def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
+        return (yield from read_json(m, ends))
 
     def write(self, arguments: str, schema: Schema | None) -> str:
         return arguments
+
+    def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
+        return (arguments,)
+
+
+@dataclass(frozen=True)
+class TextUnder:
+    """The arguments are a JSON object or, where the tool has no other parameter, the bare text of the one named."""
+
+    key: str
+
+    openers: ClassVar[tuple[str, ...]] = ("{", " ", "\n")
+
+    def begins(self, tape: Tape, ends: Ends) -> Done:
+        return bool((yield from space(tape))) or tape.ended
+
+    def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
+        if (yield from space(m.tape)) == "{":
+            return (yield from read_json(m, ends))
+        if (yield from comes(m.tape, ends.marks, take=False)):
+            return True
+        m.arguments(f'{{{quoted(self.key)}: "')
+
+        def judge(found: str) -> Generator[None, None, Verdict]:
+            return Verdict.STRUCTURE if (yield from ends.surely(m.tape, m.names, m.final)) else Verdict.PERHAPS
+
+        verdict = yield from text_value(m.tape, lambda text: m.arguments(escaped(text)), ends.marks, judge)
+        if verdict is Verdict.CUT:
+            return False
+        m.arguments('"}')
+        return True
+
+    def write(self, arguments: str, schema: Schema | None) -> str:
+        value = json.loads(arguments)
+        alone = list(value) == [self.key] and isinstance(value[self.key], str)
+        return str(value[self.key]) if alone and value[self.key][:1] not in ("{", "") else arguments
 
     def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
         return (arguments,)

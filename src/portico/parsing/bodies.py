@@ -1,12 +1,14 @@
 """The shapes of one call: a header with the name in front of the arguments, or a JSON object that holds both.
 
 Each reads one call after an opener (committing it to the machine when its header is complete), writes one, and gives
-the grammar of one.
+the grammar of one. Where the name is declared, arguments may also be a JSON object in place of the family's own coding,
+and stand under another name than the family's, or beside the call's name.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,39 +16,60 @@ from typing import TYPE_CHECKING, ClassVar
 
 from portico import grammar as g
 from portico.events import ToolCall
-from portico.parsing.arguments import Codec, read_json
+from portico.parsing.arguments import Codec, Json, arguments_object, read_json
+from portico.parsing.ending import Ends
 from portico.parsing.json_text import Done, json_value, quoted
 from portico.parsing.keywords import Keyword
-from portico.parsing.literals import DEPTH, Dialect, literal
+from portico.parsing.literals import literal
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Markers, comes, markers, peek, space
-from portico.parsing.wire import BLANK, cores, fill, fill_in, literals, parts, plain
+from portico.parsing.strings import Dialect
+from portico.parsing.tape import Look, Markers, comes, markers, peek, space
+from portico.parsing.whole import WRAPPERS
+from portico.parsing.wire import (
+    BLANK,
+    NEARLY,
+    Attributes,
+    Literal,
+    Optional,
+    Part,
+    cores,
+    fill,
+    fill_in,
+    literals,
+    parts,
+    plain,
+    unslashed,
+)
 
 if TYPE_CHECKING:
     from portico.parsing.calls import Calls
 
 __all__ = ["Headed", "JsonObject", "SingleKey", "arguments_follow"]
 
+_ABOUT = frozenset(("type", "id", "call_id", "tool_call_id", "index"))  # members that are about a call, no arguments
+_WORD = re.compile(r'[^"\\\n]*')
+_LONGEST_KEY = 256
+_DEPTH = 16  # objects named "function" inside each other
 
-def arguments_follow(m: Machine, codec: Codec, name: str, enders: Markers) -> Generator[None, None, None]:
+
+def arguments_follow(m: Machine, codec: Codec, name: str, ends: Ends) -> Generator[None, None, None]:
     """Read the arguments of the call just committed and end it, unless the text ended inside them."""
-    done = yield from codec.read(m, m.tools.get(name), enders)
+    done = yield from codec.read(m, m.tools.get(name), ends)
     if not done and (yield from peek(m.tape)):
-        # not what the codec expects: the rest of the call is surfaced as it is
-        yield from _rest(m, enders)
+        yield from _rest(m, ends.marks)  # not what the codec expects
         done = bool((yield from peek(m.tape)))
     if done:
         m.end_call()
 
 
-def _rest(m: Machine, enders: Markers) -> Generator[None, None, None]:
-    """Pass on what is left of undecodable arguments, up to what ends the call."""
+def _rest(m: Machine, marks: Markers) -> Generator[None, None, None]:
+    """What is left of arguments that broke off, up to what ends the call, is text behind it."""
     while True:
-        found = enders.search(m.tape.text, m.tape.at, m.tape.ended)
+        found = marks.search(m.tape.text, m.tape.at, m.tape.ended)
         end = len(m.tape.text) if found is None else found[0]
         if end > m.tape.at:
-            m.arguments(m.tape.take(end))
+            m.spill(m.tape.take(end))
         if (found and found[2]) or m.tape.ended:
             return
         yield
@@ -75,20 +98,58 @@ class Headed:
     def closers(self) -> tuple[str, ...]:
         return literals(self.close)
 
+    @cached_property
+    def heads(self) -> tuple[Markers, ...]:
+        found = []
+        for part in self._header:
+            if isinstance(part, Literal) and part.core:
+                found.append(markers(part.core))
+            elif isinstance(part, Attributes):
+                found.append(markers(f'{part.pairs[0][0]}="'))
+            if not isinstance(part, Literal | Optional):
+                break
+        return tuple(found)
+
+    @cached_property
+    def _header(self) -> tuple[Part, ...]:
+        return parts(self.header)
+
     def read(self, m: Machine, calls: Calls) -> Done:
+        tape, ends = m.tape, calls.ends_of(self)
         holes: dict[str, str] = {}
-        follow = (*self.arguments.openers, *calls.enders.spellings)
-        if not (yield from fill(m.tape, parts(self.header), holes, follow, self.entities)):
+        follow = (*self.arguments.openers, *ends.marks.spellings, "{", ">")
+        if not (yield from fill(tape, self._header, holes, follow, self.entities)):
             return False
-        name = holes.get("name") or holes.get("id") or ""
-        if self.named:
-            name = self.named(name)
-        if not calls.believes(m, name) or not (yield from self.arguments.begins(m.tape, calls.enders)):
+        word = holes.get("name") or holes.get("id") or ""
+        name = m.named(self.named(word) if self.named else word)
+        if NEARLY in holes:
+            if name not in m.tools:
+                return False
+            m.recovered("an opener that is nearly right")
+        if not calls.believes(m, name):
             return False
-        m.call(name, holes.get("id"))
-        yield from arguments_follow(m, self.arguments, name, calls.enders)
+        codec = self.arguments
+        if not (yield from codec.begins(tape, ends)):
+            if name not in m.tools:
+                return False
+            if (yield from comes(tape, markers(">"), take=False)):
+                yield from comes(tape, markers(">"))
+            codec = Json()
+            if not (yield from comes(tape, markers("{"), take=False)):
+                return False
+            m.recovered("JSON in place of the family's arguments")
+        if isinstance(codec, Json) and not (yield from comes(tape, markers("{"), take=False)):
+            text = yield from arguments_object(m, ends, m.tools.get(name))
+            if text is None:
+                return False
+            m.call(name, holes.get("id"))
+            m.arguments(text)
+            m.end_call()
+        else:
+            m.call(name, holes.get("id"))
+            yield from arguments_follow(m, codec, name, ends)
         if self.close:
-            yield from comes(m.tape, markers(*self.closers))
+            yield from comes(tape, markers(*self.closers, *map(unslashed, self.closers)))
         return True
 
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str:
@@ -97,7 +158,7 @@ class Headed:
             holes["id"] = call.id or self.ident(index, call.name)
         elif call.id:
             holes["id"] = call.id
-        header = fill_in(parts(self.header), holes, self.entities)
+        header = fill_in(self._header, holes, self.entities)
         return f"{header}{self.arguments.write(call.arguments, schema)}{plain(self.close)}"
 
     @property
@@ -109,7 +170,7 @@ class Headed:
         holes = {"name": tool.name, "index": count}
         if self.ident:
             holes["id"] = self.ident(0, tool.name).removesuffix("0") + count
-        header = fill_in(parts(self.header), holes, self.entities).split(count)
+        header = fill_in(self._header, holes, self.entities).split(count)
         numbered: list[g.Grammar] = [g.Exactly(header[0])]
         for piece in header[1:]:
             numbered += [g.Pattern("[0-9]+"), g.Exactly(piece)]
@@ -133,14 +194,16 @@ class JsonObject:
 
     openers: ClassVar[tuple[str, ...]] = ("{",)
     closers: ClassVar[tuple[str, ...]] = ()
+    heads: ClassVar[tuple[Markers, ...]] = ()
 
     def read(self, m: Machine, calls: Calls) -> Done:
-        tape = m.tape
+        tape, ends = m.tape, calls.ends_of(self)
         if not (yield from comes(tape, markers("{"))):
             return False
         name: str | None = None
         id: str | None = None
-        early: list[str] | None = None  # arguments that came before the name or, perhaps, the id
+        early: str | None = None  # arguments that came before the name or, perhaps, the id
+        others: dict[str, str] = {}  # members that nobody knows
         nested = 0
         while True:
             if (yield from comes(tape, markers("}"))):
@@ -149,79 +212,124 @@ class JsonObject:
                 nested -= 1
                 yield from comes(tape, markers(","))
                 continue
-            key = yield from self._text(m, calls.enders)
+            key = yield from self._text(m, ends)
             if key is None or not (yield from comes(tape, markers(":"))):
-                return tape.kept is None
+                break
             char = yield from space(tape)
-            if key == "function" and char == "{" and nested < DEPTH:
+            if key == "function" and char == "{" and nested < _DEPTH:
                 tape.take(tape.at + 1)
                 nested += 1
                 continue
             if key in self.name or (key == "function" and name is None):
-                name = yield from self._text(m, calls.enders)
-                if name is None or not calls.believes(m, name):
-                    return False
-            elif key in self.arguments and early is None:
-                early = []
-                if name is not None and not self.late_id:
+                word = yield from self._text(m, ends)
+                if word is None or not calls.believes(m, m.named(word)):
+                    return tape.kept is None
+                name = m.named(word)
+            elif tape.kept is not None and early is None and self._holds_arguments(key, name, m, char):
+                if key not in self.arguments:
+                    m.recovered("arguments under another name")
+                if name is not None and not self.late_id and char == "{":
                     m.call(name, id)
-                    yield from self._follow(m, calls.enders)
+                    yield from self._live(m, ends)
                     if m.open_call:
                         return True
-                elif not (yield from self._arguments(m, early.append, calls.enders)):
-                    if name is None:
+                    early = ""
+                else:
+                    early, whole = yield from self._object(m, ends, name)
+                    if early is None:
                         return False
-                    m.call(name, id)
-                    m.arguments("".join(early))
-                    yield from self._broken(m, calls.enders)
-                    return True
+                    if not whole and name is not None:  # the text ended inside them
+                        m.call(name, id)
+                        m.arguments(early)
+                        return True
             elif key == self.id and char in ('"', "'"):
-                id = yield from self._text(m, calls.enders)
-            elif (calls.plain and key not in ("type", "id")) or not (
-                yield from self._arguments(m, _nothing, calls.enders)
-            ):
-                return tape.kept is None
+                id = yield from self._text(m, ends)
+            elif tape.kept is not None and name is None and char == "{" and key in m.tools and not others:
+                m.recovered("the name as the only key")
+                m.call(key)
+                yield from self._live(m, ends)
+                if m.open_call:
+                    return True
+            else:
+                others[key], whole = yield from self._value(m, ends)
+                if not whole:
+                    break
+                if tape.kept is None and key not in _ABOUT:
+                    m.write(f"{quoted(key)}: {others[key]} ")  # behind the arguments: not to be lost
             yield from comes(tape, markers(","))
-        if tape.kept is not None and name is not None and (early is not None or not calls.plain or name in m.tools):
-            m.call(name, id)
-            m.arguments("".join(early or ()))
-            m.end_call()
-        return tape.kept is None
+        if tape.kept is None:
+            return True
+        if name is None:
+            return False
+        if early is None:
+            early = self._beside(m, name, others, calls.plain)
+        if early is None:
+            return False
+        m.call(name, id)
+        m.arguments(early or "{}")
+        m.end_call()
+        return True
 
-    def _follow(self, m: Machine, enders: Markers) -> Generator[None, None, None]:
-        if (yield from self._arguments(m, m.arguments, enders)):
-            m.end_call()
-        else:
-            yield from self._broken(m, enders)
+    def _holds_arguments(self, key: str, name: str | None, m: Machine, char: str) -> bool:
+        """Whether a member of this key is the arguments: by the family's names, or by anyone's, if that is an object
+        and no parameter of a declared tool."""
+        if key in self.arguments:
+            return True
+        return key in WRAPPERS and char == "{" and (name is None or name in m.tools)
 
-    def _broken(self, m: Machine, enders: Markers) -> Generator[None, None, None]:
-        """The arguments broke off: by the end of the text, or by something that is no JSON."""
-        if (yield from peek(m.tape)):
-            yield from _rest(m, enders)
+    def _live(self, m: Machine, ends: Ends) -> Generator[None, None, None]:
+        """The arguments of the call just committed; ends it, unless the text ends inside them."""
+        reader = literal(m.tape, m.arguments, self.python) if self.python else read_json(m, ends)
+        if (yield from reader):
+            m.end_call()
+        elif (yield from peek(m.tape)):
+            yield from _rest(m, ends.marks)
             if (yield from peek(m.tape)):
                 m.end_call()
 
-    def _text(self, m: Machine, enders: Markers) -> Generator[None, None, str | None]:
+    def _object(self, m: Machine, ends: Ends, name: str | None) -> Generator[None, None, tuple[str | None, bool]]:
+        """Arguments that wait, and whether they are whole; None if they are none."""
+        if (yield from space(m.tape)) == "{":
+            return (yield from self._value(m, ends))
+        return (yield from arguments_object(m, ends, m.tools.get(name or ""))), True
+
+    def _beside(self, m: Machine, name: str, others: dict[str, str], plain: bool) -> str | None:
+        """Arguments that do not stand where they should; {} where there are none, None where it is no call at all."""
+        members = {key: value for key, value in others.items() if key not in _ABOUT}
+        if not members:
+            return "{}" if not plain or name in m.tools else None
+        schema = m.tools.get(name)
+        if schema is None:
+            return None
+        objects = [value for value in members.values() if value[:1] == "{"]
+        if len(members) == len(objects) == 1 and schema.member(next(iter(members))) is None:
+            m.recovered("arguments under another name")
+            return objects[0]
+        if plain and not any(schema.member(key) is not None for key in members):
+            return None
+        m.recovered("arguments beside the name")
+        return "{" + ", ".join(f"{quoted(key)}: {value}" for key, value in members.items()) + "}"
+
+    def _text(self, m: Machine, ends: Ends) -> Generator[None, None, str | None]:
         """A string: a key, a name or an id."""
         char = yield from space(m.tape)
         if char != '"' and not (self.python and char == "'"):
             return None
-        pieces: list[str] = []
-        reader = (
-            literal(m.tape, pieces.append, self.python) if self.python else json_value(m.tape, pieces.append, enders)
-        )
-        if not (yield from reader):
-            return None
+        text, whole = yield from self._value(m, ends)
         try:
-            return str(json.loads("".join(pieces)))
+            return str(json.loads(text)) if whole else None
         except ValueError:
             return None
 
-    def _arguments(self, m: Machine, emit: Callable[[str], None], enders: Markers) -> Done:
+    def _value(self, m: Machine, ends: Ends) -> Generator[None, None, tuple[str, bool]]:
+        """A member's value, as JSON text, and whether it is whole."""
+        pieces: list[str] = []
+        yield from space(m.tape)
         if self.python:
-            yield from space(m.tape)
-            return (yield from literal(m.tape, emit, self.python))
-        return (yield from read_json(m, emit, enders))
+            done = yield from literal(m.tape, pieces.append, self.python)
+        else:
+            done = yield from json_value(m.tape, pieces.append, ends)
+        return "".join(pieces), done
 
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str:
         arguments = _python(json.loads(call.arguments)) if self.python else call.arguments
@@ -245,10 +353,6 @@ class JsonObject:
         return (*number, g.Exactly(f'", {head}'), tool.arguments, g.Exactly("}"))
 
 
-def _nothing(text: str) -> None:
-    """Text that carries no meaning."""
-
-
 def _python(value: object) -> str:
     return repr(value)
 
@@ -259,28 +363,30 @@ class SingleKey:
 
     openers: ClassVar[tuple[str, ...]] = ("{",)
     closers: ClassVar[tuple[str, ...]] = ()
+    heads: ClassVar[tuple[Markers, ...]] = ()
 
     def read(self, m: Machine, calls: Calls) -> Done:
-        tape = m.tape
-        if not (yield from comes(tape, markers("{"))) or (yield from space(tape)) != '"':
+        tape, ends = m.tape, calls.ends_of(self)
+        keyed = JsonObject()
+        look = Look(tape)
+        for mark in ("{", '"'):
+            if not (yield from look.marker(markers(mark))):
+                return False
+        key = yield from look.word(_WORD, _LONGEST_KEY)
+        if (yield from look.marker(markers('"'))) and (yield from look.marker(markers(":"))):
+            single = (yield from look.space()) == "{"
+        else:
             return False
-        pieces: list[str] = []
-        if not (yield from json_value(tape, pieces.append, calls.enders)) or not (yield from comes(tape, markers(":"))):
+        if not single and key in keyed.name:
+            return (yield from keyed.read(m, calls))
+        name = m.named(key)
+        if not single or not calls.believes(m, name):
             return False
-        if (yield from space(tape)) != "{":
-            return False
-        try:
-            name = str(json.loads("".join(pieces)))
-        except ValueError:
-            return False
-        if not calls.believes(m, name):
-            return False
+        yield from comes(tape, markers("{"))
+        yield from comes(tape, markers(f'"{key}"'))
+        yield from comes(tape, markers(":"))
         m.call(name)
-        if not (yield from json_value(tape, m.arguments, calls.enders)):
-            if not (yield from peek(tape)):
-                return True
-            yield from _rest(m, calls.enders)
-        m.end_call()
+        yield from arguments_follow(m, Json(), name, ends)
         yield from comes(tape, markers("}"))
         return True
 

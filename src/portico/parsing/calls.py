@@ -6,23 +6,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import re
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from portico import grammar as g
 from portico.events import ToolCall
+from portico.parsing.ending import Ends
 from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
+from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Markers, comes, markers, sequence, space
-from portico.parsing.wire import BLANK, Words, first, literals
+from portico.parsing.tape import Look, Markers, comes, markers, peek, sequence, space, until
+from portico.parsing.wire import BLANK, Words, first, literals, plain, unslashed
 
 __all__ = ["Body", "Calls", "Either"]
 
+_SHORTEST = 4  # characters of an opener that says by itself that a call begins
+_REREAD = 128  # characters behind another family's opener that are read again when it was none
+_LITTER = "}],"
+_SPACE = re.compile(r"\s")
 
-class Body(Protocol):
+
+class Body(Hashable, Protocol):
     """One call."""
 
     @property
@@ -35,6 +43,11 @@ class Body(Protocol):
 
     def read(self, m: Machine, calls: Calls) -> Done:
         """Read one call. False (and nothing committed) if this is none."""
+        ...
+
+    @property
+    def heads(self) -> tuple[Markers, ...]:
+        """The literals in front of a call's name."""
         ...
 
     @property
@@ -55,10 +68,12 @@ class Calls:
 
     Alternatives are tuples, the written one first; white space in them is written, not required.
 
-    ``bare``: the outermost opener may be missing. ``plain``: the opener is ordinary text (a bracket), so that, behind
-    other text, only a call of a declared tool is believed. ``in_thought``: a call written inside an open thought ends
-    it (almost everywhere; a few families think aloud about calls they do not make). ``id``: the id of a call whose
-    wire has none, from its index and name.
+    ``bare``: the outermost opener may be missing. Where it may not, a call without it is still one if its tool
+    is declared; so is one whose body is in the dialect of a neighbour. ``plain``: the opener is ordinary text
+    (a bracket), so that, behind other text, only a call of a declared tool is believed. ``in_thought``: a call
+    written inside an open thought ends it (almost everywhere; a few families think aloud about calls they do
+    not make). ``id``: the id of a call whose wire has none, from
+    its index and name.
     """
 
     body: Body
@@ -82,6 +97,12 @@ class Calls:
         """The literals at which calls may begin."""
         return tuple(dict.fromkeys(sum(self._levels[: 2 if self.bare else 1], ())))
 
+    @cached_property
+    def inner(self) -> tuple[str, ...]:
+        """Further literals at which a call of a declared tool may begin: those of a section or a tag that was lost."""
+        every = sum(self._levels[1:], ())
+        return tuple(dict.fromkeys(o for o in every if len(o) > _SHORTEST and o not in self.openers))
+
     @property
     def opener(self) -> str:
         """The marker with which calls begin as they are written."""
@@ -95,10 +116,13 @@ class Calls:
         return tuple(dict.fromkeys(c for c in every if len(c) > 1))
 
     @cached_property
-    def enders(self) -> Markers:
+    def ends(self) -> Ends:
         """What ends a call's arguments when it stands where they may end."""
-        openers = (o for o in (*literals(self.section), *literals(self.open)) if len(o) > 1)
-        return markers(*self.body.closers, *literals(self.close), *literals(self.section_close), *openers)
+        return self.ends_of(self.body)
+
+    def ends_of(self, body: Body) -> Ends:
+        """The same for a call with this body."""
+        return _ends(self, body)
 
     @cached_property
     def _marks(self) -> dict[str, Markers]:
@@ -107,39 +131,144 @@ class Calls:
         found |= {name: markers(*literals(word)) for name, word in zip(("[", ",", "]"), self.list, strict=True)}
         return found
 
-    def read(self, m: Machine) -> Generator[None, None, None]:
-        """Read calls from an opener on; what is no call is given back as text."""
+    def read(self, m: Machine, foreign: bool = False) -> Generator[None, None, None]:
+        """Read calls from an opener on; what is no call is given back as text. ``foreign``: it is not this family's
+        model that writes."""
         tape, marks = m.tape, self._marks
         m.suspect()
         before = m.calls
-        outer = yield from comes(tape, marks["section"])
+        outer = yield from self._repeated(m, marks["section"])
+        if outer and not (yield from self._noise(m)):
+            outer = ""
         inner = yield from comes(tape, marks["["])
+        if not inner and outer + first(self.open) and (yield from sequence(tape, (markers("["), markers("{")))):
+            inner = yield from comes(tape, markers("["))
         listed = bool(inner) or not literals(self.list[0]) or (self.bare and self._levels[0] == literals(self.list[0]))
-        fits = listed and bool(outer or self.bare or not literals(self.section))
-        while fits:
-            opened = yield from comes(tape, marks["open"])
-            needed = literals(self.open) and not (self.bare and self._levels[0] == literals(self.open))
-            if (needed and not opened) or not (yield from self.body.read(m, self)):
+        m.wary = foreign or not (listed and (outer or self.bare or not literals(self.section)))
+        while True:
+            opened = yield from self._repeated(m, marks["open"])
+            if literals(self.open) and not opened and not (self.bare and self._levels[0] == literals(self.open)):
+                m.wary = True
+            if not inner and opened and not literals(self.list[0]):
+                inner = "[" if (yield from sequence(tape, (markers("["), markers("{")))) else ""
+                yield from comes(tape, markers("[")) if inner else ()
+            if not (yield from self._one(m)):
                 break
+            yield from self._litter(m)
             yield from comes(tape, marks["close"])
-            yield from comes(tape, marks[","])
-            if not (yield from self._another(m)):
+            yield from comes(tape, marks[","] if literals(self.list[1]) or not inner else markers(","))
+            if not (yield from self._another(m, inner)):
                 break
             m.suspect()
+        m.wary = False
         if tape.kept is not None:
             if not any(tape.kept):  # the opener at least is consumed, or it would be found again
-                yield from comes(tape, markers(*self.openers))
-            m.false_alarm()
+                yield from comes(tape, markers(*self.openers, *self.inner))
+            if not any(tape.kept) and (yield from peek(tape)):
+                tape.take(tape.at + 1)
+            if (yield from self._nothing(m, "".join(tape.kept))):
+                tape.commit()
+                m.recovered("an opener in place of a closer")
+                m.frame()
+            elif foreign and len(text := "".join(tape.kept)) < _REREAD:
+                marker = next((o for o in (*self.openers, *self.inner) if text.startswith(o)), text)
+                tape.release()
+                tape.back(text[len(marker) :])
+                m.write(marker)
+            else:
+                m.false_alarm()
             return
         if m.calls > before:
-            yield from comes(tape, marks["]"])
+            yield from comes(tape, markers("]") if inner else marks["]"])
+            yield from comes(tape, marks["close"])
             yield from comes(tape, marks["section_close"])
 
-    def _another(self, m: Machine) -> Done:
+    def _one(self, m: Machine) -> Done:
+        """One call: as the family writes it, or as a neighbour does."""
+        other = yield from neighbour(m, self.body)
+        if other is None:
+            return (yield from self.body.read(m, self))
+        m.wary = True
+        before = m.calls
+        done = yield from other.read(m, self)
+        if m.calls > before:
+            m.recovered("a call as another family writes it")
+        return done
+
+    def _repeated(self, m: Machine, marks: Markers) -> Generator[None, None, str]:
+        """One of these markers; written twice it counts once."""
+        found = yield from comes(m.tape, marks)
+        while found and (again := (yield from comes(m.tape, marks))):
+            m.recovered("a marker twice")
+            found = again
+        return found
+
+    def _noise(self, m: Machine) -> Done:
+        """Text between the opener of a section and that of its first call is content. False if no call comes."""
+        tape = m.tape
+        look = Look(tape)
+        levels = (
+            *literals(self.list[0]),
+            *literals(self.open),
+            *self.body.openers,
+            "{",
+            "[",
+            "<function",
+            "<invoke",
+            "<arg_key",
+        )
+        begin = (*literals(self.open), *self.inner)
+        if not begin or self.bare or (yield from look.marker(markers(*levels))) or not (yield from look.space()):
+            return True
+        said: list[str] = []
+        kept = list(tape.kept or ())
+        found = yield from until(tape, markers(*begin, *literals(self.section_close)), said.append)
+        if found not in begin:
+            return False
+        text = "".join(said)
+        tape.back(tape.matched)
+        tape.kept = kept
+        m.recovered("text in front of a section's first call")
+        m.frame()
+        m.write(text)
+        return True
+
+    def _nothing(self, m: Machine, text: str) -> Done:
+        """Whether this is markup with nothing in it, behind calls or in front of one of another family's."""
+        every = {*self.openers, *self.inner, *self.closers, *map(unslashed, self.closers)}
+        for marker in sorted(every, key=len, reverse=True):
+            text = text.replace(plain(marker), "")
+        if text.strip():
+            return False
+        look = Look(m.tape)
+        if m.calls and (not (yield from look.space()) or (yield from look.marker(m.final))):
+            return True
+        return bool((yield from look.marker(m.structure)))
+
+    def _litter(self, m: Machine) -> Generator[None, None, None]:
+        """Brackets too many in front of what ends the call."""
+        look = Look(m.tape)
+        count = 0
+        while (yield from look.space()) in _LITTER and count < len(_LITTER) * 2:
+            char = yield from look.char()
+            if not char or char in self.list[2]:
+                return
+            look.skip()
+            count += 1
+        if count and (yield from look.marker(self.ends.marks)):
+            for _ in range(count):
+                yield from space(m.tape)
+                m.tape.take(m.tape.at + 1)
+
+    def _another(self, m: Machine, listed: str) -> Done:
         """Whether another call follows inside the same framing."""
+        if listed and not literals(self.list[0]):
+            return bool((yield from comes(m.tape, markers("{"), take=False)))
         levels = [level for level in (literals(self.open), self.body.openers) if level]
         if not levels:  # the body begins with its name
             if (yield from comes(m.tape, markers(*literals(self.list[2]), *literals(self.section_close)), take=False)):
+                return False
+            if (yield from comes(m.tape, m.final, take=False)) or (yield from comes(m.tape, m.structure, take=False)):
                 return False
             return bool(self.list[0].strip() or literals(self.section)) and bool((yield from space(m.tape)))
         wanted = levels[0] if not self.bare else sum(levels, ())
@@ -151,8 +280,10 @@ class Calls:
         return (yield from sequence(m.tape, levels)) or (self.bare and (yield from sequence(m.tape, levels[1:])))
 
     def believes(self, m: Machine, name: str) -> bool:
-        """Whether a call of this name is one, here."""
-        return bool(name) and (not self.plain or name in m.tools or not m.voice.said)
+        """Whether a call of this name is one, here. Recoveries, and names no tool would have, want a declared one."""
+        if name in m.tools:
+            return bool(name)
+        return bool(name) and not m.wary and not (self.plain and m.voice.said) and not _SPACE.search(name)
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         before, close, between, after = self._around
@@ -191,6 +322,15 @@ class Calls:
         return _joined(g.Exactly(before), calls, g.Exactly(after))
 
 
+@lru_cache(maxsize=512)
+def _ends(calls: Calls, body: Body) -> Ends:
+    openers = (*literals(calls.section), *literals(calls.open), *(o for o in body.openers if len(o) > _SHORTEST))
+    closers = (*body.closers, *calls.body.closers, *literals(calls.close), *literals(calls.section_close))
+    heads = (markers(*literals(calls.section)), markers(*literals(calls.list[0])), markers(*literals(calls.open)))
+    slashless = (unslashed(closer) for closer in (*body.closers, *calls.body.closers) if "/" in closer)
+    return Ends(markers(*closers, *slashless, *(o for o in openers if len(o) > 1)), (*heads, *body.heads))
+
+
 def _joined(*parts: g.Grammar) -> g.Chain:
     """Parts one after the other, literals that meet made one, so that no literal begins another's text."""
     found: list[g.Grammar] = []
@@ -224,8 +364,12 @@ class Either:
         return tuple(dict.fromkeys(c for shape in self.shapes for c in shape.closers))
 
     @cached_property
-    def enders(self) -> Markers:
-        return markers(*sorted(e for shape in self.shapes for e in shape.enders.spellings))
+    def inner(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.inner if o not in self.openers))
+
+    @cached_property
+    def ends(self) -> Ends:
+        return Ends(markers(*sorted(e for shape in self.shapes for e in shape.ends.marks.spellings)))
 
     @property
     def id(self) -> Callable[[int, str], str] | None:
@@ -235,11 +379,11 @@ class Either:
     def in_thought(self) -> bool:
         return self.shapes[-1].in_thought
 
-    def read(self, m: Machine) -> Generator[None, None, None]:
+    def read(self, m: Machine, foreign: bool = False) -> Generator[None, None, None]:
         for shape in self.shapes[:-1]:
             if (yield from shape.begins(m)):
-                return (yield from shape.read(m))
-        return (yield from self.shapes[-1].read(m))
+                return (yield from shape.read(m, foreign))
+        return (yield from self.shapes[-1].read(m, foreign))
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         return self.shapes[-1].write(calls, tools)

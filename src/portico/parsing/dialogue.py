@@ -6,12 +6,13 @@ changes, calls are read, or the marker turns out to be text.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Reasoning
 from portico.parsing.machine import Machine, OutputReader
 from portico.parsing.tape import comes, markers, space, until
+from portico.parsing.wire import plain as plain_marker
 
 __all__ = ["dialogue", "plain"]
 
@@ -29,8 +30,14 @@ def plain(m: Machine) -> Generator[None, None, None]:
         yield
 
 
-def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tuple[str, ...]) -> OutputReader:
-    """A reader for this reasoning and these calls; either may be None."""
+def dialogue(
+    reasoning: Reasoning | None,
+    calls: Calls | Either | None,
+    ends: tuple[str, ...],
+    others: Mapping[str, Calls | Either],
+) -> OutputReader:
+    """A reader for this reasoning and these calls; either may be None. ``others``: the openers of other families, whose
+    calls of declared tools are read too."""
     if reasoning is None and calls is None and not ends:
         return plain
     think = reasoning if reasoning is not None and not reasoning.shown else None
@@ -38,14 +45,22 @@ def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tu
     closes = frozenset(think.closers) if think else frozenset()
     wraps = {a for pair in think.wrappers for a in pair if a} if think else set()
     unwraps = {b: a for a, b in think.wrappers if b} if think else {}
-    called = frozenset(calls.openers) if calls else frozenset()
+    called = frozenset((*calls.openers, *calls.inner)) if calls else frozenset()
     after_calls = frozenset(calls.closers) - called if calls else frozenset()
     end = markers(*ends)
-    in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends)
+    own = {plain_marker(marker) for marker in (*called, *after_calls, *opens, *closes, *wraps, *unwraps, *ends)}
+    foreign = {opener: other for opener, other in others.items() if calls and plain_marker(opener) not in own}
+    outside = {c for other in foreign.values() for c in other.closers if plain_marker(c) not in own} - set(foreign)
+    in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends, *foreign, *outside)
+    own_ends = markers(*ends, *after_calls)
+    structure = markers(*after_calls, *foreign)
     in_thought = markers(*opens, *closes, *(called if calls and calls.in_thought else ()), *ends)
 
     def read(m: Machine) -> Generator[None, None, None]:
         tape = m.tape
+        m.final, m.structure = end, structure
+        strange = False  # a call of another family was read
+        named = False  # the text speaks of a thought's markers
         wrapped = {opener for opener in (*wraps, "") if m.prompt_tail.rstrip().endswith(opener)}
         if reasoning is not None and reasoning.shown and m.thinking:
             m.think(False)
@@ -59,6 +74,16 @@ def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tu
             if found in called:
                 tape.at = tape.mark  # calls are read from their opener on
                 yield from calls.read(m)  # type: ignore[union-attr]
+            elif found in foreign:
+                before, tape.at = m.calls, tape.mark
+                m.final = own_ends
+                yield from foreign[found].read(m, foreign=True)
+                m.final = end
+                if m.calls > before:
+                    m.recovered("a call as another family writes it")
+                    strange = True
+            elif found in outside and strange:
+                m.frame()
             elif found in ends:
                 m.suspect(marker)
                 while (yield from comes(tape, end)):
@@ -74,16 +99,19 @@ def dialogue(reasoning: Reasoning | None, calls: Calls | Either | None, ends: tu
                 m.write(marker) if m.voice.said else m.frame()
             elif found in opens and not (think.leading and m.content.said) and m.last not in _QUOTES:  # type: ignore[union-attr]
                 m.think(True)
-            elif found in closes and not m.content.said:
+            elif found in closes and not named and m.last not in _QUOTES:
+                if m.content.said:
+                    m.recovered("a thought's closer without a thought")
                 m.frame()
             elif found in wraps and not m.content.said:
                 wrapped.add(found)
                 m.frame()
             elif (found in unwraps and (found.startswith("<|") or unwraps[found] in wrapped)) or (
-                found in after_calls and m.calls
+                found in after_calls and (m.calls or not m.content.said)
             ):
                 m.frame()
             else:
+                named = named or found in opens
                 m.write(marker)
 
     return read

@@ -10,6 +10,7 @@ is given when its element closes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,15 +18,18 @@ from typing import Any
 
 from portico import grammar as g
 from portico.parsing.arguments import DEPTH_OF_GRAMMAR, text_of
-from portico.parsing.json_text import Done, escaped, quoted
-from portico.parsing.literals import DEPTH
+from portico.parsing.ending import Ends, Verdict, text_value
+from portico.parsing.json_text import DEPTH, Done, Emit, escaped, quoted
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Markers, Tape, comes, markers, until
+from portico.parsing.tape import Look, Tape, comes, markers, until
 from portico.parsing.values import as_json
-from portico.parsing.wire import BLANK, fill, parts
+from portico.parsing.wire import BLANK, Part, fill, parts
 
 __all__ = ["Elements"]
+
+_NAME = re.compile(r"[\w.\-:]*")
+_LONGEST = 256
 
 
 @dataclass
@@ -63,20 +67,28 @@ class Elements:
     def openers(self) -> tuple[str, ...]:
         return (f"{self.mark}<",)
 
-    def begins(self, tape: Tape, enders: Markers) -> Done:
-        return bool((yield from comes(tape, markers(*self.openers), take=False))) or tape.ended
+    @cached_property
+    def _tags(self) -> tuple[Part, ...]:
+        return parts("{key}>")
 
-    def read(self, m: Machine, schema: Schema | None, enders: Markers) -> Done:
+    def begins(self, tape: Tape, ends: Ends) -> Done:
+        if (yield from comes(tape, markers(*self.openers, *ends.marks.spellings), take=False)):
+            return True
+        return tape.ended and not tape.text[tape.at :].strip(BLANK)
+
+    def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         tape = m.tape
         separator = "{"
         while True:
-            if (yield from comes(tape, enders, take=False)) or not (yield from comes(tape, markers(*self.openers))):
+            while (yield from self._stray(m, ends)):
+                m.recovered("a closer with nothing open")
+            if (yield from comes(tape, ends.marks, take=False)) or not (yield from comes(tape, markers(*self.openers))):
                 if separator != "{":
                     m.arguments("}")
                 return separator != "{" or m.stopped or tape.at < len(tape.text)
             holes: dict[str, str] = {}
             tape.keep(self.openers[0])
-            if not (yield from fill(tape, parts("{key}>"), holes)):
+            if not (yield from fill(tape, self._tags, holes)):
                 m.spill(tape.release())
                 continue
             tape.commit()
@@ -90,42 +102,101 @@ class Elements:
                 def pass_on(text: str) -> None:
                     m.arguments(escaped(text))
 
-                if not (yield from until(tape, markers(f"{self.mark}</{key}>"), pass_on)):
+                if not (yield from self._leaf(m, key, pass_on, schema, ends)):
                     return False
                 m.arguments('"')
             else:
-                value = yield from self._element(tape, _Node(key, member, []))
-                if value is None:
-                    return False
+                value, closed = yield from self._element(m, _Node(key, member, []), ends)
                 m.arguments(value)
+                if not closed and not m.stopped:
+                    return False
 
-    def _element(self, tape: Tape, node: _Node) -> Generator[None, None, str | None]:
-        """The JSON text of an element whose opening tag was read; None if the text ended inside it."""
+    def _stray(self, m: Machine, ends: Ends) -> Done:
+        """Consume a closer that closes nothing here; whether one came."""
+        if (yield from comes(m.tape, ends.marks, take=False)):
+            return False
+        look = Look(m.tape)
+        if not (yield from look.marker(markers(f"{self.mark}</"))):
+            return False
+        yield from look.word(_NAME, _LONGEST)
+        if (yield from look.char()) != ">":
+            return False
+        yield from comes(m.tape, markers(f"{self.mark}</"))
+        yield from until(m.tape, markers(">"), lambda text: None)
+        return True
+
+    def _leaf(self, m: Machine, key: str, emit: Emit, schema: Schema | None, ends: Ends) -> Done:
+        """The text of an element up to its closer, or to what shows that it is missing."""
+        tape = m.tape
+        closed, tag = f"{self.mark}</{key}>", f"{self.mark}<"
+
+        def judge(found: str) -> Generator[None, None, Verdict]:
+            if found == closed:
+                return Verdict.CLOSES
+            if found[0] == "\n":
+                return Verdict.STRUCTURE if (yield from ends.surely(tape, m.names, m.final)) else Verdict.PERHAPS
+            if found != tag:  # another closer
+                name = yield from Look(tape).word(_NAME, _LONGEST)
+                behind = Look(tape)
+                yield from behind.word(_NAME, _LONGEST)
+                if (yield from behind.char()) != ">":
+                    return Verdict.TEXT
+                behind.skip()
+                if not (yield from behind.space()) or (yield from behind.marker(markers(tag, f"{self.mark}</"))):
+                    return Verdict.STRUCTURE if name else Verdict.TEXT
+                return Verdict.PERHAPS
+            ahead = Look(tape)
+            name = yield from ahead.word(_NAME, _LONGEST)
+            known = schema is not None and name != key and schema.member(name) is not None
+            return Verdict.STRUCTURE if known and (yield from ahead.char()) == ">" else Verdict.TEXT
+
+        verdict = yield from text_value(
+            tape, emit, markers(closed, f"{self.mark}</", tag, *(f"\n{mark}" for mark in ends.marks.spellings)), judge
+        )
+        if verdict is Verdict.STRUCTURE:
+            m.recovered("a value without its closer")
+        return verdict is not Verdict.CUT
+
+    def _element(self, m: Machine, node: _Node, ends: Ends) -> Generator[None, None, tuple[str, bool]]:
+        """The JSON text of an element whose opening tag was read; and whether the text went on behind it."""
+        tape = m.tape
         stack = [node]
+        wanted = markers(f"{self.mark}<", f"{self.mark}</")
         while True:
             here = stack[-1]
             pieces: list[str] = []
-            found = yield from until(tape, markers(f"{self.mark}<", f"{self.mark}</{here.key}>"), pieces.append)
+            found = yield from until(tape, wanted, pieces.append)
             here.text += "".join(pieces)
-            if not found:
-                return None
-            if found != f"{self.mark}<":
-                stack.pop()
-                if not stack:
-                    return here.json()
-                stack[-1].children.append((here.key, here.json()))
-                continue
-            holes: dict[str, str] = {}
             tape.keep(found)
-            if not (yield from fill(tape, parts("{key}>"), holes)) or holes["key"][:1] == "/" or len(stack) > DEPTH:
-                here.text += tape.release()
+            holes: dict[str, str] = {}
+            whole = bool(found) and (yield from fill(tape, self._tags, holes))
+            raw = tape.release()
+            if not whole and found:
+                here.text += raw
                 continue
-            tape.commit()
-            types = here.schema.types if here.schema is not None else frozenset()
-            inner = None
-            if here.schema is not None:
-                inner = here.schema.items if "array" in types else here.schema.member(holes["key"])
-            stack.append(_Node(holes["key"], inner, []))
+            if found and found[-1] != "/" and len(stack) <= DEPTH and raw.strip() not in ends.marks.spellings:
+                types = here.schema.types if here.schema is not None else frozenset()
+                inner = None
+                if here.schema is not None:
+                    inner = here.schema.items if "array" in types else here.schema.member(holes["key"])
+                stack.append(_Node(holes["key"], inner, []))
+                continue
+            # a closer: of this element, of one around it (then what is inside is closed too), or of none
+            known = [n.key for n in stack]
+            leaving = len(stack)
+            if found and holes["key"] in known:
+                leaving = len(known) - 1 - max(i for i, k in enumerate(known) if k == holes["key"]) + 1
+            elif found and raw.strip() in ends.marks.spellings:
+                tape.back(raw)
+            elif found:
+                leaving = 1  # a closer by a wrong name
+            if not found or leaving > 1 or holes.get("key") != here.key:
+                m.recovered("a value without its closer")
+            for _ in range(leaving):
+                closed = stack.pop()
+                if not stack:
+                    return closed.json(), bool(found)
+                stack[-1].children.append((closed.key, closed.json()))
 
     def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
         return self._members(schema, arguments, DEPTH_OF_GRAMMAR)

@@ -15,18 +15,40 @@ from typing import Any
 
 from portico import grammar as g
 from portico.parsing.arguments import DEPTH_OF_GRAMMAR
-from portico.parsing.json_text import Done, quoted
-from portico.parsing.literals import Dialect, literal
+from portico.parsing.ending import Ends
+from portico.parsing.json_text import Done, Emit, quoted
+from portico.parsing.literals import transcribe
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Markers, Tape, comes, markers, space, until
+from portico.parsing.strings import Dialect, quote_here, string
+from portico.parsing.tape import Look, Tape, comes, markers, space, until
 from portico.parsing.values import as_json
-from portico.parsing.wire import fill, parts
 
 __all__ = ["Keyword"]
 
 _LOOK = 640
 _PLAIN = re.compile(r"[^\W\d][\w.\-$]{0,127}")
+_KEY = re.compile(r"[\w.\-$]*")
+_LONGEST_KEY = 128
+_LITERAL = r"(?:[^\w\s]|\w{1,64}(?:[^\w\s(]|\s{1,8}[^\s(]))"  # what a value may begin with: no call
+
+
+def _as_text(text: str, schema: Schema | None) -> str:
+    return quoted(text)
+
+
+def _string_as_it_is(tape: Tape, emit: Emit, dialect: Dialect, delimiter: str, place: str, ends: Ends) -> Done:
+    """The rest of a string as it stands in the text."""
+    before = tape.kept
+    tape.kept = [""]
+    done = yield from string(tape, _nothing, dialect, delimiter, place, ends)
+    emit("".join(tape.kept or ()))
+    tape.kept = before
+    return done
+
+
+def _nothing(text: str) -> None:
+    """What is read only to find its end."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +69,7 @@ class Keyword:
     def openers(self) -> tuple[str, ...]:
         return tuple(pair[0] for pair in self.brackets)
 
-    def begins(self, tape: Tape, enders: Markers) -> Done:
+    def begins(self, tape: Tape, ends: Ends) -> Done:
         while True:
             text = tape.text[tape.at : tape.at + _LOOK]
             if self._begin.match(text):
@@ -60,7 +82,9 @@ class Keyword:
     def _begin(self) -> re.Pattern[str]:
         """An opening bracket, and its closer or a key with its sign."""
         key = r"""[\w.\-$]{1,128}|"[^"\n]{1,128}"|<[^>]{1,16}>[^<]{1,128}<[^>]{1,16}>"""
-        member = rf"(?:{key})\s{{0,64}}{self.sign}"
+        sign = "[:=]" if self.typed else self.sign
+        value = "" if self.typed else rf"\s{{0,64}}{_LITERAL}"
+        member = rf"(?:{key})\s{{0,64}}{sign}{value}"
         opened = "|".join(rf"\{pair[0]}\s{{0,64}}(?:\{pair[1]}|{member})" for pair in self.brackets)
         return re.compile(rf"\s{{0,64}}(?:{opened})")
 
@@ -68,18 +92,19 @@ class Keyword:
     def _may_begin(self) -> re.Pattern[str]:
         """What may still become that."""
         key = r"""[\w.\-$]{0,128}|"[^"\n]{0,128}"?|<[^>]{0,16}(?:>[^<]{0,128}(?:<[^>]{0,16}>?)?)?"""
-        opened = "|".join(rf"\{opener}\s{{0,64}}(?:{key})\s{{0,64}}" for opener in self.openers)
+        value = "" if self.typed else rf"(?:{self.sign}\s{{0,64}}\w{{0,64}}\s{{0,8}})?"
+        opened = "|".join(rf"\{opener}\s{{0,64}}(?:{key})\s{{0,64}}{value}" for opener in self.openers)
         return re.compile(rf"\s{{0,64}}(?:{opened})?\Z")
 
-    def read(self, m: Machine, schema: Schema | None, enders: Markers) -> Done:
+    def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         tape = m.tape
         opener = yield from comes(tape, markers(*self.openers))
         if not opener:
             return False
-        closer = markers(next(pair[1] for pair in self.brackets if pair[0] == opener))
+        closer = next(pair[1] for pair in self.brackets if pair[0] == opener)
         separator = "{"
         while True:
-            if (yield from comes(tape, closer)):
+            if (yield from comes(tape, markers(closer))):
                 m.arguments("{}" if separator == "{" else "}")
                 return True
             key = yield from self._key(tape)
@@ -89,21 +114,118 @@ class Keyword:
             separator = ", "
             yield from space(tape)
             member = schema.member(key) if schema is not None and self.typed else None
-            if not (yield from literal(tape, m.arguments, self.dialect, member, as_json)):
+            if not (yield from self._argument(m, member, schema, closer, ends)):
                 return False
-            if not (yield from comes(tape, markers(","))) and not (yield from comes(tape, closer, take=False)):
+            if not (yield from comes(tape, markers(","))) and not (yield from comes(tape, markers(closer), take=False)):
+                return bool((yield from comes(tape, ends.marks, take=False)))
+
+    def _argument(self, m: Machine, member: Schema | None, schema: Schema | None, closer: str, ends: Ends) -> Done:
+        """One value. A string streams; anything else is read when it is whole, so that what is no literal can be given
+        as the text it is."""
+        tape, dialect = m.tape, self.dialect
+        start = yield from quote_here(Look(tape), dialect)
+        delimited = not dialect.escapes and member is not None and member.types and "string" not in member.types
+        if start and not delimited:
+            if start not in dialect.quotes:
+                m.recovered("plain quotes in place of the family's")
+            yield from comes(tape, markers(start))
+            m.arguments('"')
+            done = yield from self._string(m, m.arguments, start, closer, schema, ends)
+            while done and dialect.escapes and (again := (yield from comes(tape, markers(*dialect.quotes)))):
+                done = yield from self._string(m, m.arguments, again, closer, schema, ends)
+            if done:
+                m.arguments('"')
+            return done
+        pieces: list[str] = []
+        whole = yield from self._raw(m, pieces.append, closer, ends)
+        text = "".join(pieces).strip()
+        if not whole and not m.stopped:
+            return False
+        typed = as_json if self.typed else _as_text
+        found = transcribe(text, dialect, member, typed)
+        if found is None:
+            m.recovered("a value that is no literal")
+        m.arguments(quoted(text) if found is None else found)
+        return True
+
+    def _string(self, m: Machine, emit: Emit, start: str, closer: str, schema: Schema | None, ends: Ends) -> Done:
+        return (yield from string(m.tape, emit, self.dialect, start, "=", ends))
+
+    def _raw(self, m: Machine, emit: Emit, closer: str, ends: Ends) -> Done:
+        """The text of a value that does not begin with a quote, up to the comma or bracket that ends it."""
+        tape, dialect = m.tape, self.dialect
+        owed: list[str] = []
+        own = dialect.quotes[0]
+        wanted = markers(*"()[]{},", *dialect.every, *ends.marks.spellings)
+        last = ""
+
+        def pass_on(text: str) -> None:
+            nonlocal last
+            last = text.rstrip()[-1:] or last
+            emit(text)
+
+        while True:
+            found = yield from until(tape, wanted, pass_on)
+            if not found:
                 return False
+            if found in ends.marks.spellings:
+                tape.back(tape.matched)
+                return True
+            if found in dialect.every:
+                pass_on(found)
+                if found == own and not dialect.escapes and last not in (*"([{,:=", ""):
+                    continue  # it closes a string whose opening delimiter was lost
+                if found != own and last and last not in ("([{,:=" + found):
+                    continue  # an apostrophe
+                place = owed[-1] if owed else "="
+                raw: list[str] = []
+                if not (yield from _string_as_it_is(tape, raw.append, dialect, found, place, ends)):
+                    pass_on("".join(raw))
+                    return False
+                pass_on("".join(raw))
+                continue
+            if found in "([{":
+                owed.append({"(": ")", "[": "]", "{": "}"}[found])
+            elif found in ")]}":
+                if not owed and found == closer:
+                    tape.back(found)
+                    return True
+                if found in owed:
+                    while owed.pop() != found:
+                        pass
+            elif not owed and (yield from self._member(Look(tape), closer)):
+                tape.back(found)
+                return True
+            pass_on(found)
+
+    def _member(self, look: Look, closer: str) -> Generator[None, None, bool]:
+        """Whether a key and its sign come, or the closing bracket."""
+        if (yield from look.space()) in (closer, ""):
+            return True
+        if self.typed and (yield from quote_here(look.copy(), self.dialect)):
+            return True
+        return bool((yield from look.word(_KEY, _LONGEST_KEY))) and (yield from look.space()) in self._signs
+
+    @cached_property
+    def _signs(self) -> tuple[str, ...]:
+        return (":", "=") if self.typed else (self.sign,)
 
     def _key(self, tape: Tape) -> Generator[None, None, str | None]:
-        quote = (yield from comes(tape, markers(*self.dialect.quotes))) if self.typed else ""
+        signs = markers(*self._signs)
+        quote = (yield from comes(tape, markers(*self.dialect.every))) if self.typed else ""
         if quote:
             pieces: list[str] = []
             if not (yield from until(tape, markers(quote), pieces.append)):
                 return None
-            return "".join(pieces) if (yield from comes(tape, markers(self.sign))) else None
-        holes: dict[str, str] = {}
-        done = yield from fill(tape, parts(f"{{key}}{self.sign}"), holes)
-        return holes["key"] if done and holes["key"] else None
+            return "".join(pieces) if (yield from comes(tape, signs)) else None
+        yield from space(tape)
+        look = Look(tape)
+        key = (yield from look.word(_KEY, _LONGEST_KEY)).rstrip()
+        if not key or not (yield from look.marker(signs)):
+            return None
+        tape.take(tape.at + len(key))
+        yield from comes(tape, signs)
+        return key
 
     def write(self, arguments: str, schema: Schema | None) -> str:
         members = json.loads(arguments)

@@ -1,8 +1,8 @@
 """Values in literal syntaxes other than JSON, put into JSON as they come.
 
-``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit
-stack: what differs between them is a ``Dialect``. White space, commas and brackets go through as they are, so JSON
-read as a Python literal comes out unchanged.
+``literal`` reads the syntaxes of Python and of the Gemma family with one loop over an explicit stack: what differs
+between them is a ``Dialect``. White space, commas and brackets go through as they are, so JSON read as a Python literal
+comes out unchanged. Strings and their quotes are in ``strings``.
 """
 
 from __future__ import annotations
@@ -10,154 +10,195 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 
-from portico.parsing.json_text import Done, Emit, escaped, quoted
+from portico.parsing.json_text import DEPTH, Done, Emit, escaped, quoted
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Tape, comes, markers, peek, until
+from portico.parsing.strings import PYTHON, Dialect, quote_here, string
+from portico.parsing.tape import Look, Tape, comes, markers, peek, until
 
 __all__ = ["DEPTH", "PYTHON", "Dialect", "Typed", "literal", "transcribe"]
 
-DEPTH = 100  # brackets inside brackets; deeper nesting is refused
 Typed = Callable[[str, "Schema | None"], str]  # the JSON text of bare words, given the schema of their place
+
+_WORDS = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
+_WORD = re.compile(r"[^\s,:=()\[\]{}'\"<`]*")
+_KEY = re.compile(r"[\w.\-$@ ]*")
+_LONGEST = 512  # characters of a bare word or key
+_BASED = re.compile(r"([+-]?)0(?:[xX]([0-9a-fA-F_]+)|[oO]([0-7_]+)|[bB]([01_]+))")
+_DECIMAL = re.compile(r"([+-]?)([0-9][0-9_]*)?(\.[0-9_]*)?([eE][+-]?[0-9]+)?")
+_CLOSERS = {"{": "}", "[": "]", "(": ")"}
+_JSON_BRACKET = {"(": "[", ")": "]"}
+_NO_VALUE = frozenset((")", "]", "}", ",", ":", ""))
 
 
 def _as_text(text: str, schema: Schema | None) -> str:
     return quoted(text)
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a literal syntax differs from JSON."""
+class _Bracket:
+    """A bracket that is open: its closer, that of its JSON, and the schema of what it holds."""
 
-    quotes: tuple[str, ...]  # string delimiters
-    escapes: bool = False  # backslash escapes in strings
-    bare_keys: bool = False  # {key:value}
-    tuples: bool = False  # (1, 2)
+    __slots__ = ("closer", "keyed", "owed", "schema")
 
-
-_WORDS = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
-PYTHON = Dialect(('"""', "'''", '"', "'"), escapes=True, tuples=True)
-
-_WORD = re.compile(r"[^\s,:=()\[\]{}'\"<`]*")
-_LOOSE = re.compile(r"[^,()\[\]{}<]*")
-_LONGEST = 512  # characters of a bare word or key
-_BASED = re.compile(r"([+-]?)0(?:[xX]([0-9a-fA-F_]+)|[oO]([0-7_]+)|[bB]([01_]+))")
-_DECIMAL = re.compile(r"([+-]?)([0-9][0-9_]*)?(\.[0-9_]*)?([eE][+-]?[0-9]+)?")
-_CLOSERS = {"{": "}", "[": "]", "(": ")"}
-_JSON_BRACKET = {"(": "[", ")": "]"}
-_SIMPLE = {"n": "\\n", "t": "\\t", "r": "\\r", "b": "\\b", "f": "\\f", '"': '\\"', "\\": "\\\\", "/": "/", "'": "'"}
-_SIMPLE |= {"a": "\\u0007", "v": "\\u000b", "\n": ""}
-_HEX = {"x": 2, "u": 4, "U": 8}
-_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+    def __init__(self, closer: str, owed: str, schema: Schema | None) -> None:
+        self.closer = closer
+        self.owed = owed
+        self.schema = schema
+        self.keyed = owed == "}"
 
 
 def literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None = None, typed: Typed = _as_text) -> Done:
-    """Read one value and pass it on as JSON text. False at the first thing that is no such value (not consumed)."""
-    frames: list[tuple[str, Schema | None]] = []  # the brackets that are open: closer owed, schema
+    """Read one value and pass it on as JSON text. False at the first thing that is no such value."""
+    brackets: list[_Bracket] = []
     here = schema  # of the value being read
     while True:
         char = yield from peek(tape)
-        if char in ("{", "[") or (char == "(" and dialect.tuples):
-            if len(frames) >= DEPTH:
+        if char in _CLOSERS and (char != "(" or dialect.tuples):
+            if len(brackets) >= DEPTH:
                 return False
             tape.take(tape.at + 1)
-            emit(_JSON_BRACKET.get(char, char))
-            frames.append((_CLOSERS[char], here))
-            blank = yield from _blank(tape)
-            if (yield from peek(tape)) != frames[-1][0]:
-                emit(blank)
-                entered = yield from _enter(tape, emit, dialect, *frames[-1])
-                if entered is _NO:
-                    return False
-                here = entered
+            entered = yield from _open(tape, emit, dialect, char, here)
+            if entered is None:
+                return False
+            bracket, value_follows = entered
+            brackets.append(bracket)
+            if value_follows:
+                here = _schema_in(bracket, value_follows)
                 continue
-            emit(blank)
-        elif not (yield from _scalar_literal(tape, emit, dialect, here, typed)):
+        elif not (yield from _scalar(tape, emit, dialect, here, typed, "".join(b.closer for b in brackets))):
             return False
-        while frames:  # a value has ended: close brackets up to the next comma
-            closer, within = frames[-1]
+        while brackets:  # a value has ended: close brackets up to the next comma
+            bracket = brackets[-1]
             blank = yield from _blank(tape)
             char = yield from peek(tape)
             if char == ",":
                 tape.take(tape.at + 1)
                 after = yield from _blank(tape)
                 char = yield from peek(tape)
-                if char != closer:  # a comma before the closer is legal, and dropped
+                if char != bracket.closer:  # a comma before the closer is legal, and dropped
                     emit(blank + "," + after)
-                    entered = yield from _enter(tape, emit, dialect, closer, within)
-                    if entered is _NO:
+                    key = (yield from _key(tape, dialect, bracket)) if bracket.keyed else ("", "")
+                    if key is None:
                         return False
-                    here = entered
+                    emit(key[1])
+                    here = _schema_in(bracket, key[0] or _ITEM)
                     break
                 blank += after
-            if char != closer:
+            if char != bracket.closer:
                 return False
             tape.take(tape.at + 1)
-            emit(blank + _JSON_BRACKET.get(closer, closer))
-            frames.pop()
+            emit(blank + bracket.owed)
+            brackets.pop()
         else:
             return True
 
 
-_NO = Schema({})  # what ``_enter`` gives when there is no key
+_ITEM = "\0"  # the place of an item, which has no name
 
 
-def _enter(
-    tape: Tape, emit: Emit, dialect: Dialect, closer: str, within: Schema | None
-) -> Generator[None, None, Schema | None]:
-    """Read what stands before a value in this bracket (a key, in an object) and give the value's schema."""
-    if closer != "}":
-        return within.items if within is not None else None
-    key: list[str] = []
-    start = yield from comes(tape, markers(*dialect.quotes))
-    if start:
-        if not (yield from _string(tape, key.append, dialect, start)):
-            return _NO
-        name = "".join(key)
+def _schema_in(bracket: _Bracket, name: str) -> Schema | None:
+    if bracket.schema is None:
+        return None
+    return bracket.schema.member(name) if bracket.keyed else bracket.schema.items
+
+
+def _open(
+    tape: Tape, emit: Emit, dialect: Dialect, opener: str, schema: Schema | None
+) -> Generator[None, None, tuple[_Bracket, str] | None]:
+    """What an opener begins, and the name of the value that follows (one that has none for items); "" for none.
+
+    A brace begins a dict, or a set, which JSON has as an array.
+    """
+    closer = _CLOSERS[opener]
+    blank = yield from _blank(tape)
+    char = yield from peek(tape)
+    if opener != "{":
+        emit("[" + blank)
+        bracket = _Bracket(closer, "]", schema)
+        return bracket, "" if char == closer else _ITEM
+    if char == closer:
+        emit("{" + blank)
+        return _Bracket(closer, "}", schema), ""
+    if dialect.tuples and (char in _CLOSERS or not (yield from _is_dict(tape, dialect))):
+        emit("[" + blank)
+        return _Bracket(closer, "]", schema), _ITEM
+    bracket = _Bracket(closer, "}", schema)
+    key = yield from _key(tape, dialect, bracket)
+    if key is None:
+        return None
+    emit("{" + blank + key[1])
+    return bracket, key[0] or _ITEM
+
+
+def _is_dict(tape: Tape, dialect: Dialect) -> Generator[None, None, bool]:
+    """Whether the scalar that comes has a colon behind it."""
+    look = Look(tape)
+    quote = yield from quote_here(look, dialect)
+    if not quote:
+        yield from look.word(_WORD, _LONGEST)
     else:
-        word = yield from _word(tape, _WORD)
-        if not word or (yield from peek(tape)) == "":
-            return _NO
-        if not dialect.bare_keys and word not in _WORDS and not _number(word):
-            return _NO
+        for _ in range(_LONGEST):
+            char = yield from look.char()
+            if not char:
+                return True
+            look.skip()
+            if char == "\\":
+                look.skip()
+            elif char == quote[-1]:
+                break
+    return (yield from look.space()) not in (",", "}")
+
+
+def _key(tape: Tape, dialect: Dialect, bracket: _Bracket) -> Generator[None, None, tuple[str, str] | None]:
+    """A key with its sign: its name, and the JSON text of both. None if there is none."""
+    pieces: list[str] = []
+    quote = yield from quote_here(Look(tape), dialect)
+    if quote:
+        tape.take(tape.at + len(quote))
+        if not (yield from string(tape, pieces.append, dialect, quote, ":")):
+            return None
+        name = "".join(pieces)
+    else:
+        word = (yield from _word(tape, _KEY if dialect.bare_keys else _WORD)).strip()
+        if not word or (not dialect.bare_keys and word not in _WORDS and not _number(word)):
+            return None
         name = escaped(word)
     blank = yield from _blank(tape)
-    if (yield from peek(tape)) != ":":
-        return _NO
+    sign = yield from peek(tape)
+    if sign != ":" and not (sign == "=" and dialect.bare_keys):
+        return None
     tape.take(tape.at + 1)
-    emit(f'"{name}"{blank}:')
-    emit((yield from _blank(tape)))
-    return within.member(name) if within is not None else None
+    return json.loads(f'"{name}"'), f'"{name}"{blank}:' + (yield from _blank(tape))
 
 
-def _scalar_literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None, typed: Typed) -> Done:
-    start = yield from comes(tape, markers(*dialect.quotes))
+def _scalar(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None, typed: Typed, inside: str) -> Done:
+    start = yield from quote_here(Look(tape), dialect)
+    place = inside[-1:] or "value"
     if start:
+        tape.take(tape.at + len(start))
         delimited = not dialect.escapes and schema is not None and schema.types and "string" not in schema.types
         pieces: list[str] = []
         if not delimited:
             emit('"')
-        done = yield from _string(tape, pieces.append if delimited else emit, dialect, start)
+        done = yield from string(tape, pieces.append if delimited else emit, dialect, start, place)
         while done and dialect.escapes and (start := (yield from comes(tape, markers(*dialect.quotes)))):
-            done = yield from _string(tape, emit, dialect, start)  # 'a' 'b' is 'ab'
+            done = yield from string(tape, emit, dialect, start, place)  # 'a' 'b' is 'ab'
         if delimited:
-            emit(typed(_unescaped("".join(pieces)), schema))
+            emit(typed(json.loads(f'"{"".join(pieces)}"'), schema))
         elif done:
             emit('"')
         return done
-    word = (yield from _word(tape, _LOOSE if dialect.bare_keys else _WORD)).strip()
+    if dialect.bare_keys:
+        return (yield from _bare(tape, emit, dialect, schema, typed, place))
+    word = yield from _word(tape, _WORD)
     if not word:
         return False
-    if dialect.bare_keys:
-        emit(typed(word, schema))
-        return True
-    if len(word) <= 2 and dialect.escapes and set(word.lower()) <= set("rbuf"):
+    if len(word) <= 2 and set(word.lower()) <= set("rbuf"):
         start = yield from comes(tape, markers(*dialect.quotes))
         if not start:
             return False
         emit('"')
-        done = yield from _string(tape, emit, dialect, start, raw="r" in word.lower())
+        done = yield from string(tape, emit, dialect, start, place, raw="r" in word.lower())
         if done:
             emit('"')
         return done
@@ -166,49 +207,38 @@ def _scalar_literal(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | N
     return bool(found)
 
 
-def _string(tape: Tape, emit: Emit, dialect: Dialect, delimiter: str, raw: bool = False) -> Done:
-    """The body of a string, up to and with its delimiter, as the inside of a JSON string."""
-
-    def pass_on(text: str) -> None:
-        emit(escaped(text))
-
-    wanted = markers(delimiter, "\\") if dialect.escapes else markers(delimiter)
+def _bare(tape: Tape, emit: Emit, dialect: Dialect, schema: Schema | None, typed: Typed, place: str) -> Done:
+    """A value without delimiters: up to what ends it in this place. A closing delimiter shows that the opening one was
+    lost, so that it is a string."""
+    pieces: list[str] = []
+    wanted = markers(",", "}", "]", ")", dialect.quotes[0])
     while True:
-        found = yield from until(tape, wanted, pass_on)
-        if found != "\\":
-            return bool(found)
-        char = yield from peek(tape)
-        if not char:
+        found = yield from until(tape, wanted, pieces.append)
+        text = "".join(pieces).strip()
+        if found == dialect.quotes[0]:
+            emit(quoted(text))
+            return True
+        if not found:
+            if not text:
+                return False
+            emit(typed(text, schema))
+            return True
+        if found == "," and (place == "value" or (place == "}" and not (yield from _member(Look(tape), dialect)))):
+            pieces.append(found)
+            continue
+        tape.back(found)
+        if not text:
             return False
-        tape.take(tape.at + 1)
-        if raw:
-            emit("\\\\" + escaped(char))
-        elif char in _SIMPLE:
-            emit(_SIMPLE[char])
-        elif char in _HEX:
-            emit((yield from _hex_escape(tape, char)))
-        elif char in "01234567":
-            digits = char
-            while len(digits) < 3 and (char := (yield from peek(tape))) and char in "01234567":
-                tape.take(tape.at + 1)
-                digits += char
-            emit(escaped(chr(int(digits, 8))))
-        else:
-            emit("\\\\" + escaped(char))  # no escape: the backslash is part of the text
+        emit(typed(text, schema))
+        return True
 
 
-def _hex_escape(tape: Tape, kind: str) -> Generator[None, None, str]:
-    digits = ""
-    while len(digits) < _HEX[kind]:
-        char = yield from peek(tape)
-        if char not in _HEX_DIGITS:
-            return "\\\\" + kind + digits
-        tape.take(tape.at + 1)
-        digits += char
-    code = int(digits, 16)
-    if code > 0xFFFF:
-        return escaped(chr(code)) if code <= 0x10FFFF else "\\\\" + kind + digits
-    return f"\\u{code:04x}"
+def _member(look: Look, dialect: Dialect) -> Generator[None, None, bool]:
+    """Whether a key and its sign come, or nothing more of this object."""
+    char = yield from look.space()
+    if char in _NO_VALUE or (yield from quote_here(look, dialect)):
+        return True
+    return bool((yield from look.word(_KEY, _LONGEST)).strip()) and (yield from look.space()) in (":", "=")
 
 
 def _blank(tape: Tape) -> Generator[None, None, str]:
@@ -255,17 +285,13 @@ def _number(word: str) -> str:
     return ("-" if sign == "-" else "") + whole + fraction + exponent
 
 
-def _unescaped(inside: str) -> str:
-    return str(json.loads(f'"{inside}"'))
-
-
-def transcribe(text: str, dialect: Dialect) -> str | None:
+def transcribe(text: str, dialect: Dialect, schema: Schema | None = None, typed: Typed = _as_text) -> str | None:
     """A complete literal as JSON text, or None if the text is something else."""
     tape = Tape()
     tape.feed(text)
     tape.ended = True
     pieces: list[str] = []
-    reader = literal(tape, pieces.append, dialect)
+    reader = literal(tape, pieces.append, dialect, schema, typed)
     try:
         next(reader)
     except StopIteration as stop:

@@ -13,17 +13,15 @@ A ``Machine`` is the state that a format's reader acts on: the tape it reads fro
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-import msgspec
-
 from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Finish, Message, Reasoning, ToolCall
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Tape
+from portico.parsing.tape import Markers, Tape, markers
+from portico.parsing.whole import Whole
 
 __all__ = ["Machine", "OutputReader", "fold", "random_id"]
 
@@ -56,8 +54,9 @@ class Machine:
         "calling",
         "calls",
         "content",
+        "declared",
+        "final",
         "first_only",
-        "fragments",
         "index",
         "last",
         "new_id",
@@ -67,13 +66,17 @@ class Machine:
         "prompt_tail",
         "ready",
         "reasoning",
+        "recoveries",
         "speaking",
         "spilled",
         "stopped",
+        "structure",
         "tape",
         "thinking",
         "tools",
         "voice",
+        "wary",
+        "whole",
     )  # fmt: skip
 
     def __init__(
@@ -100,7 +103,12 @@ class Machine:
         self.calls = 0  # committed so far
         self.open_call = False
         self.index = -1
-        self.fragments: list[str] = []  # the open call's arguments
+        self.whole = Whole(None, self.recovered)  # the open call's arguments
+        self.wary = False  # what is read is a recovery: only declared names are believed
+        self.final = markers()  # what ends an answer
+        self.structure = markers()  # what begins a call or ends one
+        self.declared: Markers | None = None  # the names of the tools, once they are looked for
+        self.recoveries: list[tuple[str, str]] = []  # the kind of each, and the text that it was made at
         self.outcomes = {"call": 0, "false_alarm": 0, "undecodable": 0, "truncated": 0}
         self.speaking: type[Reasoning] | type[Content] | type[CallArguments] | None = None
         self.parts: list[str] = []  # pieces of ``speaking``, not yet an event
@@ -169,7 +177,7 @@ class Machine:
         name, id = _whole(name), id and _whole(id)
         self.index, self.calls = self.calls, self.calls + 1
         self.open_call = True
-        self.fragments = []
+        self.whole = Whole(self.tools.get(name), self.recovered)
         self.outcomes["call"] += 1
         if self.index == 0 or not self.first_only:
             self._flush()
@@ -177,26 +185,49 @@ class Machine:
 
     def arguments(self, text: str) -> None:
         """The next piece of the open call's arguments (JSON text); a lone surrogate becomes its escape."""
+        text = self.whole.feed(text)
         if text:
             if not text.isascii():
                 text = _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-            self.fragments.append(text)
             if self.index == 0 or not self.first_only:
                 self._say(CallArguments, text)
 
     def end_call(self) -> None:
-        """The arguments are complete."""
-        if not self.fragments:
-            self.arguments("{}")
-        if not _is_json("".join(self.fragments)):
+        """The arguments are complete, or as complete as they get."""
+        rest = self.whole.close()
+        if rest and (self.index == 0 or not self.first_only):
+            self._say(CallArguments, rest)
+        if self.whole.rest:
             self.outcomes["undecodable"] += 1
+            self.spill("".join(self.whole.rest))
         self.open_call = False
-        self.fragments = []
         if self.index == 0 or not self.first_only:
             self._flush()
             self.ready.append(CallEnd(self.index))
         self.frame()
         self._unspill()
+
+    def recovered(self, kind: str) -> None:
+        """Something was read that the format does not allow."""
+        self.recoveries.append((kind, self.tape.text[max(0, self.tape.at - 60) : self.tape.at + 20]))
+
+    def named(self, name: str) -> str:
+        """The tool that a name means: one that is declared, perhaps behind a group (``functions.f``, ``Group/f``)."""
+        if name in self.tools or not name:
+            return name
+        for sign in "/.:":
+            last = name.rpartition(sign)[2]
+            if last in self.tools:
+                self.recovered("a group in front of a name")
+                return last
+        return name
+
+    @property
+    def names(self) -> Markers:
+        """The declared names."""
+        if self.declared is None:
+            self.declared = markers(*self.tools)
+        return self.declared
 
     def spill(self, text: str) -> None:
         """Text inside a call that is no part of it; it comes out as text behind the call."""
@@ -257,6 +288,8 @@ class Machine:
             self.false_alarm()
         if self.open_call:
             self.outcomes["truncated"] += 1
+            if self.stopped:
+                self.end_call()  # the model is done, so this is all there is
             self.open_call = False
             self._unspill()
         for voice in (self.reasoning, self.content):
@@ -268,19 +301,6 @@ class Machine:
 def _whole(text: str) -> str:
     """Text that can be encoded: without lone surrogates."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        try:
-            json.loads(text)  # lone surrogates and numbers out of range, which are legal JSON text
-        except (ValueError, RecursionError):
-            return False
-    except RecursionError:
-        return False
-    return True
 
 
 def fold(events: Sequence[Event]) -> Message:

@@ -16,11 +16,12 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from portico import grammar as g
-from portico.parsing.arguments import Json
+from portico.parsing.arguments import Json, arguments_object
 from portico.parsing.bodies import arguments_follow
 from portico.parsing.calls import Calls
+from portico.parsing.ending import Ends
 from portico.parsing.machine import Machine
-from portico.parsing.tape import Markers, comes, markers, until
+from portico.parsing.tape import Markers, comes, markers, space, until
 from portico.parsing.thought import Thought
 
 __all__ = ["Messages", "Route"]
@@ -61,7 +62,7 @@ class Messages:
 
     @cached_property
     def markers(self) -> tuple[str, ...]:
-        inner = tuple(e for e in self.calls.enders.spellings if len(e) > 1) if self.calls.openers else ()
+        inner = tuple(e for e in self.calls.ends.marks.spellings if len(e) > 1) if self.calls.openers else ()
         every = (*self.start, *self.head_end, *self.body_end, *self.begins, *self.ends, *self.calls.openers, *inner)
         return tuple(dict.fromkeys(word for word in every if word.strip()))
 
@@ -95,8 +96,13 @@ class Messages:
         inner = (word for word in (*self.begins, *self.head_end) if word.startswith("<"))
         return markers(*self.body_end, *self.start, *inner)
 
+    @cached_property
+    def _ends(self) -> Ends:
+        return Ends(self._stops)
+
     def read(self, m: Machine) -> Generator[None, None, None]:
         tape = m.tape
+        m.final = markers(*self.body_end, *self.ends)
         found = self._from_prompt(m.prompt_tail)
         if found is None:
             found = yield from self._header(m, first=True)
@@ -128,6 +134,8 @@ class Messages:
         tape = m.tape
         m.suspect()
         started = yield from comes(tape, markers(*self.start))
+        while started and (yield from comes(tape, markers(*self.start))):
+            m.recovered("a marker twice")
         if not started and self.begins and not (yield from comes(tape, markers(*self.begins), take=False)):
             m.false_alarm()
             return _LOOSE
@@ -156,6 +164,22 @@ class Messages:
         m.false_alarm()
         return _LOOSE
 
+    def _call(self, m: Machine, name: str) -> Generator[None, None, None]:
+        """The call that a body is; text where it is no object."""
+        name = m.named(name)
+        if (yield from space(m.tape)) == "{":
+            m.call(name)
+            yield from arguments_follow(m, Json(), name, self._ends)
+            return
+        text = yield from arguments_object(m, self._ends, m.tools.get(name))
+        if text is None:
+            m.recovered("text in place of arguments")
+            m.false_alarm()
+            return
+        m.call(name)
+        m.arguments(text)
+        m.end_call()
+
     def _body(self, m: Machine, route: Route) -> Generator[None, None, str]:
         """Read a body; the marker that ended it, or "" at the end of the text."""
         tape = m.tape
@@ -169,8 +193,7 @@ class Messages:
                 if tape.kept is not None:
                     m.false_alarm()
             else:
-                m.call(name)
-                yield from arguments_follow(m, Json(), name, self._stops)
+                yield from self._call(m, name)
         wanted = self._stops
         if route.kind == "calls" and m.calling:
             wanted = markers(*self._stops.spellings, *self.calls.openers, *self.calls.closers)

@@ -62,6 +62,7 @@ def register(*added: Family) -> None:
     families.cache_clear()
     _names.cache_clear()
     program.cache_clear()
+    _foreign.cache_clear()
 
 
 def load_plugin(path: str | Path) -> list[Family]:
@@ -141,7 +142,7 @@ class Program:
         found = self.reasoning.thinking(prompt_tail) if self.reasoning is not None else None
         if found is None or self.calls is None or not self.calls.in_thought:
             return found
-        calls = tuple(opener for opener in self.calls.openers if len(opener) > 1)
+        calls = tuple(opener for opener in (*self.calls.openers, *self.calls.inner) if len(opener) > 1)
         return Thought(found.openers, (*found.closers, *calls), found.close, found.open)
 
     def thinks(self, prompt_tail: str) -> bool:
@@ -159,6 +160,20 @@ def program(tool_parser: str | None, reasoning_parser: str | None, with_tools: b
     )
 
 
+@lru_cache(maxsize=1)
+def _foreign() -> dict[str, Calls | Either]:
+    """Every family's calls by the openers that no text has by chance."""
+    found: dict[str, Calls | Either] = {}
+    for family in families().values():
+        for calls in family.tools.values():
+            if isinstance(calls, Calls | Either):
+                for opener in (*calls.openers, *calls.inner):
+                    if opener[:1] == "<" and len(opener) > _SHORTEST:
+                        found.setdefault(opener, calls)
+    return found
+
+
+_SHORTEST = 6
 _Found = tuple[Family, Calls | Either | Reasoning | Messages]
 
 
@@ -184,7 +199,12 @@ def compose(chosen_tools: _Found | None, chosen_reasoning: _Found | None, with_t
     think = next((d for _, d in reversed(chosen) if isinstance(d, Reasoning)), None)
     special = set(ends)
     if calls is not None:
-        special |= {word for word in (*calls.openers, *calls.enders.spellings) if len(word) > 1}
+        special |= {word for word in (*calls.openers, *calls.inner, *calls.ends.marks.spellings) if len(word) > 1}
     if think is not None:
         special |= {*think.openers, *think.closers, *(word for pair in think.wrappers for word in pair if word)}
-    return Program(dialogue(think, calls if with_tools else None, ends), calls, think, frozenset(special))
+    return Program(
+        dialogue(think, calls if with_tools else None, ends, _foreign() if with_tools else {}),
+        calls,
+        think,
+        frozenset(special),
+    )

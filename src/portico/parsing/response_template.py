@@ -16,7 +16,7 @@ from portico.parsing.bodies import Headed, JsonObject
 from portico.parsing.calls import Calls
 from portico.parsing.family import Family, Reasoning
 from portico.parsing.keywords import Keyword
-from portico.parsing.literals import Dialect
+from portico.parsing.strings import Dialect
 from portico.parsing.tagged import Tagged
 
 __all__ = ["from_response_template"]

@@ -6,6 +6,7 @@ with ``$ref`` followed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,10 +48,21 @@ class Schema:
             self._types = frozenset(_types(self.node, self.root, 0))
         return self._types
 
-    def member(self, name: str) -> Schema | None:
-        """The schema of a member, or None where it is not declared."""
-        found = _member(self.node, self.root, name, 0)
-        return None if found is None else Schema(found, self.root)
+    def member(self, name: str, given: Mapping[str, str] | None = None) -> Schema | None:
+        """The schema of a member, or None where it is not declared.
+
+        Branches of a union that declare it are joined, without those that ``given``, the JSON text of members that are
+        known, rules out: a discriminator decides.
+        """
+        found = _members(self.node, self.root, name, given or {}, 0)
+        if not found:
+            return None
+        return Schema(found[0] if len(found) == 1 else {"anyOf": found}, self.root)
+
+    @property
+    def choices(self) -> list[Any] | None:
+        """The values that the schema allows, where it lists them."""
+        return _choices(self.node, self.root, 0)
 
     @property
     def items(self) -> Schema:
@@ -124,9 +136,9 @@ def _follow(node: Any, root: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _branches(node: Mapping[str, Any], root: Any) -> list[Mapping[str, Any]]:
+def _branches(node: Mapping[str, Any], root: Any, *kinds: str) -> list[Mapping[str, Any]]:
     found = []
-    for key in ("anyOf", "oneOf", "allOf"):
+    for key in kinds or ("anyOf", "oneOf", "allOf"):
         members = node.get(key)
         if isinstance(members, list):
             found += [_follow(member, root) for member in members]
@@ -142,26 +154,72 @@ def _types(node: Mapping[str, Any], root: Any, depth: int) -> set[str]:
     if not found and "const" in node:
         found = {_PYTHON.get(type(node["const"]), "string")}
     if depth < _HOPS:
-        for branch in _branches(node, root):
-            found |= _types(branch, root, depth + 1)
+        either: set[str] = set()
+        for branch in _branches(node, root, "anyOf", "oneOf"):
+            either |= _types(branch, root, depth + 1)
+        for kinds in (either, *(_types(branch, root, depth + 1) for branch in _branches(node, root, "allOf"))):
+            found = (found & kinds or found) if found and kinds else found | kinds
     if not found and "properties" in node:
         found = {"object"}
     if not found and "items" in node:
         found = {"array"}
+    if found and node.get("nullable") is True:
+        found.add("null")
     return found
 
 
-def _member(node: Mapping[str, Any], root: Any, name: str, depth: int) -> Any:
+def _members(
+    node: Mapping[str, Any], root: Any, name: str, given: Mapping[str, str], depth: int
+) -> list[Mapping[str, Any]]:
+    """The schemas of a member that a node allows."""
     properties = node.get("properties")
     if isinstance(properties, Mapping) and name in properties:
-        return properties[name]
+        own = _follow(properties[name], root)
+        if own or not depth:
+            return [own]
+    found: list[Mapping[str, Any]] = []
     if depth < _HOPS:
         for branch in _branches(node, root):
-            found = _member(branch, root, name, depth + 1)
-            if found is not None:
-                return found
+            if _fits(branch, root, given):
+                found += [one for one in _members(branch, root, name, given, depth + 1) if one not in found]
+    if found:
+        return found
+    if isinstance(properties, Mapping) and name in properties:
+        return [{}]
     extra = node.get("additionalProperties")
-    return extra if isinstance(extra, Mapping) and extra else None
+    return [extra] if isinstance(extra, Mapping) and extra else []
+
+
+def _fits(branch: Mapping[str, Any], root: Any, given: Mapping[str, str]) -> bool:
+    """Whether the members that are known may stand in this branch."""
+    properties = branch.get("properties")
+    for key, text in given.items():
+        if not isinstance(properties, Mapping) or key not in properties:
+            continue
+        allowed = _choices(_follow(properties[key], root), root, 0)
+        try:
+            if allowed is not None and json.loads(text) not in allowed:
+                return False
+        except ValueError:
+            continue
+    return True
+
+
+def _choices(node: Mapping[str, Any], root: Any, depth: int) -> list[Any] | None:
+    if "const" in node:
+        return [node["const"]]
+    if isinstance(node.get("enum"), list):
+        return list(node["enum"])
+    either = _branches(node, root, "anyOf", "oneOf")
+    if not either or depth >= _HOPS:
+        return None
+    found: list[Any] = []
+    for branch in either:
+        listed = _choices(branch, root, depth + 1)
+        if listed is None:
+            return None
+        found += listed
+    return found
 
 
 UNKNOWN = Schema({})

@@ -4,32 +4,47 @@
     Oslo
     </parameter>
 
-A value is typed by the tool's schema. What can only be a string streams; what can only be an object or array streams
-once it has begun well; everything else waits for its closer, because only then its type is known.
+A value is typed by the tool's schema. What can only be a string streams; everything else waits for its closer, because
+only then its type is known.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from portico import grammar as g
 from portico.parsing.arguments import text_of
-from portico.parsing.json_text import Done, escaped, quoted
-from portico.parsing.literals import PYTHON, literal
+from portico.parsing.ending import Ends, Verdict, text_value
+from portico.parsing.json_text import Done, Emit, escaped, quoted
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Markers, Tape, comes, markers, peek, space, until
+from portico.parsing.tape import Look, Markers, Tape, comes, markers, peek, space
 from portico.parsing.values import as_json
-from portico.parsing.wire import BLANK, Literal, cores, fill, fill_in, parts, split_at
+from portico.parsing.wire import (
+    BLANK,
+    NEARLY,
+    Hole,
+    Literal,
+    cores,
+    fill,
+    fill_in,
+    parts,
+    spellings,
+    split_at,
+    unslashed,
+)
 
 __all__ = ["Tagged"]
 
 _LINE_ENDS = ("\n", "\r")
-_SETTLED = 16  # characters of an object that read well before it is believed and streamed
+_SHORT = 8  # pieces of a value that are remembered
+_KEY = re.compile(r"[\w.\-]*")
+_LONGEST_KEY = 128
 _STRING = Schema({"type": "string"})
 
 
@@ -40,20 +55,21 @@ class Tagged:
     ``param`` is the template of one parameter with the holes ``key`` and ``value``, and ``type`` or ``string`` where
     the wire says which type the value has (``string="true"``, ``type="integer"``). White space that the template has
     next to ``{value}`` is framing, once. A closer counts only if another parameter or the end of the call follows, so
-    values may hold the closer's text; where a closer is missing, a line that begins the next parameter or ends the
-    call closes the value.
+    values may hold the closer's text; where a closer is missing, the next thing that can only be structure ends the
+    value (``ending``).
 
-    ``wrapper``: names of a parameter that, alone and undeclared, holds all arguments. ``loose``: one line end on each
-    side of a value is framing even where the template has none. ``entities``: attributes write ``&quot;`` and
-    ``&amp;``. ``cdata``: values may be CDATA sections. ``integer``: what the wire calls the type of an integer.
+    ``loose``: one line end on each side of a value is framing even where the template has none, if both are
+    there. ``entities``: attributes write ``&quot;`` and ``&amp;``. ``cdata``: values may be CDATA sections.
+    ``integer``: what the wire calls the type of an integer. ``first``: of two values of one name the first
+    counts.
     """
 
     param: str
-    wrapper: tuple[str, ...] = ()
     loose: bool = False
     entities: bool = False
     cdata: bool = False
     integer: str = "integer"
+    first: bool = False
 
     @cached_property
     def _head(self) -> tuple[Any, ...]:
@@ -79,150 +95,180 @@ class Tagged:
     def openers(self) -> tuple[str, ...]:
         return cores(self._head)[:1]
 
-    def begins(self, tape: Tape, enders: Markers) -> Done:
-        if (yield from comes(tape, markers(*self.openers, *enders.spellings), take=False)):
+    @cached_property
+    def _opens(self) -> Markers:
+        return markers(*(spelling for opener in self.openers for spelling in spellings(opener)))
+
+    @cached_property
+    def _key_first(self) -> bool:
+        """Whether the key stands between tags of its own."""
+        return len(self._head) > 2 and isinstance(self._head[1], Hole) and self._head[2] != self._head[-1]
+
+    def begins(self, tape: Tape, ends: Ends) -> Done:
+        if (yield from comes(tape, markers(*self._opens.spellings, *ends.marks.spellings), take=False)):
             return True
-        return tape.ended
+        return tape.ended and not tape.text[tape.at :].strip(BLANK)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    def read(self, m: Machine, schema: Schema | None, enders: Markers) -> Done:
+    def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         tape = m.tape
-        opener = markers(*self.openers)
-        either = markers(*self.openers, *enders.spellings)
         separator = "{"
-        alone: tuple[str, str] | None = None  # a wrapper parameter, held until it is known to be the only one
+        given: dict[str, str] = {}  # short values so far, to tell the branches of a schema apart
         while True:
-            tape.keep()
-            if not (yield from comes(tape, opener)):
-                tape.commit()
-                ended = (yield from comes(tape, enders, take=False)) or (yield from peek(tape))
-                if alone:
-                    m.arguments(_object_or_none(alone[1]) or f'{{"{escaped(alone[0])}": {alone[1]}}}')
-                elif separator != "{":
+            if not (yield from comes(tape, self._opens, take=False)):
+                ended = (yield from comes(tape, ends.marks, take=False)) or (yield from Look(tape).space())
+                if separator != "{":
                     m.arguments("}")
                 elif not ended and not m.stopped:
                     return False  # cut behind the header
-                return True
-            holes: dict[str, str] = {}
-            if not (yield from fill(tape, _behind(self._head), holes, entities=self.entities)) or "key" not in holes:
+                return not ended or bool((yield from comes(tape, ends.marks, take=False)))
+            tape.keep()
+            head = yield from self._head_of(tape, schema)
+            if head is None:
                 m.spill(tape.release())
                 continue
             tape.commit()
-            key = holes["key"]
-            declared = schema.member(key) if schema is not None else None
-            if alone:
-                m.arguments(f'{{"{escaped(alone[0])}": {alone[1]}')
-                separator, alone = ", ", None
-            if key in self.wrapper and declared is None and separator == "{":
-                pieces: list[str] = []
-                whole = yield from self._value(tape, pieces.append, declared, holes, either, enders)
-                alone = key, "".join(pieces)
-            else:
-                m.arguments(f"{separator}{quoted(key)}: ")
-                separator = ", "
-                whole = yield from self._value(tape, m.arguments, declared, holes, either, enders)
-            if not whole:
-                if alone:
-                    m.arguments(f'{{"{escaped(alone[0])}": {alone[1]}')
+            key = head["key"]
+            say = _nothing if self.first and key in given else m.arguments
+            say(f"{separator}{quoted(key)}: ")
+            separator = ", "
+            declared = schema.member(key, given) if schema is not None else None
+            pieces: list[str] = []
+
+            def remember(text: str, pieces: list[str] = pieces, say: Emit = say) -> None:
+                say(text)
+                if len(pieces) < _SHORT:
+                    pieces.append(text)
+
+            if not (yield from self._value(m, remember, declared, head, ends, schema, given)):
                 return False
+            given.setdefault(key, "".join(pieces))
+
+    def _head_of(self, tape: Tape, schema: Schema | None) -> Generator[None, None, dict[str, str] | None]:
+        """Consume what stands in front of a value; its holes, or None if this is no such head."""
+        opened = yield from comes(tape, self._opens)
+        look = Look(tape)
+        yield from look.space()
+        key = yield from look.word(_KEY, _LONGEST_KEY)
+        if (
+            self._key_first
+            and (yield from look.space()) == "="
+            and schema is not None
+            and schema.member(key) is not None
+        ):
+            yield from space(tape)
+            tape.take(tape.at + len(key))
+            yield from comes(tape, markers("="))
+            return {"key": key}  # <arg_key>key=value</arg_value>
+        holes: dict[str, str] = {}
+        done = yield from fill(tape, self._head[1:], holes, entities=self.entities)
+        if not done or "key" not in holes:
+            return None
+        exact = opened in self.openers and NEARLY not in holes
+        return holes if exact or (schema is not None and schema.member(holes["key"]) is not None) else None
 
     def _value(
-        self, tape: Tape, emit: Any, declared: Schema | None, holes: Mapping[str, str], either: Markers, enders: Markers
+        self,
+        m: Machine,
+        emit: Emit,
+        declared: Schema | None,
+        head: Mapping[str, str],
+        ends: Ends,
+        schema: Schema | None,
+        given: Mapping[str, str],
     ) -> Done:
         """One value up to and with its closer; False if the text ended inside it."""
-        schema = _told(holes, declared)
-        if self.cdata and (yield from comes(tape, markers("<![CDATA["))):
-            holes = {"cdata": ""}
-        if schema is not None and schema.is_text:
+        tape = m.tape
+        typed = _told(head, declared)
+        cdata = self.cdata and bool((yield from comes(tape, markers("<![CDATA["))))
+        if typed is not None and typed.is_text:
             emit('"')
 
             def pass_on(text: str) -> None:
                 emit(escaped(text))
 
-            done = yield from self._text(tape, pass_on, either, enders, "cdata" in holes)
+            done = yield from self._text(m, pass_on, ends, schema, given, cdata)
             if done:
                 emit('"')
             return done
-        if schema is not None and schema.is_nested and (yield from space(tape)) in ("{", "["):
-            return (yield from self._nested(tape, emit, schema, either, enders))
         pieces: list[str] = []
-        done = yield from self._text(tape, pieces.append, either, enders, "cdata" in holes)
+        done = yield from self._text(m, pieces.append, ends, schema, given, cdata)
         text = "".join(pieces)
-        if text or done:
-            emit(as_json(text, schema))
+        if done or m.stopped or text:
+            emit(as_json(text, typed))
         return done
 
-    def _nested(self, tape: Tape, emit: Any, schema: Schema, either: Markers, enders: Markers) -> Done:
-        """An object or array; streamed once it is past its first members without a fault, else taken as text."""
-        held: list[str] = []
-        settled = False
-
-        def pass_on(text: str) -> None:
-            nonlocal settled
-            if settled:
-                emit(text)
-                return
-            held.append(text)
-            if sum(map(len, held)) > _SETTLED:
-                settled = True
-                tape.commit()
-                emit("".join(held))
-
-        tape.keep()
-        good = yield from literal(tape, pass_on, PYTHON, None)
-        if settled:
-            rest: list[str] = []
-            done = yield from self._text(tape, rest.append, either, enders, False)
-            emit("".join(rest).strip(BLANK))
-            return done
-        raw = tape.release()
-        pieces: list[str] = [raw]
-        done = yield from self._text(tape, pieces.append, either, enders, False)
-        text = "".join(pieces)
-        behind = text[len(raw) :].strip(BLANK)
-        if good and not behind:
-            emit("".join(held))
-        elif done:
-            emit(as_json(text.strip(BLANK), schema))
-        else:
-            emit("".join(held) or text)
-        return done
-
-    def _text(self, tape: Tape, emit: Any, either: Markers, enders: Markers, cdata: bool) -> Done:
+    def _text(
+        self,
+        m: Machine,
+        emit: Emit,
+        ends: Ends,
+        schema: Schema | None,
+        given: Mapping[str, str],
+        cdata: bool,
+    ) -> Done:
         """The bare text of a value, its framing white space taken off."""
+        tape = m.tape
         before, after = ("", "") if cdata else self._framing
-        if before and (yield from peek(tape)) == before[0]:
-            tape.take(tape.at + 1)
-        elif before[:1] == "\n" and (yield from peek(tape)) == "\r":
-            tape.take(tape.at + 1)
-            if (yield from peek(tape)) == "\n":
-                tape.take(tape.at + 1)
+        framed = yield from _line_end(tape, before)
+        if self.loose and not framed:
+            after = ""
         closer = "]]>" if cdata else self._closer
-        # a closer is looked for together with the framing in front of it, so that this is held back with it
-        wanted = _value_ends(closer, after, self.openers, enders)
-        while True:
-            found = yield from until(tape, wanted, emit)
-            if not found:
-                return False
-            core = found.strip(BLANK)
-            if core == closer:
-                if cdata:
-                    yield from comes(tape, markers(self._closer))
-                    return True
-                if (yield from self._really(tape, either)):
-                    return True
-                emit(found)
-            else:  # the closer is missing: the next parameter, or the end of the call, stands on a new line
-                tape.text = found + tape.text[tape.at :]
-                tape.at = 0
-                return True
+        openers = self.openers
 
-    def _really(self, tape: Tape, either: Markers) -> Done:
+        def judge(found: str) -> Generator[None, None, Verdict]:
+            core = found.strip(BLANK)
+            if core == closer or core == unslashed(closer):
+                if not (yield from self._really(m, ends, closer)):
+                    return Verdict.PERHAPS if core == closer else Verdict.TEXT
+                if core != closer:
+                    m.recovered("an opener in place of a closer")
+                return Verdict.CLOSES
+            if core in openers:
+                lined = found[:1] in "\r\n"
+                sure = yield from self._is_head(tape, schema, given, lined)
+            else:
+                sure = yield from ends.surely(tape, m.names, m.final)
+            return Verdict.STRUCTURE if sure else Verdict.TEXT if core in openers else Verdict.PERHAPS
+
+        verdict = yield from text_value(tape, emit, _value_ends(closer, after, openers, ends), judge)
+        if verdict is Verdict.CLOSES:
+            if cdata:
+                yield from comes(tape, markers(self._closer))
+            while (yield from comes(tape, markers(self._closer))):
+                m.recovered("a marker twice")
+        elif verdict is Verdict.STRUCTURE and not (yield from comes(tape, markers(closer))):
+            m.recovered("a value without its closer")
+        return verdict is not Verdict.CUT
+
+    def _really(self, m: Machine, ends: Ends, closer: str) -> Done:
         """Whether what follows a closer shows that it was one."""
-        if (yield from comes(tape, either, take=False)):
+        look = Look(m.tape)
+        while (yield from look.marker(markers(closer, self._closer))):
+            pass
+        if not (yield from look.space()) or (yield from look.marker(m.final)):
             return True
-        return tape.ended and not tape.text[tape.at :].strip(BLANK)
+        return bool((yield from look.marker(markers(*self.openers, *ends.marks.spellings))))
+
+    def _is_head(self, tape: Tape, schema: Schema | None, given: Mapping[str, str], lined: bool) -> Done:
+        """Whether a parameter's opener, just found inside a value, begins a parameter: on a line of its own, or of a
+        key that is declared and has no value yet."""
+        matched = tape.matched
+        tape.back(matched)
+        tape.keep()
+        head = yield from self._head_of(tape, schema)
+        raw = tape.release()
+        tape.back(raw)
+        tape.take(tape.at + len(matched))
+        if head is None:
+            return False
+        return (
+            lined
+            or schema is None
+            or schema.is_open
+            or (schema.member(head["key"]) is not None and head["key"] not in given)
+        )
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -232,7 +278,7 @@ class Tagged:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             before, after = self._framing
             if self.loose:
-                text = before * text.startswith(_LINE_ENDS) + text + after * text.endswith(_LINE_ENDS)
+                text = before + text + after if text.startswith(_LINE_ENDS) else text
             holes = {"key": key, "value": text, "type": self._type_name(value)}
             holes["string"] = "true" if isinstance(value, str) else "false"
             written += fill_in(parts(self.param), holes, self.entities)
@@ -273,17 +319,32 @@ def _optional(part: g.Grammar, required: bool) -> g.Grammar:
     return part if required else g.Repeated(part, 0, 1)
 
 
-def _value_ends(closer: str, after: str, openers: tuple[str, ...], enders: Markers) -> Markers:
-    missing = {f"\n{marker}" for marker in (*openers, *enders.spellings)}
-    framed = {closer}
-    if after:
-        framed |= {after + closer, "\r\n" + closer} if after == "\n" else {after + closer}
-    return markers(*sorted(framed | missing))
+@lru_cache(maxsize=1024)
+def _value_ends(closer: str, after: str, openers: tuple[str, ...], ends: Ends) -> Markers:
+    """What is looked for inside a value: markers, each together with the framing in front of it, to be held with it."""
+    found = {closer, unslashed(closer), *openers, *ends.marks.spellings}
+    framed = {after + marker for marker in found} if after else {f"\n{marker}" for marker in found - {closer}}
+    if after == "\n":
+        framed |= {f"\r\n{marker}" for marker in found}
+    return markers(*sorted(found | framed))
 
 
-def _behind(head: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A template without its first literal, which was read already."""
-    return head[1:]
+def _line_end(tape: Tape, before: str) -> Done:
+    """Consume the framing in front of a value; whether there was some."""
+    first = (yield from peek(tape)) if before else ""
+    if first and first == before[0]:
+        tape.take(tape.at + 1)
+        return True
+    if first == "\r" and before[:1] == "\n":
+        tape.take(tape.at + 1)
+        if (yield from peek(tape)) == "\n":
+            tape.take(tape.at + 1)
+        return True
+    return False
+
+
+def _nothing(text: str) -> None:
+    """A value that does not count."""
 
 
 def _told(holes: Mapping[str, str], declared: Schema | None) -> Schema | None:
@@ -294,7 +355,3 @@ def _told(holes: Mapping[str, str], declared: Schema | None) -> Schema | None:
         return declared if declared is not None and "string" not in declared.types else None
     named = holes.get("type")
     return Schema({"type": named}) if named else declared
-
-
-def _object_or_none(text: str) -> str | None:
-    return text if text[:1] == "{" else None

@@ -19,10 +19,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-__all__ = ["SPACE", "Markers", "Read", "Tape", "comes", "markers", "peek", "sequence", "space", "until"]
+__all__ = ["SPACE", "Look", "Markers", "Read", "Tape", "comes", "markers", "peek", "sequence", "space", "until"]
 
 Read: TypeAlias = Generator[None, None, str]  # a move over the tape; yields to wait for text
 SPACE = 256  # white space looked over in one go; a longer run counts as text
+BLANK = " \t\r\n"
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
@@ -114,12 +115,13 @@ def markers(*spellings: str) -> Markers:
 class Tape:
     """The text that has come and is not consumed yet, from ``at`` on."""
 
-    __slots__ = ("at", "awaited", "ended", "kept", "mark", "text")
+    __slots__ = ("at", "awaited", "ended", "kept", "mark", "matched", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.at = 0
         self.mark = 0  # where the marker begins that ``until`` found last
+        self.matched = ""  # that marker as it stands in the text
         self.ended = False  # nothing more will come
         self.awaited: Markers | None = None  # what the text that waits may yet become
         self.kept: list[str] | None = None  # what a suspicion has consumed so far
@@ -135,6 +137,14 @@ class Tape:
         if self.kept is not None:
             self.kept.append(piece)
         return piece
+
+    def back(self, text: str) -> None:
+        """Text that was consumed last is to be read again."""
+        self.text = text + self.text[self.at :]
+        self.at = 0
+        if self.kept is not None:
+            kept = "".join(self.kept)
+            self.kept = [kept[: len(kept) - len(text)]]
 
     def keep(self, already: str = "") -> None:
         """Begin a suspicion; ``already`` was consumed as part of it."""
@@ -229,9 +239,71 @@ def until(tape: Tape, wanted: Markers, pass_on: Callable[[str], None]) -> Read:
                 pass_on(tape.take(start))
             if spelling:
                 tape.mark = start
-                tape.take(end)
+                tape.matched = tape.take(end)
                 return spelling
             tape.awaited = wanted
         if tape.ended:
             return ""
         yield
+
+
+class Look:
+    """What comes next, read without consuming it. Good until the tape moves."""
+
+    __slots__ = ("_offset", "_tape")
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._offset = 0
+
+    def copy(self) -> Look:
+        """The same place, to look on from."""
+        found = Look(self._tape)
+        found._offset = self._offset
+        return found
+
+    def char(self) -> Read:
+        """The next character; "" at the end of the text."""
+        while self._tape.at + self._offset >= len(self._tape.text):
+            if self._tape.ended:
+                return ""
+            yield
+        return self._tape.text[self._tape.at + self._offset]
+
+    def skip(self) -> None:
+        """Go past the character that ``char`` gave."""
+        self._offset += 1
+
+    def space(self) -> Read:
+        """Go past white space, ``SPACE`` characters at most, and return the character behind it."""
+        left = SPACE
+        while (char := (yield from self.char())) and char in BLANK and left:
+            self._offset += 1
+            left -= 1
+        return char
+
+    def word(self, pattern: re.Pattern[str], longest: int) -> Read:
+        """Go past what the pattern matches here, ``longest`` characters at most, and return it."""
+        while True:
+            at = self._tape.at + self._offset
+            found = pattern.match(self._tape.text, at, at + longest)
+            end = found.end() if found else at
+            if end < len(self._tape.text) or self._tape.ended or end - at == longest:
+                self._offset += end - at
+                return self._tape.text[at:end]
+            yield
+
+    def marker(self, wanted: Markers) -> Read:
+        """Go past white space and the marker behind it, and return that; "" (and nowhere) if none comes."""
+        before = self._offset
+        if (yield from self.space()):
+            while True:
+                found = wanted.match(self._tape.text, self._tape.at + self._offset, self._tape.ended)
+                if found is None:
+                    break
+                if found[2]:
+                    self._offset = found[1] - self._tape.at
+                    return found[2]
+                yield
+        self._offset = before
+        return ""

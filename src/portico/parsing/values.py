@@ -20,6 +20,7 @@ from portico.parsing.schema import Schema
 __all__ = ["as_json"]
 
 _NESTED = frozenset({"object", "array"})
+_KIND = {"{": "object", "[": "array"}
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _INTEGRAL = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -42,6 +43,12 @@ def as_json(text: str, schema: Schema | None) -> str:
     """The JSON text of a value that the wire wrote as ``text``. ``None``: the parameter is not declared."""
     types = schema.types if schema is not None else frozenset()
     bare = text.strip()
+    choices = schema.choices if schema is not None else None
+    if choices is not None:
+        for choice in sorted(choices, key=lambda value: isinstance(value, str)):
+            written = choice if isinstance(choice, str) else json.dumps(choice, ensure_ascii=False)
+            if written in (text, bare):
+                return quoted(choice) if isinstance(choice, str) else written
     if "null" in types and bare.lower() in ("null", "none"):
         return "null"
     if "integer" in types:
@@ -58,7 +65,7 @@ def as_json(text: str, schema: Schema | None) -> str:
             return "false"
     if types & _NESTED:
         found = _nested(bare)
-        if found is not None:
+        if found is not None and ("string" not in types or _KIND.get(found[:1], "") in types):
             return found
     if "string" in types or (schema is not None and not types):
         return quoted(text)

@@ -15,18 +15,35 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from portico.parsing.json_text import Done
-from portico.parsing.tape import Tape, comes, markers, space
+from portico.parsing.tape import Tape, comes, markers, peek, space
 
 __all__ = [
-    "Attributes", "Hole", "Literal", "Optional", "Part", "Words", "cores", "fill", "fill_in", "first", "literals",
-    "parts", "plain", "split_at",
+    "NEARLY",
+    "Attributes",
+    "Hole",
+    "Literal",
+    "Optional",
+    "Part",
+    "Words",
+    "cores",
+    "fill",
+    "fill_in",
+    "first",
+    "literals",
+    "parts",
+    "plain",
+    "spellings",
+    "split_at",
 ]  # fmt: skip
 
 BLANK = " \t\r\n"
 _LONGEST_NAME = 256
 _LONGEST_TAG = 4096
+_SHORTEST = 3  # characters of a literal that is not doubled by chance
 _PIECES = re.compile(r'«(?P<optional>[^»]*)»|(?P<tag>(?:\s+[A-Za-z_]\w*="[^"]*")+)|\{(?P<hole>[a-z]+)\}')
 _ATTRIBUTE = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
+NEARLY = "nearly"  # the hole of what is written almost as it should be
+_ALONE = re.compile(r"""\s*[=:]?\s*["']?([\w.\-:/]+)["']?\s*/?""")
 _WRITTEN = re.compile(r'([A-Za-z_]\w*)="([^"]*)"')
 _NAME = re.compile(r"[^\s<>{}\[\]()\"'`=,;]*")
 _STRICT = frozenset({"name", "id"})
@@ -126,12 +143,19 @@ def fill(
 ) -> Done:
     """Read a text of this template into ``holes``. ``after``: literals that may follow it, to end a trailing hole.
 
-    False at the first thing that does not fit. ``entities``: attributes write ``&quot;`` and ``&amp;``.
+    False at the first thing that does not fit. Where it fits nearly (``<function name>`` for ``<function=name>``),
+    there is a hole ``NEARLY`` as well. ``entities``: attributes write ``&quot;`` and ``&amp;``.
     """
     for index, part in enumerate(template):
         if isinstance(part, Literal):
-            if part.core and not (yield from comes(tape, markers(part.core))):
-                return False
+            if part.core:
+                found = yield from comes(tape, markers(*spellings(part.core)))
+                if not found:
+                    return False
+                if found != part.core:
+                    holes[NEARLY] = found
+                while len(found) > _SHORTEST and (yield from comes(tape, markers(part.core))):
+                    pass  # written twice it counts once
         elif isinstance(part, Hole):
             text = yield from _read_hole(tape, part.name, template[index + 1 :], after)
             if text is None:
@@ -148,12 +172,24 @@ def fill(
     return True
 
 
+@lru_cache(maxsize=1024)
+def spellings(core: str) -> tuple[str, ...]:
+    """A literal, and what models write in its place where a name follows."""
+    if not core.endswith("="):
+        return (core,)
+    word = core[:-1]
+    return core, f"{word} name=", f"{word}:", f"{word} ", word
+
+
 def _read_hole(
     tape: Tape, name: str, behind: Sequence[Part], after: Sequence[str]
 ) -> Generator[None, None, str | None]:
     follow = _follow(tuple(behind), tuple(after))
     yield from space(tape)
     if name in _STRICT:
+        quote = yield from peek(tape)
+        if quote in ('"', "'"):
+            tape.take(tape.at + 1)
         while True:
             found = _NAME.match(tape.text, tape.at, tape.at + _LONGEST_NAME)
             end = found.end() if found else tape.at
@@ -163,6 +199,8 @@ def _read_hole(
         if end == tape.at:
             return None
         text = tape.take(end)
+        if quote in ('"', "'") and (yield from peek(tape)) == quote:
+            tape.take(tape.at + 1)
         if "\n" in follow and (yield from _newline(tape)):
             return text
         return text if (yield from comes(tape, markers(*follow), take=False)) else None
@@ -241,8 +279,17 @@ def _attributes(inside: str, part: Attributes, holes: dict[str, str], entities: 
             text = given[name]
             holes[hole] = text.replace("&quot;", '"').replace("&amp;", "&") if entities else text
         elif hole and index == 0:
-            return False
+            alone = _ALONE.fullmatch(inside)
+            if alone is None:
+                return False
+            holes[hole] = alone[1]
+            holes[NEARLY] = inside
     return True
+
+
+def unslashed(closer: str) -> str:
+    """The opener that a model writes for this closer when it forgets the slash."""
+    return closer.replace("</", "<", 1).replace("<|close|>", "<|open|>", 1)
 
 
 def plain(text: str) -> str:

@@ -29,7 +29,10 @@ def _section(body: Body, separator: str) -> Calls:
 DEEPSEEK_V3 = Family(
     "deepseek_v3",
     models="DeepSeek-V3-0324, R1, R1-0528",
-    tools={"deepseek_v3": _section(Headed("function<｜tool▁sep｜>{name}\n```json\n", Json(), "\n```"), "\n")},
+    tools=dict.fromkeys(
+        ("deepseek_v3", "deepseekv3"),
+        _section(Headed("function<｜tool▁sep｜>{name}\n```json\n", Json(), "\n```"), "\n"),
+    ),
     reasoning={"deepseek_r1": Reasoning("<think>\n", "\n</think>\n\n")},
     ends=END,
     clues=(
@@ -40,7 +43,7 @@ DEEPSEEK_V3 = Family(
 DEEPSEEK_V31 = Family(
     "deepseek_v31",
     models="DeepSeek-V3.1, V3.1-Terminus",
-    tools={"deepseek_v31": _section(Headed("{name}<｜tool▁sep｜>", Json()), "")},
+    tools=dict.fromkeys(("deepseek_v31", "deepseekv31"), _section(Headed("{name}<｜tool▁sep｜>", Json()), "")),
     reasoning={"deepseek_v3": Reasoning("<think>", "</think>")},
     ends=END,
     clues=(

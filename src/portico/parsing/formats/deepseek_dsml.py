@@ -1,4 +1,4 @@
-"""DeepSeek V3.2, V4, V4.1: invokes with one tag per parameter, every tag under the mark ``｜DSML｜``.
+"""DeepSeek V3.2, V4, V4.1, GigaChat 3.5: invokes with one tag per parameter, every tag under the mark ``｜DSML｜``.
 
     <｜DSML｜function_calls>
     <｜DSML｜invoke name="get_weather">
@@ -6,7 +6,8 @@
     </｜DSML｜invoke>
     </｜DSML｜function_calls>
 
-V4 names the section ``tool_calls``; V4.1 puts a space behind the mark. ``string`` tells text from JSON.
+V4 names the section ``tool_calls``; V4.1 puts a space behind the mark; GigaChat's is ``｜GCML｜``.
+``string`` tells text from JSON.
 """
 
 from portico.parsing.bodies import Headed
@@ -24,7 +25,6 @@ def _calls(mark: str, *words: str) -> Calls:
             f'<{mark}invoke name="{{name}}">\n',
             Tagged(
                 f'<{mark}parameter name="{{key}}" string="{{string}}">{{value}}</{mark}parameter>\n',
-                wrapper=("arguments", "input"),
             ),
             f"</{mark}invoke>\n",
         ),
@@ -36,7 +36,7 @@ def _calls(mark: str, *words: str) -> Calls:
 DEEPSEEK_V32 = Family(
     "deepseek_v32",
     models="DeepSeek-V3.2, V3.2-Speciale",
-    tools={"deepseek_v32": _calls("｜DSML｜", "function_calls", "tool_calls")},
+    tools=dict.fromkeys(("deepseek_v32", "deepseekv32"), _calls("｜DSML｜", "function_calls", "tool_calls")),
     ends=END,
     clues=(Clues(("｜DSML｜", "function_calls", "<｜Assistant｜>"), tools="deepseek_v32", reasoning="deepseek_v3"),),
 )
@@ -62,4 +62,12 @@ DEEPSEEK_V41 = Family(
     reasoning={"deepseek_v41": THINK},
     ends=END,
     clues=(Clues(("｜DSML｜ calls", "<｜Assistant｜>"), tools="deepseek_v41", reasoning="deepseek_v41"),),
+)
+GIGACHAT35 = Family(
+    "gigachat35",
+    models="GigaChat 3.5",
+    tools={"gigachat35": _calls("｜GCML｜", "tool_calls")},
+    reasoning={"gigachat35": THINK},
+    ends=("<|message_sep|>", "</s>"),
+    clues=(Clues(("｜GCML｜",), tools="gigachat35"), Clues(("｜GCML｜", "<think>"), reasoning="gigachat35")),
 )

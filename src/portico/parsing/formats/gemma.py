@@ -8,7 +8,7 @@ from portico.parsing.bodies import Headed
 from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.keywords import Keyword
-from portico.parsing.literals import Dialect
+from portico.parsing.strings import Dialect
 
 
 def _arguments(quote: str, *brackets: str) -> Keyword:

@@ -14,13 +14,13 @@ from portico.parsing.family import Clues, Family
 
 GIGACHAT3 = Family(
     "gigachat3",
-    models="GigaChat 3, 3.5",
+    models="GigaChat 3, 3.1",
     tools={
         "gigachat3": Calls(JsonObject(), open=("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|function_call|>"))
     },
     ends=("</s>", "<|message_sep|>"),
     clues=(
-        Clues(("<|message_sep|>", "function call", "<|role_sep|>"), tools="gigachat3"),
-        Clues(("<|function_call|>", "<|role_sep|>"), tools="gigachat3"),
+        Clues(("<|message_sep|>", "function call", "<|role_sep|>"), never=("｜GCML｜",), tools="gigachat3"),
+        Clues(("<|function_call|>", "<|role_sep|>"), never=("｜GCML｜",), tools="gigachat3"),
     ),
 )

@@ -1,4 +1,4 @@
-"""GLM: the name, then pairs of key and value tags; 4.7 and later, Ling and Ring write them without line ends.
+"""GLM, Ling, Laguna, Spark, iQuest: the name, then pairs of key and value tags; GLM since 4.7 without line ends.
 
 <tool_call>get_weather
 <arg_key>city</arg_key>
@@ -16,20 +16,26 @@ LINES = Calls(
     open="<tool_call>",
     close="</tool_call>\n",
 )
-COMPACT = Calls(
-    Headed("{name}", Tagged("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>")),
-    open="<tool_call>",
-    close="</tool_call>",
-)
+
+
+def _compact(tag: str) -> Calls:
+    return Calls(
+        Headed("{name}", Tagged("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>")),
+        open=f"<{tag}>",
+        close=f"</{tag}>",
+    )
+
+
+COMPACT = _compact("tool_call")
 THINK = Reasoning("<think>", "</think>")
 LINED = ("</arg_key>\n<arg_value>", "</arg_key>\\n")  # a line end between key and value
 ENDS = ("<|observation|>", "<|user|>", "<|endoftext|>")
 
 GLM45 = Family(
     "glm45",
-    models="GLM-4.5, 4.6",
-    tools={"glm45": LINES},
-    reasoning={"glm45": Reasoning("<think>", "</think>\n")},
+    models="GLM-4.5, 4.6; HyperCLOVA X SEED Think 32B",
+    tools=dict.fromkeys(("glm45", "glm", "hyperclovax_seed_think"), LINES),
+    reasoning=dict.fromkeys(("glm45", "glm", "hyperclovax_seed_think"), Reasoning("<think>", "</think>\n")),
     ends=ENDS,
     clues=(
         Clues(("<tool_call>", "<arg_key>", "<arg_value>"), some=LINED, tools="glm45"),
@@ -38,9 +44,9 @@ GLM45 = Family(
 )
 GLM47 = Family(
     "glm47",
-    models="GLM-4.7, 5",
-    tools={"glm47": COMPACT},
-    reasoning={"glm47": THINK},
+    models="GLM-4.7, 5; Spark 2.5, 3",
+    tools=dict.fromkeys(("glm47", "spark25", "spark3"), COMPACT),
+    reasoning=dict.fromkeys(("glm47", "spark25", "spark3"), THINK),
     ends=ENDS,
     clues=(
         Clues(("<tool_call>", "<arg_key>", "<arg_value>"), never=LINED, tools="glm47"),
@@ -67,5 +73,27 @@ POOLSIDE = Family(
     clues=(
         Clues(("<assistant>", "<tool_call>", "<arg_key>", "<arg_value>"), tools="poolside_v1"),
         Clues(("<assistant>", "<think>", "<arg_key>"), reasoning="poolside_v1"),
+    ),
+)
+IQUEST_CODER = Family(
+    "iquest_coder",
+    models="iQuest-Coder v2",
+    tools={"iquest_coder": _compact("iquestcoder_tool_call")},
+    reasoning={"iquest_coder": THINK},
+    ends=("<|im_end|>",),
+    clues=(
+        Clues(("<iquestcoder_tool_call>",), tools="iquest_coder"),
+        Clues(("<iquestcoder_tool_call>", "<think>"), reasoning="iquest_coder"),
+    ),
+)
+IQUEST_Q1 = Family(
+    "iquest_q1",
+    models="iQuest-Q1",
+    tools={"iquest_q1": _compact("iquest_tool_call")},
+    reasoning={"iquest_q1": THINK},
+    ends=("<|im_end|>",),
+    clues=(
+        Clues(("<iquest_tool_call>",), tools="iquest_q1"),
+        Clues(("<iquest_tool_call>", "<think>"), reasoning="iquest_q1"),
     ),
 )

@@ -24,7 +24,7 @@ def _route(head: str, marker: str) -> Route:
         return Route("call", recipient[1].removeprefix("functions."))
     if recipient and recipient[1] not in ("user", "assistant", "all"):
         return Route("reasoning")
-    channel = head.partition("<|channel|>")[2].split(" ")[0].split("<")[0].strip()
+    channel = head.rpartition("<|channel|>")[2].split(" ")[0].split("<")[0].strip()
     return Route("reasoning" if channel == "analysis" else "content")
 
 
@@ -46,7 +46,7 @@ HARMONY_MESSAGES = Messages(
 HARMONY = Family(
     "harmony",
     models="gpt-oss-20b, gpt-oss-120b",
-    tools={"openai": HARMONY_MESSAGES},
-    reasoning={"openai_gptoss": HARMONY_MESSAGES},
+    tools={"openai": HARMONY_MESSAGES, "gpt-oss": HARMONY_MESSAGES},
+    reasoning={"openai_gptoss": HARMONY_MESSAGES, "gpt-oss": HARMONY_MESSAGES},
     clues=(Clues(("<|channel|>", "<|message|>", "<|start|>"), tools="openai", reasoning="openai_gptoss"),),
 )

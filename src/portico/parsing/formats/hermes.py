@@ -13,12 +13,13 @@ from portico.parsing.family import Clues, Family, Reasoning
 
 THINK = Reasoning("<think>\n", "\n</think>\n\n")
 CALLS = Calls(JsonObject(), open="<tool_call>\n", close="\n</tool_call>\n")
+NAMES = ("trinity", "kolibri1", "interns1", "exaone4")
 
 HERMES = Family(
     "hermes",
-    models="Hermes 2 and 3, Qwen2.5, QwQ, Qwen3, Qwen3-VL, Holo2",
-    tools={"hermes": CALLS, "qwen3_json": CALLS},
-    reasoning={"qwen3": THINK, "holo2": THINK},
+    models="Hermes 2 and 3, Qwen2.5, QwQ, Qwen3, Qwen3-VL, Holo2, Trinity, Kolibri, Intern-S1, EXAONE 4",
+    tools=dict.fromkeys(("hermes", "qwen3_json", "qwen", "qwen25", *NAMES), CALLS),
+    reasoning=dict.fromkeys(("qwen3", "holo2", *NAMES), THINK),
     ends=("<|im_end|>", "<|endoftext|>"),
     clues=(
         Clues(("<tool_call>", "arguments"), tools="hermes"),

@@ -21,20 +21,22 @@ HUNYUAN_A13B = Family(
     "hunyuan_a13b",
     models="Hunyuan-A13B",
     tools={
-        "hunyuan_a13b": Calls(
+        name: Calls(
             JsonObject(),
             section="<tool_calls>",
             section_close="</tool_calls>",
             list=("[", ", ", "]"),
             in_thought=False,
         )
+        for name in ("hunyuan_a13b", "hunyuan")
     },
     reasoning={
-        "hunyuan_a13b": Reasoning(
+        name: Reasoning(
             "<think>\n",
             "\n</think>\n",
             wrappers=(("<answer>", "</answer>"), ("助手：", "")),
         )
+        for name in ("hunyuan_a13b", "hunyuan")
     },
     ends=("<|eos|>",),
     clues=(

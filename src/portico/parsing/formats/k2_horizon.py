@@ -34,7 +34,7 @@ def _calls(body: Body) -> Calls:
 K2_HORIZON = Family(
     "k2_horizon",
     models="K2 Horizon",
-    tools={"k2_horizon": Either((_calls(JsonObject()), _calls(Headed("{name}\n", TYPED))))},
+    tools=dict.fromkeys(("k2_horizon", "k2_v3"), Either((_calls(JsonObject()), _calls(Headed("{name}\n", TYPED))))),
     reasoning={
         "k2_horizon": Reasoning(
             tuple(f"<ifm|{word}>" for word in SPELLINGS), tuple(f"</ifm|{word}>" for word in SPELLINGS)

@@ -6,7 +6,7 @@
 from portico.parsing.bodies import JsonObject, SingleKey
 from portico.parsing.calls import Calls
 from portico.parsing.family import Clues, Family, Reasoning
-from portico.parsing.literals import PYTHON
+from portico.parsing.strings import PYTHON
 
 LIST = ("[", ", ", "]")
 TOOL_CALLS = Calls(JsonObject(), section="<tool_calls>", section_close="</tool_calls>", list=LIST)
@@ -53,7 +53,10 @@ FIREFUNCTION = Family(
 NEMOTRON_DECI = Family(
     "nemotron_deci",
     models="Llama-Nemotron, Nemotron Nano 2",
-    tools={"nemotron_deci": Calls(JsonObject(), section="<TOOLCALL>", section_close="</TOOLCALL>", list=LIST)},
+    tools=dict.fromkeys(
+        ("nemotron_deci", "nemotron_json", "nemotron_nano_v2"),
+        Calls(JsonObject(), section="<TOOLCALL>", section_close="</TOOLCALL>", list=LIST),
+    ),
     reasoning={"nemotron_deci": Reasoning("<think>\n", "\n</think>\n\n")},
     ends=("<|eot_id|>", "<SPECIAL_12>"),
     clues=(
@@ -70,9 +73,12 @@ SARASHINA = Family(
 )
 APERTUS = Family(
     "apertus",
-    models="Apertus 2509",
-    tools={"apertus": Calls(SingleKey(), section="<|tools_prefix|>", section_close="<|tools_suffix|>", list=LIST)},
-    reasoning={"apertus": Reasoning("<|inner_prefix|>", "<|inner_suffix|>")},
+    models="Apertus 2509, 1.5",
+    tools=dict.fromkeys(
+        ("apertus", "apertus2509", "apertus15"),
+        Calls(SingleKey(), section="<|tools_prefix|>", section_close="<|tools_suffix|>", list=LIST),
+    ),
+    reasoning=dict.fromkeys(("apertus", "apertus2509", "apertus15"), Reasoning("<|inner_prefix|>", "<|inner_suffix|>")),
     ends=("<|assistant_end|>",),
     clues=(
         Clues(("<|tools_prefix|>",), tools="apertus"),
@@ -99,4 +105,37 @@ JSON = Family(
     "json",
     models="any model constrained to a JSON list of calls",
     tools={"json": Calls(JsonObject(arguments=("parameters", "arguments")), list=LIST, plain=True, bare=True)},
+)
+PANGU = Family(
+    "pangu",
+    models="openPangu; newer ones write as LFM2 does",
+    tools={"pangu": Calls(JsonObject(), section="[unused11]", section_close="[unused12]", list=LIST)},
+    ends=("[unused10]",),
+    clues=(Clues(("[unused11]", "[unused12]"), tools="pangu"),),
+)
+COMMAND_R = Family(
+    "cohere_command_r",
+    models="Command R and R+ of 2024",
+    tools={
+        "cohere_command_r": Calls(
+            JsonObject(("tool_name", "name"), ("parameters", "arguments")),
+            section=("Action:\n```json\n", "Action: ```json\n"),
+            section_close="\n```",
+            list=("[\n    ", ",\n    ", "\n]"),
+        )
+    },
+    ends=("<|END_OF_TURN_TOKEN|>",),
+    clues=(Clues(("Action:", "```json", "tool_name", "<|START_OF_TURN_TOKEN|>"), tools="cohere_command_r"),),
+)
+RWKV = Family(
+    "rwkv",
+    models="RWKV-7",
+    tools={
+        "rwkv": Calls(
+            JsonObject(),
+            section=("**Tool Call:**\n```json\n", "<tool_call>\n"),
+            section_close=("\n```", "\n</tool_call>"),
+        )
+    },
+    clues=(Clues(("**Tool Call:**",), tools="rwkv"),),
 )

@@ -20,7 +20,7 @@ JSON = Calls(
 LLAMA = Family(
     "llama_json",
     models="Llama 3.1, 3.2, 3.3, Llama 4",
-    tools={"llama3_json": JSON, "llama4_json": JSON},
+    tools=dict.fromkeys(("llama3_json", "llama3", "llama4_json"), JSON),
     ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
     clues=(
         Clues(

@@ -17,7 +17,7 @@ MINICPM5 = Family(
         "minicpm5": Calls(
             Headed(
                 '<function name="{name}">',
-                Tagged('<param name="{key}">{value}</param>', wrapper=("properties", "arguments"), cdata=True),
+                Tagged('<param name="{key}">{value}</param>', cdata=True),
                 "</function>",
             )
         )

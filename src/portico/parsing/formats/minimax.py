@@ -38,11 +38,12 @@ MINIMAX_M2 = Family(
     "minimax_m2",
     models="MiniMax-M2, M2.1, M2.5",
     tools={
-        "minimax_m2": Calls(
+        name: Calls(
             Headed('<invoke name="{name}">\n', Tagged('<parameter name="{key}">{value}</parameter>\n'), "</invoke>\n"),
             section="<minimax:tool_call>\n",
             section_close="</minimax:tool_call>",
         )
+        for name in ("minimax_m2", "minimax-m2")
     },
     reasoning={
         "minimax_m2": Reasoning("<think>\n", "\n</think>\n\n"),
@@ -55,11 +56,12 @@ MINIMAX_M3 = Family(
     "minimax_m3",
     models="MiniMax-M3",
     tools={
-        "minimax_m3": Calls(
+        name: Calls(
             Headed(f'{MARK}<invoke name="{{name}}">', Elements(MARK), f"{MARK}</invoke>\n"),
             section=f"{MARK}<tool_call>\n",
             section_close=f"{MARK}</tool_call>",
         )
+        for name in ("minimax_m3", "minimax-m3")
     },
     reasoning={"minimax_m3": Reasoning("<mm:think>", "</mm:think>")},
     ends=("[e~[",),

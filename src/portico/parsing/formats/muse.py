@@ -63,7 +63,7 @@ MUSE_MESSAGES = Messages(
 MUSE = Family(
     "muse_glimmer",
     models="Muse Glimmer",
-    tools={"muse_glimmer": MUSE_MESSAGES},
-    reasoning={"muse_glimmer": MUSE_MESSAGES},
+    tools={"muse_glimmer": MUSE_MESSAGES, "muse": MUSE_MESSAGES},
+    reasoning={"muse_glimmer": MUSE_MESSAGES, "muse": MUSE_MESSAGES},
     clues=(Clues(("<atem:invoke", "<|message|>"), tools="muse_glimmer", reasoning="muse_glimmer"),),
 )

@@ -7,7 +7,7 @@ from portico.parsing.bodies import Headed, JsonObject
 from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.keywords import Keyword
-from portico.parsing.literals import PYTHON
+from portico.parsing.strings import PYTHON
 
 CALL = Headed("{name}", Keyword(PYTHON))
 LIST = ("[", ", ", "]")
@@ -42,15 +42,20 @@ OLMO3 = Family(
 )
 LFM2 = Family(
     "lfm2",
-    models="LFM2, LFM2.5",
+    models="LFM2, LFM2.5, openPangu 2",
     tools={
-        "lfm2": Either(
+        name: Either(
             (
                 Calls(JsonObject(), section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST),
                 Calls(CALL, section="<|tool_call_start|>", section_close="<|tool_call_end|>", list=LIST),
             )
         )
+        for name in ("lfm2", "pangu_v2")
     },
     ends=("<|im_end|>",),
-    clues=(Clues(("<|tool_list_start|>",), tools="lfm2"), Clues(("<|tool_call_start|>",), tools="lfm2")),
+    clues=(
+        Clues(("<|tool_list_start|>",), tools="lfm2"),
+        Clues(("<|tool_call_start|>",), tools="lfm2"),
+        Clues(("List of tools: [", "<|im_start|>"), never=("<tool_call>",), tools="lfm2"),
+    ),
 )

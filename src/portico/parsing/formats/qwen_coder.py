@@ -33,7 +33,7 @@ ENDS = ("<|im_end|>", "<|endoftext|>")
 QWEN_CODER = Family(
     "qwen3_coder",
     models="Qwen3-Coder, Qwen3.5, Qwen3.6",
-    tools={"qwen3_coder": QWEN, "qwen3_xml": QWEN},
+    tools=dict.fromkeys(("qwen3_coder", "qwen3_xml", "qwen35coder", "berrylm"), QWEN),
     ends=ENDS,
     clues=(Clues(("<tool_call>", "<function=", "<parameter="), tools="qwen3_coder"),),
 )

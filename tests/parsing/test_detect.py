@@ -50,7 +50,7 @@ def test_small_templates() -> None:
 # What each family of the corpus should be found as, where its template shows the model how to call tools.
 EXPECTED = {
     "apertus": {"apertus"}, "apriel": {"apriel15"}, "bielik": {"hermes"},
-    "cohere": {"cohere_command3", "cohere_command4"},
+    "cohere": {"cohere_command3", "cohere_command4", "cohere_command_r"},
     "deepseek": {"deepseek_v3", "deepseek_v31", "deepseek_v32", "deepseek_v4"}, "exaone": {"hermes"},
     "functionary": {"functionary_v31"}, "gemma": {"gemma4", "functiongemma", "pythonic"}, "gigachat": {"gigachat3"},
     "glm": {"glm45", "glm47"}, "gpt-oss": {"openai"}, "granite": {"granite", "granite4", "granite-20b-fc"},
@@ -61,7 +61,6 @@ EXPECTED = {
     "muse": {"muse_glimmer"}, "nemotron": {"nemotron_deci", "qwen3_coder"}, "qwen": {"hermes", "qwen3_coder"},
     "reka": {"hermes"}, "seed-oss": {"seed_oss"}, "step": {"step3p5"}, "toolace": {"pythonic"},
 }  # fmt: skip
-KNOWN_MISSES = {"llamacpp__CohereForAI-c4ai-command-r-plus-tool_use.jinja"}  # an older format: "Action:" and a fence
 
 
 def test_templates_of_the_corpus() -> None:
@@ -76,7 +75,7 @@ def test_templates_of_the_corpus() -> None:
         found = detect(sources[row["file"]], [value for value in special.values() if isinstance(value, str)])
         if row["tools"] == "n" and found.tool_parser is not None:
             wrong.append((row["file"], found))
-        if row["tool_calls"] == "y" and row["file"] not in KNOWN_MISSES:
+        if row["tool_calls"] == "y":
             right = found.tool_parser in EXPECTED.get(row["family"], set())
             outcome["right" if right else "wrong"] += 1
             if not right:

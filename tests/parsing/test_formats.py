@@ -145,30 +145,6 @@ def test_generated_ids() -> None:
     assert parse('<tool_call>{"name": "stop"}</tool_call>', "hermes", tools=TOOLS).tool_calls[0].id.startswith("call_")
 
 
-def test_the_response_template_of_a_checkpoint() -> None:
-    template = {
-        "fields": {
-            "thinking": {"open": "<t>", "close": "</t>"},
-            "content": {},
-            "tool_calls": {
-                "open_pattern": r"<\|call\|>(?P<name>\w+)<\|args\|>",
-                "close": "<|done|>",
-                "content": "xml-inline",
-                "content_args": {"tag_pattern": '<arg name="(?P<key>[^"]+)">(?P<value>.*?)</arg>'},
-            },
-        }
-    }
-    text = '<t>so</t>Ok.<|call|>go<|args|><arg name="to">Rom</arg><arg name="times">2</arg><|done|>'
-    for pieces in ([text], list(text)):
-        found = fold(run(pieces, "hf", "hf", tools=TOOLS, response_template=template))
-        assert (found.reasoning, found.content) == ("so", "Ok.")
-        assert [json.loads(call.arguments) for call in found.tool_calls] == [{"to": "Rom", "times": 2}]
-    with pytest.raises(ValueError, match="response_template"):
-        OutputParser("hf")
-    with pytest.raises(ValueError, match="more than literals"):
-        OutputParser("hf", tools=TOOLS, response_template={"fields": {"tool_calls": {"open_pattern": "(a|b)+"}}})
-
-
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown reasoning parser 'x'; known: apertus"):
         OutputParser(None, "x")

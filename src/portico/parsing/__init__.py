@@ -6,7 +6,7 @@ from portico.parsing import OutputParser, parse, render_calls
 from portico.parsing.arguments import Unwritable
 from portico.parsing.detect import Detection, detect
 from portico.parsing.parser import OutputParser, answer_frame, calls_grammar, parse, render_calls
-from portico.parsing.registry import families, load_plugin, reasoning_names, tool_names
+from portico.parsing.registry import declare, families, load_plugin, reasoning_names, tool_names
 
 __all__ = [
     "Detection",
@@ -14,6 +14,7 @@ __all__ = [
     "Unwritable",
     "answer_frame",
     "calls_grammar",
+    "declare",
     "detect",
     "families",
     "load_plugin",

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from portico import grammar as g
 from portico.parsing.calls import Calls, Either
-from portico.parsing.messages import Messages
+from portico.parsing.messages import Answers
 from portico.parsing.thought import Thought
 from portico.parsing.wire import BLANK, Words
 
@@ -117,7 +117,7 @@ class Family:
 
     name: str
     models: str
-    tools: Mapping[str, Calls | Either | Reasoning | Messages] = field(default_factory=dict)
-    reasoning: Mapping[str, Reasoning | Messages] = field(default_factory=dict)
+    tools: Mapping[str, Calls | Either | Reasoning | Answers] = field(default_factory=dict)
+    reasoning: Mapping[str, Reasoning | Answers] = field(default_factory=dict)
     ends: tuple[str, ...] = ()  # tokens that end a turn; dropped at the end of an answer
     clues: tuple[Clues, ...] = ()

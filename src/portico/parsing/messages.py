@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from portico import grammar as g
 from portico.parsing.arguments import Json, arguments_object
@@ -24,7 +24,7 @@ from portico.parsing.machine import Machine
 from portico.parsing.tape import Markers, comes, markers, space, until
 from portico.parsing.thought import Thought
 
-__all__ = ["Messages", "Route"]
+__all__ = ["Answers", "Messages", "Route"]
 
 _SPACE = re.compile(r"\s")
 _LONGEST = 512  # characters of a header
@@ -38,6 +38,30 @@ class Route(NamedTuple):
 
 
 _LOOSE = Route("content")  # text outside any message; no marker touches it
+
+
+class Answers(Protocol):
+    """A description of whole answers, thoughts and calls together, with a reader of its own."""
+
+    @property
+    def markers(self) -> tuple[str, ...]: ...
+
+    @property
+    def calls(self) -> Calls | None: ...
+
+    @property
+    def written(self) -> Calls | None:
+        """How calls are written, where that takes more than ``calls`` reads."""
+        ...
+
+    @property
+    def opener(self) -> str: ...
+
+    def read(self, m: Machine) -> Generator[None, None, None]: ...
+
+    def frame(self, prompt_tail: str) -> g.Frame: ...
+
+    def thinking(self, prompt_tail: str) -> Thought | None: ...
 
 
 @dataclass(frozen=True)

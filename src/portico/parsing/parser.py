@@ -11,7 +11,7 @@ from portico.grammar import Calls, Frame, Tool
 from portico.parsing.arguments import Unwritable
 from portico.parsing.machine import Machine, declared, fold, random_id
 from portico.parsing.machine import finish_reason as told
-from portico.parsing.registry import declared_by, program
+from portico.parsing.registry import DECLARED, declared_by, program
 from portico.parsing.schema import Schema
 
 __all__ = ["OutputParser", "answer_frame", "calls_grammar", "parse", "render_calls"]
@@ -44,10 +44,8 @@ class OutputParser:
     ) -> None:
         schemas = {name: Schema(schema) for name, schema in declared(tools).items()}
         with_tools = bool(schemas) and tool_choice != "none"
-        if "hf" in (tool_parser, reasoning_parser):
-            if response_template is None:
-                raise ValueError("the parser 'hf' reads the checkpoint's own format: it needs response_template")
-            self._program = declared_by(response_template, tool_parser == "hf", reasoning_parser == "hf", with_tools)
+        if response_template is not None and DECLARED in (tool_parser, reasoning_parser):
+            self._program = declared_by(response_template, with_tools)
         else:
             self._program = program(tool_parser, reasoning_parser, with_tools)
         calls = self._program.calls

@@ -6,8 +6,10 @@ and files given to ``load_plugin``. A page adds itself by defining ``Family`` ob
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import json
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +24,21 @@ from portico.parsing.calls import Calls, Either
 from portico.parsing.dialogue import dialogue
 from portico.parsing.family import Family, Reasoning
 from portico.parsing.machine import OutputReader
-from portico.parsing.messages import Messages
-from portico.parsing.response_template import from_response_template
+from portico.parsing.messages import Answers, Messages
+from portico.parsing.response_template import Declared, from_response_template
 from portico.parsing.thought import Thought
 
-__all__ = ["Program", "families", "load_plugin", "program", "reasoning_names", "register", "tool_names"]
+__all__ = [
+    "DECLARED",
+    "Program",
+    "declare",
+    "families",
+    "load_plugin",
+    "program",
+    "reasoning_names",
+    "register",
+    "tool_names",
+]
 
 DECLARED = "hf"  # the format is the checkpoint's own: its response_template
 _extra: list[Family] = []
@@ -81,7 +93,7 @@ def load_plugin(path: str | Path) -> list[Family]:
 
 
 @lru_cache(maxsize=2)
-def _names(kind: str) -> dict[str, tuple[Family, Calls | Either | Reasoning | Messages]]:
+def _names(kind: str) -> dict[str, tuple[Family, Calls | Either | Reasoning | Answers]]:
     return {
         name: (family, description)
         for family in families().values()
@@ -102,10 +114,14 @@ def reasoning_names() -> list[str]:
 _ENGINES = ("smg:", "dynamo:", "llamacpp:", "sglang:")  # where a format is known from, sometimes put in front
 
 
-def _look_up(kind: str, name: str) -> tuple[Family, Calls | Either | Reasoning | Messages]:
+def _look_up(kind: str, name: str) -> tuple[Family, Calls | Either | Reasoning | Answers]:
     try:
         return _names(kind)[name.partition(":")[2] if name.startswith(_ENGINES) else name]
     except KeyError:
+        if name == DECLARED:
+            raise ValueError(
+                "the parser 'hf' reads the checkpoint's own format, its response_template, and there is none"
+            ) from None
         known = ", ".join(sorted(_names(kind)))
         raise ValueError(f"unknown {kind} parser {name!r}; known: {known}") from None
 
@@ -116,13 +132,13 @@ class Program:
 
     read: OutputReader
     calls: Calls | Either | None
-    reasoning: Reasoning | Messages | None
+    reasoning: Reasoning | Answers | None
     special_tokens: frozenset[str]
 
     @property
     def written(self) -> Calls | Either | None:
         """How calls are written."""
-        if isinstance(self.reasoning, Messages) and self.reasoning.written is not None:
+        if isinstance(self.reasoning, Messages | Declared) and self.reasoning.written is not None:
             return self.reasoning.written
         return self.calls
 
@@ -130,7 +146,7 @@ class Program:
         """One to ``high`` calls of these tools as the family writes them; None where it has no way to make calls."""
         if self.written is None or not tools:
             return None
-        opener = self.reasoning.opener if isinstance(self.reasoning, Messages) else self.written.opener
+        opener = (isinstance(self.reasoning, Messages) and self.reasoning.opener) or self.written.opener
         return g.Calls(self.written.grammar(tools, high), (opener,) if len(opener) > 1 else ())
 
     def frame(self, prompt_tail: str) -> g.Frame:
@@ -174,25 +190,34 @@ def _foreign() -> dict[str, Calls | Either]:
 
 
 _SHORTEST = 6
-_Found = tuple[Family, Calls | Either | Reasoning | Messages]
 
 
-def declared_by(template: Mapping[str, Any], tools: bool, reasoning: bool, with_tools: bool) -> Program:
+def declare(template: Mapping[str, Any]) -> str:
+    """Make a checkpoint's ``response_template`` a family; the parser name by which it is known from here on.
+
+    Raises ``ValueError`` naming what is wrong with it.
+    """
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{DECLARED}-{digest}"
+    family = from_response_template(template)
+    register(Family(name, family.models, {name: family.tools[DECLARED]}, {name: family.reasoning[DECLARED]}))
+    return name
+
+
+_Found = tuple[Family, Calls | Either | Reasoning | Answers]
+
+
+def declared_by(template: Mapping[str, Any], with_tools: bool) -> Program:
     """The reader that a checkpoint's own ``response_template`` describes."""
     family = from_response_template(template)
-    calls, think = family.tools.get("hf"), family.reasoning.get("hf")
-    return compose(
-        (family, calls) if tools and calls is not None else None,
-        (family, think) if reasoning and think is not None else None,
-        with_tools,
-    )
+    return compose((family, family.tools[DECLARED]), (family, family.reasoning[DECLARED]), with_tools)
 
 
 def compose(chosen_tools: _Found | None, chosen_reasoning: _Found | None, with_tools: bool) -> Program:
     """One reader for a description of calls and one of reasoning, either of which may be missing."""
     chosen = [found for found in (chosen_tools, chosen_reasoning) if found is not None]
     ends = tuple(dict.fromkeys(end for family, _ in chosen for end in family.ends))
-    messages = next((description for _, description in chosen if isinstance(description, Messages)), None)
+    messages = next((description for _, description in chosen if isinstance(description, Messages | Declared)), None)
     if messages is not None:
         return Program(messages.read, messages.calls, messages, frozenset((*messages.markers, *ends)))
     calls = next((d for _, d in chosen if isinstance(d, Calls | Either)), None)

@@ -125,7 +125,13 @@ COMMAND_R = Family(
         )
     },
     ends=("<|END_OF_TURN_TOKEN|>",),
-    clues=(Clues(("Action:", "```json", "tool_name", "<|START_OF_TURN_TOKEN|>"), tools="cohere_command_r"),),
+    clues=(
+        Clues(
+            ("Action:", "```json", "tool_name", "<|START_OF_TURN_TOKEN|>"),
+            never=("<|START_ACTION|>",),
+            tools="cohere_command_r",
+        ),
+    ),
 )
 RWKV = Family(
     "rwkv",

@@ -1,0 +1,190 @@
+"""Checkpoints that describe their own output: the whole specification, and transformers' own reader beside ours.
+
+The comparison runs where transformers (5.13 or later) is installed: ``pip install transformers``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from portico.parsing import OutputParser, calls_grammar, declare, parse, render_calls
+from portico.parsing.machine import fold
+from support.streams import cuts, run
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "go",
+            "parameters": {"type": "object", "properties": {"to": {"type": "string"}, "times": {"type": "integer"}}},
+        },
+    },
+    {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}},
+]
+CALL = {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}}
+TEMPLATES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "json": (
+        {
+            "start_anchor": "<|turn>",
+            "defaults": {"role": "assistant"},
+            "fields": {
+                "thinking": {"open": "<t>", "close": "</t>"},
+                "content": {},
+                "tool_calls": {
+                    "open": "<call>",
+                    "close": "</call>",
+                    "repeats": True,
+                    "content": "json",
+                    "transform": {"type": "function", "function": "{content}"},
+                },
+            },
+        },
+        ['<t>so</t><call>{"name": "go", "arguments": {"to": "Rom", "times": 2}}</call>', "Only text.", "<t>on and on"],
+    ),
+    "pattern": (
+        {
+            "start_anchor_pattern": r"<turn:\w+>",
+            "fields": {
+                "thinking": {"open_pattern": r"<(?:think|t)>\s*", "close_pattern": r"\s*</(?:think|t)>"},
+                "content": {
+                    "open": ["<say>", "<say:loud>"],
+                    "close_pattern": "</say>|<stop>",
+                    "repeats": True,
+                    "join": " ",
+                },
+                "tool_calls": {
+                    "open_pattern": r"<call>\s*<fn=(?P<name>\w+)>",
+                    "close": "</call>",
+                    "repeats": True,
+                    "content": "xml-inline",
+                    "content_args": {
+                        "tag_pattern": r"<arg=(?P<key>\w+)>\s*(?P<value>.*?)\s*</arg>",
+                        "value_parser": {"name": "json", "args": {"allow_non_json": True}},
+                    },
+                    "transform": CALL,
+                },
+            },
+        },
+        [
+            "<think>\nso\n</think><say>Yes.<stop><say:loud>No.</say>",
+            "<t>so</t><call>\n<fn=go>\n<arg=to>\nRom\n</arg>\n<arg=times>\n2\n</arg>\n</fn>\n</call>",
+        ],
+    ),
+    "lines": (
+        {
+            "start_anchor": "<|turn>",
+            "fields": {
+                "content": {"close": "<end>"},
+                "tool_calls": {
+                    "open_pattern": r"\[call (?P<name>\w+)\]",
+                    "close": ["[done]", "[done!]"],
+                    "repeats": True,
+                    "content": "kv-lines",
+                    "content_args": {"kv_sep": "=", "value_parser": {"name": "json", "args": {"allow_non_json": True}}},
+                    "transform": CALL,
+                },
+            },
+        },
+        ["[call go]\nto = Rom\ntimes = 2\n\n[done]", "[call stop][done!]", "Well.<end>"],
+    ),
+    "each": (
+        {
+            "start_anchor": "<|turn>",
+            "fields": {
+                "tool_calls": {
+                    "open": "<acts>",
+                    "close": "</acts>",
+                    "content": "json",
+                    "content_args": {"unquoted_keys": True, "string_delims": [["<q>", "</q>"]]},
+                    "transform_each": True,
+                    "transform": {"type": "function", "function": {"name": "{tool}", "arguments": "{args}"}},
+                }
+            },
+        },
+        ['<acts>[{tool: <q>go</q>, args: {to: <q>a, "b"</q>}}, {tool: <q>stop</q>, args: {}}]</acts>', "dropped"],
+    ),
+}
+ROWS = [(name, text) for name, (_, texts) in TEMPLATES.items() for text in texts]
+
+
+def message(template: dict[str, Any], pieces: list[str], prompt: str = "") -> tuple[str, str, list[tuple[str, Any]]]:
+    found = fold(run(pieces, "hf", "hf", tools=TOOLS, response_template=template, prompt_tail=prompt))
+    return found.reasoning, found.content, [(call.name, json.loads(call.arguments)) for call in found.tool_calls]
+
+
+@pytest.mark.parametrize(("name", "text"), ROWS)
+def test_any_cut_gives_the_same_events(name: str, text: str) -> None:
+    template = TEMPLATES[name][0]
+    whole = run([text], "hf", "hf", tools=TOOLS, response_template=template)
+    for pieces in cuts(text, seed=1, count=20):
+        assert run(pieces, "hf", "hf", tools=TOOLS, response_template=template) == whole, pieces
+
+
+@pytest.mark.parametrize(("name", "text"), ROWS)
+def test_transformers_reads_the_same(name: str, text: str) -> None:
+    oracle = pytest.importorskip("transformers.utils.chat_parsing", reason="compares with transformers >= 5.13")
+    template = TEMPLATES[name][0]
+    wanted = oracle.parse_response(text, template, prefix="", tools=TOOLS)
+    content = wanted.get("content") or ""
+    calls = [(c["function"]["name"], c["function"]["arguments"]) for c in wanted.get("tool_calls") or []]
+    for place in range(len(text) + 1):
+        assert message(template, [text[:place], text[place:]]) == (wanted.get("thinking") or "", content, calls)
+
+
+def test_the_prompt_may_open_a_region() -> None:
+    template = TEMPLATES["json"][0]
+    old = "<|turn>x<t>old</t>"
+    assert message(template, ["so</t>Yes."], f"{old}<|turn><t>") == ("so", "Yes.", [])
+    assert message(template, ["Yes."], f"{old}<|turn><t>so</t>") == ("", "Yes.", [])
+
+
+def test_a_call_that_cannot_be_read_stays_text() -> None:
+    text = 'Ok.<call>{"name": go}</call> Done.'
+    for pieces in ([text], list(text)):
+        assert message(TEMPLATES["json"][0], pieces) == ("", text, [])
+
+
+def test_typed_by_the_schema() -> None:
+    text = "[call go]to = 7\ntimes = 2[done]"
+    template = json.loads(json.dumps(TEMPLATES["lines"][0]))
+    del template["fields"]["tool_calls"]["content_args"]["value_parser"]
+    assert message(template, [text])[2] == [("go", {"to": "7", "times": 2})]
+
+
+def test_grammar_and_writer_where_the_template_is_literal() -> None:
+    name = declare(TEMPLATES["json"][0])
+    calls = [{"name": "go", "arguments": {"to": "Rom"}}]
+    text = render_calls(calls, name, TOOLS)
+    assert text == '<call>{"name": "go", "arguments": {"to": "Rom"}}</call>'
+    assert parse(text, name, name, tools=TOOLS).tool_calls[0].arguments == '{"to": "Rom"}'
+    assert calls_grammar(declare(TEMPLATES["pattern"][0]), []) is None
+    parser = OutputParser(name, name, tools=TOOLS)
+    assert "<call>" in parser.special_tokens
+
+
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        ({"fields": {}}, "no 'fields'"),
+        ({"version": 2, "fields": {"content": {}}}, "version 2"),
+        ({"fields": {"content": {}}, "colour": 1}, "unknown keys"),
+        ({"fields": {"content": {"content": "yaml"}}}, "'yaml' is not known"),
+        ({"fields": {"content": {"open": "a", "open_pattern": "b"}}}, "exclude each other"),
+        ({"fields": {"content": {"open_pattern": "("}}}, "no regular expression"),
+        ({"fields": {"a": {}, "b": {}}}, "only one field"),
+        ({"fields": {"a": {"open_pattern": "(?P<x>.)"}}}, "without a 'transform'"),
+        ({"fields": {"a": {"open": "a", "transform": "x{content}"}}}, "mixes a placeholder"),
+        ({"fields": {"a": {"open": "a", "join": "x"}}}, "'repeats': true"),
+    ],
+)
+def test_a_wrong_template_is_refused(template: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        declare(template)
+
+
+def test_without_a_template_the_parser_is_refused() -> None:
+    with pytest.raises(ValueError, match="response_template"):
+        OutputParser("hf")

@@ -148,3 +148,29 @@ def test_generated_ids() -> None:
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown reasoning parser 'x'; known: apertus"):
         OutputParser(None, "x")
+
+
+@pytest.mark.parametrize(
+    ("tools", "text"),
+    [
+        ("hermes", '<tool_call>\n{"name": "go", "argu'),
+        ("hermes", "<tool_c"),
+        ("json", '[{"name": "go"'),
+        ("qwen3_coder", "<tool_call>\n<function=g"),
+        ("openai", "<|channel|>commentary to=functions.g"),
+        ("kimi_k2", "<|tool_calls_section_begin|><|tool_call_begin|>functions.go:0<|tool_call_arg"),
+        ("mistral", "[TOOL_CALLS]g"),
+    ],
+)
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "go"}}])
+def test_a_promised_call_never_leaks_its_framing(tools: str, text: str, choice: Any) -> None:
+    for pieces in ([text], list(text)):
+        found = fold(run(pieces, tools, tools=TOOLS, tool_choice=choice, finish="length"))
+        assert (found.content, found.tool_calls, found.finish_reason) == ("", [], "length")
+
+
+def test_recoveries_are_told() -> None:
+    parser = OutputParser("hermes", tools=TOOLS)
+    parser.feed('<tool_call><tool_call>{"name": "go", "args": {"to": "Rom"}}</tool_call>')
+    parser.close()
+    assert [kind for kind, _ in parser.recoveries] == ["a marker twice", "arguments under another name"]

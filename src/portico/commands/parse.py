@@ -13,6 +13,7 @@ from portico.errors import BadRequestError
 from portico.events import Event
 from portico.parsing import OutputParser, detect, load_plugin
 from portico.parsing.machine import fold
+from portico.parsing.recoveries import WHY
 
 __all__ = ["command"]
 
@@ -53,6 +54,15 @@ def _shown(event: Event) -> dict[str, Any]:
     return {"event": type(event).__name__, **msgspec.to_builtins(event)}
 
 
+def _explain(parser: OutputParser) -> None:
+    """Every recovery and why it was made, and what reading came to."""
+    for kind, around in parser.recoveries:
+        why = WHY.get(kind, "the call's tool is declared, and the text has one meaning")
+        click.echo(f"{kind}: {why}\n    {json.dumps(around, ensure_ascii=False)}", err=True)
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in parser.outcomes.items() if count)
+    click.echo(f"{len(parser.recoveries)} recoveries; {counts or 'no call'}", err=True)
+
+
 @click.command("parse")
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
 @click.option("--tool-parser", metavar="NAME", help="A tool parser of [bold]portico formats[/bold].")
@@ -63,6 +73,7 @@ def _shown(event: Event) -> dict[str, Any]:
 @click.option("--prompt-tail", default="", metavar="TEXT", help="How the prompt ended: is a thought open already?")
 @click.option("--cut", metavar="N|char|random:SEED", help="Let the text come in pieces.")
 @click.option("--finish-reason", type=click.Choice(["stop", "length"]), default="stop", show_default=True)
+@click.option("--explain", is_flag=True, help="Show on standard error what was mended, and where.")
 @click.option("--events", is_flag=True, help="One event a line instead of the message.")
 def command(
     file: TextIO,
@@ -74,6 +85,7 @@ def command(
     prompt_tail: str,
     cut: str | None,
     finish_reason: str,
+    explain: bool,
     events: bool,
 ) -> None:
     """Read model output from FILE or standard input: reasoning, content, tool calls, as JSON.
@@ -102,6 +114,8 @@ def command(
     for piece in _pieces(text, cut):
         said += parser.feed(piece)
     said += parser.close(finish_reason)
+    if explain:
+        _explain(parser)
     if events:
         for event in said:
             click.echo(json.dumps(_shown(event), ensure_ascii=False))

@@ -16,6 +16,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -134,6 +135,8 @@ class Parser(Protocol):
     @property
     def outcomes(self) -> Mapping[str, int]: ...
     @property
+    def recoveries(self) -> Sequence[tuple[str, str]]: ...
+    @property
     def special_tokens(self) -> frozenset[str]: ...
     def feed(self, text: str) -> list[Event]: ...
     def close(self, finish_reason: str = "stop") -> list[Event]: ...
@@ -182,6 +185,16 @@ class Choice:
         self._aligned = ContentTokens() if spec.content_logprobs else None
         self._pending_ids: list[int] = []
         self._pending_logprobs: list[TokenLogprob] = []
+
+    @property
+    def recoveries(self) -> Counter[str]:
+        """What was read although the format does not allow it, by kind."""
+        return Counter(kind for kind, _ in self._parser.recoveries)
+
+    @property
+    def parser(self) -> str:
+        """The name of the format that the answer is read in."""
+        return self._spec.tool_parser or self._spec.reasoning_parser or "none"
 
     @property
     def outcomes(self) -> dict[str, int]:

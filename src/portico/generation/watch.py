@@ -102,6 +102,10 @@ class _WatchedParser:
         return self._parser.outcomes
 
     @property
+    def recoveries(self) -> Sequence[tuple[str, str]]:
+        return self._parser.recoveries
+
+    @property
     def special_tokens(self) -> frozenset[str]:
         return self._parser.special_tokens
 

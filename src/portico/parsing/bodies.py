@@ -214,6 +214,8 @@ class JsonObject:
                 continue
             key = yield from self._text(m, ends)
             if key is None or not (yield from comes(tape, markers(":"))):
+                if not (yield from peek(tape)):
+                    return tape.kept is None  # the text ended
                 break
             char = yield from space(tape)
             if key == "function" and char == "{" and nested < _DEPTH:
@@ -253,6 +255,8 @@ class JsonObject:
             else:
                 others[key], whole = yield from self._value(m, ends)
                 if not whole:
+                    if not (yield from peek(tape)):
+                        return tape.kept is None
                     break
                 if tape.kept is None and key not in _ABOUT:
                     m.write(f"{quoted(key)}: {others[key]} ")  # behind the arguments: not to be lost

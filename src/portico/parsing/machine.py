@@ -63,6 +63,7 @@ class Machine:
         "open_call",
         "outcomes",
         "parts",
+        "promised",
         "prompt_tail",
         "ready",
         "reasoning",
@@ -90,6 +91,7 @@ class Machine:
         self.tape = Tape()
         self.prompt_tail = ""
         self.calling = bool(tools)  # whether tool markup means anything
+        self.promised = False  # a call must come: what may be the beginning of one is never text
         self.stopped = False  # the engine stopped by itself: what is open is as complete as it gets
         self.spilled: list[str] = []  # text found inside a call that is no part of it
         self.tools = tools
@@ -164,9 +166,16 @@ class Machine:
         """It was not: what was consumed since ``suspect`` is text."""
         text = self.tape.release()
         if text:
-            self.write(text)
             ended = self.tape.ended and self.tape.at >= len(self.tape.text)
+            if not (ended and self.promised and not self.stopped):
+                self.write(text)
             self.outcomes["truncated" if ended else "false_alarm"] += 1
+
+    def cut(self) -> None:
+        """The text ends here, before it was complete unless ``stopped``: what waits of a call that was promised is no
+        text."""
+        if self.promised and not self.stopped and not self.open_call:
+            self.tape.at = len(self.tape.text)
 
     # -- calls ------------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Protocol, TypeAlias
 
 from portico.parsing.arguments import Json
 from portico.parsing.bodies import Headed, JsonObject, SingleKey
@@ -17,16 +16,14 @@ from portico.parsing.machine import Machine
 from portico.parsing.tagged import Tagged
 from portico.parsing.tape import Look, markers
 
-if TYPE_CHECKING:
-    from portico.parsing.calls import Body
-
 __all__ = ["neighbour"]
 
 _NAME = re.compile(r"[\w.\-/:$]*")
 _LONGEST = 256
 
+_Neighbour: TypeAlias = "Headed | JsonObject"
 _OBJECT = JsonObject()
-_BY_OPENER: dict[str, Any] = {
+_BY_OPENER: dict[str, _Neighbour] = {
     "<function": Headed("<function={name}>\n", Tagged("<parameter={key}>\n{value}\n</parameter>\n"), "</function>"),
     "<invoke": Headed('<invoke name="{name}">\n', Tagged('<parameter name="{key}">{value}</parameter>\n'), "</invoke>"),
     "{": _OBJECT,
@@ -36,24 +33,23 @@ _NAMED = Headed("{name}", Json())
 _AFTER_WORD = Headed("function\n{name}", Json())
 
 
-@lru_cache(maxsize=256)
-def _openers(body: Any) -> tuple[str, ...]:
-    return tuple(body.openers)
+class _Begins(Protocol):
+    @property
+    def openers(self) -> tuple[str, ...]: ...
 
 
-def neighbour(m: Machine, body: Body) -> Generator[None, None, Body | None]:
+def neighbour(m: Machine, body: _Begins) -> Generator[None, None, _Neighbour | None]:
     """The body that comes where it is a neighbour's; None where it may be the family's own. Consumes nothing."""
     look = Look(m.tape)
     char = yield from look.space()
-    own = _openers(body)
+    own = body.openers
     if (not own and char not in "{<") or (own and (yield from look.copy().marker(markers(*own)))):
         return None
     if isinstance(body, JsonObject | SingleKey) and char in "{":
         return None
     opener = yield from look.copy().marker(markers(*_BY_OPENER))
     if opener:
-        found: Body = _BY_OPENER[opener]
-        return found
+        return _BY_OPENER[opener]
     name = yield from look.word(_NAME, _LONGEST)
     if name == "function" and (yield from look.space()):
         return _AFTER_WORD if (yield from look.word(_NAME, _LONGEST)) in m.tools else None

@@ -57,6 +57,7 @@ class OutputParser:
             first_only=not parallel,
         )
         machine.prompt_tail = prompt_tail
+        machine.promised = self._named or tool_choice == "required"
         self._reader = self._program.read(machine)
         self._running = True
         next(self._reader)
@@ -71,6 +72,12 @@ class OutputParser:
         """How often so far: ``call``, ``false_alarm``, ``undecodable`` (a call whose arguments are no JSON, surfaced
         as they are), ``truncated`` (the answer ended inside a call or an opener)."""
         return self._machine.outcomes
+
+    @property
+    def recoveries(self) -> Sequence[tuple[str, str]]:
+        """What the text has that the format does not allow, and was read nevertheless: the kind of each recovery, and
+        the text around the place."""
+        return self._machine.recoveries
 
     @property
     def held(self) -> tuple[str, str] | None:
@@ -102,6 +109,7 @@ class OutputParser:
         """The text has ended. ``finish_reason`` is the engine's; the last event is ``Finish``."""
         machine = self._machine
         machine.stopped = finish_reason not in ("length", "abort", "error")
+        machine.cut()
         machine.tape.ended = True
         for _ in self._reader:
             raise AssertionError("a reader waits for text after the end")

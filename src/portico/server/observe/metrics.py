@@ -107,6 +107,12 @@ class Metrics:
         self.parsed = Counter(
             "portico_parser_outcomes", "What reading model output came to, by kind.", ["outcome"], registry=registry
         )
+        self.recovered = Counter(
+            "portico_parser_recoveries",
+            "What was read although the format does not allow it, by kind and parser: a model that drifts.",
+            ["kind", "parser"],
+            registry=registry,
+        )
         self.disconnects = Counter(
             "portico_disconnects", "Clients that left before their answer was complete.", registry=registry
         )
@@ -202,6 +208,8 @@ class Metrics:
             self.tokens.labels("cached").inc(usage.cached_tokens or 0)
             for choice in generation.choices:
                 self._count_outcomes(choice.outcomes)
+                for kind, count in choice.recoveries.items():
+                    self.recovered.labels(kind, choice.parser).inc(count)
 
     def resumed(self, tokens: int, seconds: float) -> None:
         """An answer goes on, with so many tokens, after so long a pause."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import tempfile
 import time
 from collections.abc import Collection, Sequence
@@ -19,8 +20,8 @@ from portico.constraints import Checker, Vocabulary
 from portico.engines import Engine, EngineInfo
 from portico.errors import BadRequestError
 from portico.generation import Limits, Model
-from portico.parsing import detect, load_plugin
-from portico.parsing.registry import program
+from portico.parsing import declare, detect, load_plugin
+from portico.parsing.registry import DECLARED, program
 from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer, speaks_harmony
 from portico.server.line.line import Line
 from portico.server.line.meter import Meter
@@ -109,6 +110,7 @@ async def _serve(
     adapters: Sequence[str] = (),
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
+    described = None if resolved.kind == "embedding" else _described(settings, resolved)
     line = Line(
         engine,
         meter,
@@ -126,6 +128,9 @@ async def _serve(
         await line.close()
         raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
     tool_parser, reasoning_parser = (settings.tool_parser, settings.reasoning_parser) if generates else (None, None)
+    if described is not None and generates:
+        tool_parser = described if tool_parser in (None, DECLARED) else tool_parser
+        reasoning_parser = described if reasoning_parser in (None, DECLARED) else reasoning_parser
     if template is not None:
         found = detect(template.sources, tokenizer.special_tokens.values())
         tool_parser = tool_parser or found.tool_parser
@@ -199,6 +204,23 @@ def _vocabulary(tokenizer: Tokenizer, info: EngineInfo) -> Vocabulary:
     """The vocabulary as grammars see it."""
     eos = next(iter(sorted(info.eos_token_ids or tokenizer.eos_token_ids)), 0)
     return Vocabulary([tokenizer.token_bytes(i) for i in range(info.vocab_size)], sorted(tokenizer.special_ids), eos)
+
+
+def _described(settings: Settings, resolved: models.ResolvedModel) -> str | None:
+    """The parser of the format that the checkpoint describes itself, in its ``tokenizer_config.json``; None if it does
+    not. A description that cannot be read is an error where ``hf`` was asked for, else it is left aside."""
+    path = Path(settings.tokenizer or resolved.tokenizer_path or resolved.path or "")
+    file = (path if path.is_dir() else path.parent) / "tokenizer_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        template = config.get("response_template") if isinstance(config, dict) else None
+        return declare(template) if template is not None else None
+    except OSError:
+        return None
+    except ValueError as error:
+        if DECLARED not in (settings.tool_parser, settings.reasoning_parser):
+            return None
+        raise BadRequestError(f"{file.name}: {error}", param="tool_parser") from None
 
 
 def _named(parser: str | None) -> str | None:

@@ -19,7 +19,8 @@ from typing import Any
 from portico import models
 from portico.engines.llamacpp import LlamaCppEngine
 from portico.engines.llamacpp.generating import Generator
-from portico.engines.llamacpp.libllama import Library, Model
+from portico.engines.llamacpp.libllama import Library
+from portico.engines.llamacpp.model import Model
 from portico.engines.shared import wire
 from portico.events import EngineOutput, EngineRequest, SamplingParams
 

@@ -29,7 +29,8 @@ from portico.engines import EngineInfo
 from portico.engines.llamacpp.embedding import Embedder
 from portico.engines.llamacpp.generating import Generator
 from portico.engines.llamacpp.grammar import Grammar, GrammarCompiler, GrammarError
-from portico.engines.llamacpp.libllama import Library, LlamaError, Model
+from portico.engines.llamacpp.libllama import Library, LlamaError
+from portico.engines.llamacpp.model import Model
 from portico.engines.llamacpp.process import Load
 from portico.engines.llamacpp.waiting import Waiting
 from portico.engines.resuming import EVERYTHING

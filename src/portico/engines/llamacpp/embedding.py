@@ -14,16 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from portico.engines.llamacpp.libllama import (
-    POOLING_LAST,
-    POOLING_MEAN,
-    POOLING_NONE,
-    POOLING_RANK,
-    Batch,
-    Context,
-    LlamaError,
-    Model,
-)
+from portico.engines.llamacpp.libllama import LlamaError
+from portico.engines.llamacpp.model import POOLING_LAST, POOLING_MEAN, POOLING_NONE, POOLING_RANK, Batch, Context, Model
 
 __all__ = ["Embedder"]
 

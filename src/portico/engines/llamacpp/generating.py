@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from portico.engines.llamacpp.grammar import Grammar, GrammarError
-from portico.engines.llamacpp.libllama import MAX_SEQUENCES, Batch, Context, LlamaError, Model
+from portico.engines.llamacpp.libllama import LlamaError
+from portico.engines.llamacpp.model import MAX_SEQUENCES, Batch, Context, Model
 from portico.engines.llamacpp.sampling import Sampler, Scores
 from portico.engines.llamacpp.scheduler import Scheduler
 from portico.engines.llamacpp.slots import Copy, Plan, Restore, Sequence

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from portico.engines.llamacpp.libllama import Model
+from portico.engines.llamacpp.model import Model
 
 __all__ = ["Grammar", "GrammarCompiler", "GrammarError"]
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.engines.llamacpp.grammar import Grammar
-from portico.engines.llamacpp.libllama import RANDOM_SEED, Context, Model, SamplerChain
+from portico.engines.llamacpp.model import RANDOM_SEED, Context, Model, SamplerChain
 from portico.engines.llamacpp.thinking import Thoughts
 from portico.engines.resuming import continued_seed
 from portico.events import EngineOutput, EngineRequest, FinishReason, TokenLogprob

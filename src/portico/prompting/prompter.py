@@ -115,21 +115,27 @@ class Prompter:
             return await STRANGERS_TEMPLATES.run(work)
         return await _off_loop(size, work)
 
-    async def completion(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
+    async def completion(
+        self, prompt: str | Sequence[int], *, add_special_tokens: bool = True, to_be_cut: bool = False
+    ) -> Prompt:
         """The prompt of a plain completion: text or token ids."""
-        return await _off_loop(len(prompt), partial(self.encode, prompt, add_special_tokens=add_special_tokens))
+        return await _off_loop(
+            len(prompt), partial(self.encode, prompt, add_special_tokens=add_special_tokens, to_be_cut=to_be_cut)
+        )
 
-    async def infill(self, prefix: str, suffix: str, files: Sequence[tuple[str, str]] = ()) -> Prompt:
+    async def infill(
+        self, prefix: str, suffix: str, files: Sequence[tuple[str, str]] = (), *, param: str = "suffix"
+    ) -> Prompt:
         """The prompt for what belongs between two texts; ``files`` are others, as name and text.
 
-        Raises ``NotSupportedError`` where the model has no tokens for a gap.
+        Raises ``NotSupportedError`` on ``param`` where the model has no tokens for a gap.
         """
         size = len(prefix) + len(suffix) + sum(len(text) for _, text in files)
         ids = await _off_loop(size, partial(infill_ids, self.tokenizer, prefix, suffix, files))
         if ids is None:
             raise NotSupportedError(
                 "This model cannot fill in the middle: its vocabulary has no tokens for it. Leave the suffix out.",
-                param="suffix",
+                param=param,
             )
         return Prompt(ids, prefix)
 
@@ -158,11 +164,13 @@ class Prompter:
         chat_template_kwargs: object = None,
         add_special_tokens: bool = False,
         response_format: object = None,
+        to_be_cut: bool = False,
     ) -> Prompt:
         """The prompt of a conversation.
 
         ``messages`` and ``tools`` are the client's, in the shape of OpenAI's chat API. ``add_special_tokens`` lets the
-        tokenizer put around the text what it puts around any text, but never a second BOS. Raises ``BadRequestError``
+        tokenizer put around the text what it puts around any text, but never a second BOS; a prompt that is
+        ``to_be_cut`` may be longer than the context. Raises ``BadRequestError``
         naming the field at fault.
         """
         renderer = self.renderer if chat_template is None else self._request_renderer(chat_template)
@@ -194,7 +202,8 @@ class Prompter:
         between = time.perf_counter()
         ids = rendered.token_ids
         if ids is None:
-            self._check_size(rendered.text, "messages")
+            if not to_be_cut:
+                self._check_size(rendered.text, "messages")
             add = add_special_tokens and not rendered.begins_with_bos
             if isinstance(rendered.text, Said) and self.structure is not None:
                 ids = self.tokenizer.encode_pieces(self.structure.pieces(rendered.text), add_special_tokens=add)
@@ -212,10 +221,13 @@ class Prompter:
             tokenizing=time.perf_counter() - between,
         )
 
-    def encode(self, prompt: str | Sequence[int], *, add_special_tokens: bool = True) -> Prompt:
-        """The prompt of a plain completion."""
+    def encode(
+        self, prompt: str | Sequence[int], *, add_special_tokens: bool = True, to_be_cut: bool = False
+    ) -> Prompt:
+        """The prompt of a plain completion. One that is ``to_be_cut`` may be longer than the context."""
         if isinstance(prompt, str):
-            self._check_size(prompt, None)
+            if not to_be_cut:
+                self._check_size(prompt, None)
             began = time.perf_counter()
             ids = self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
             return Prompt(ids, prompt, tokenizing=time.perf_counter() - began)

@@ -49,7 +49,17 @@ def prompt_arguments(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
         "chat_template_kwargs": request.chat_template_kwargs,
         "thinking_budget": request.thinking_token_budget,
         "add_special_tokens": bool(request.add_special_tokens),
-        "response_format": request.response_format if isinstance(request, ChatRequest) else None,
+        **_of_the_answer(request),
+    }
+
+
+def _of_the_answer(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
+    """What only a request that is answered says."""
+    if not isinstance(request, ChatRequest):
+        return {}
+    return {
+        "response_format": request.response_format,
+        "to_be_cut": request.truncate_prompt_tokens is not None,
     }
 
 

@@ -31,6 +31,7 @@ class EmbeddedRequest(RequestModel):
     user: str | None = None
     # vLLM's extensions
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    truncation_side: Literal["left", "right"] | None = None  # which end is cut off
     priority: Int64 | None = None
     request_id: RequestId | None = None
 
@@ -66,7 +67,7 @@ def check_lengths(
 ) -> list[list[int]]:
     """Inputs within the model's context: cut where the client asks for it, else refused.
 
-    What the model expects after every text ([SEP], EOS) stays there when the text before it is cut.
+    What the model expects around every text ([CLS], [SEP], EOS) stays there when the text in it is cut.
     """
     limit = model.context_length
     if request.truncate_prompt_tokens is not None:
@@ -74,7 +75,7 @@ def check_lengths(
         limit = limit if wanted == -1 else min(wanted, limit)
         if limit < 1:
             raise BadRequestError("'truncate_prompt_tokens' must be -1 or at least 1.", param="truncate_prompt_tokens")
-        return [_cut(ids, limit, list(model.tokenizer.special.suffix_ids)) for ids in token_ids]
+        return [_cut(ids, limit, model, request.truncation_side or "right") for ids in token_ids]
     for position, ids in enumerate(token_ids):
         if len(ids) > limit:
             raise ContextLengthError(
@@ -85,12 +86,17 @@ def check_lengths(
     return list(token_ids)
 
 
-def _cut(ids: list[int], limit: int, suffix: list[int]) -> list[int]:
+def _cut(ids: list[int], limit: int, model: Model, side: str) -> list[int]:
     if len(ids) <= limit:
         return ids
+    prefix, suffix = list(model.tokenizer.special.prefix_ids), list(model.tokenizer.special.suffix_ids)
     if len(suffix) >= limit or ids[len(ids) - len(suffix) :] != suffix:
-        return ids[:limit]
-    return ids[: limit - len(suffix)] + suffix
+        suffix = []
+    if len(prefix) + len(suffix) >= limit or ids[: len(prefix)] != prefix:
+        prefix = []
+    room = limit - len(prefix) - len(suffix)
+    text = ids[len(prefix) : len(ids) - len(suffix)]
+    return [*prefix, *(text[-room:] if side == "left" else text[:room]), *suffix]
 
 
 def shortened(request: EmbeddingRequest, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -164,12 +164,13 @@ async def chat_prompt(exchange: Exchange, request: ChatRequest, model: Model) ->
 async def completion_prompts(exchange: Exchange, request: CompletionRequest, model: Model) -> list[Prompt]:
     """The prompts of a completion, tokenized."""
     special = request.add_special_tokens is not False
+    to_be_cut = request.truncate_prompt_tokens is not None
     prompter = model.prompter
     prompts = []
     for given in await exchange.work(partial(completions.prompts, request, model)):
         if request.suffix and isinstance(given, str):
             prompt = await exchange.wait(prompter.infill(given, request.suffix))
         else:
-            prompt = await exchange.wait(prompter.completion(given, add_special_tokens=special))
+            prompt = await exchange.wait(prompter.completion(given, add_special_tokens=special, to_be_cut=to_be_cut))
         prompts.append(cut_to(request, prompt, model, request.max_tokens))
     return prompts

@@ -47,8 +47,9 @@ class EmbeddingHandlers:
         served = self._embedding(exchange, request)
         model = served.model
         special = request.add_special_tokens is not False
+        to_be_cut = request.truncate_prompt_tokens is not None
         prompts = [
-            await exchange.wait(model.prompter.completion(one, add_special_tokens=special))
+            await exchange.wait(model.prompter.completion(one, add_special_tokens=special, to_be_cut=to_be_cut))
             for one in await exchange.work(partial(embeddings.inputs, request, model))
         ]
         exchange.prompted(model, *prompts)
@@ -96,5 +97,6 @@ class EmbeddingHandlers:
     async def _text_ids(
         exchange: Exchange, request: EmbeddedRequest, texts: list[str], model: Model, param: str
     ) -> list[list[int]]:
-        prompts = [await exchange.wait(model.prompter.completion(text)) for text in texts]
+        to_be_cut = request.truncate_prompt_tokens is not None
+        prompts = [await exchange.wait(model.prompter.completion(text, to_be_cut=to_be_cut)) for text in texts]
         return embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model, param)

@@ -35,7 +35,8 @@ class InfillHandlers:
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         before = request.input_prefix + (request.prompt or "")
-        prompt = await exchange.wait(model.prompter.infill(before, request.input_suffix, request.files))
+        infilled = model.prompter.infill(before, request.input_suffix, request.files, param="input_suffix")
+        prompt = await exchange.wait(infilled)
         exchange.prompted(model, prompt)
         wanted = await exchange.work(partial(llamacpp.completion_request, request, prompt.token_ids))
         generations = completions.generations(wanted, [prompt], model, exchange.request_id)

@@ -16,7 +16,14 @@ const get_weather = tool({
   execute: async ({ city }) => `sunny in ${city} [[answer]]`,
 });
 const providerOptions = { anthropic: { thinking: { type: "enabled", budgetTokens: 1024 } } };
-const loop = { model, providerOptions, tools: { get_weather }, stopWhen: stepCountIs(3), maxOutputTokens: 4000, maxRetries: 0 };
+const loop = {
+  model,
+  providerOptions,
+  tools: { get_weather },
+  stopWhen: stepCountIs(3),
+  maxOutputTokens: 4000,
+  maxRetries: 0,
+};
 
 const whole = await generateText({ ...loop, prompt: "[[thinks_and_calls]]" });
 

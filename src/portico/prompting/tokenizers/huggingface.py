@@ -70,6 +70,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def warm(self) -> None:
         self._fast.prepare()
+        self._renamed  # noqa: B018  (a second or two for a large vocabulary)
 
     def _encode(self, text: str, parse_special: bool) -> list[int]:
         if self._fast.ready is not None:

@@ -117,6 +117,9 @@ class SentencePieceTokenizer(Tokenizer):
     def structure(self) -> dict[str, int]:
         return {**super().structure, **self._defined}
 
+    def warm(self) -> None:
+        self._renamed  # noqa: B018  (looking at it makes it)
+
     def _encode_pieces(self, pieces: Sequence[str | int]) -> list[int]:
         processor, names = self._renamed
         ids: list[int] = []

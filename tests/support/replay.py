@@ -86,6 +86,8 @@ def replaying(
     resume_grace: float = 0.0,
     lives: Sequence[int] = (),
     observers: Sequence[Observer] = (),
+    host: str = "127.0.0.1",
+    cors_origins: Sequence[str] = (),
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
@@ -148,13 +150,15 @@ def replaying(
         inspectors = []
         if inspect or trace_header:
             recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
-            inspectors = [Inspector(recorder, served, everything=inspect, keyed=bool(keys))]
+            inspectors = [Inspector(recorder, served, everything=inspect)]
         every = routes(served, metrics, inspectors[0].routes() if inspectors else None)
         app = build_app(
             every,
             Keys(keys, OPEN_PATHS | PAGES),
             gate,
             max_body=max_body,
+            host=host,
+            cors_origins=cors_origins,
             observers=[metrics, *inspectors, *observers],
         )
         http = connections(max_head=max_header, client_timeout=client_timeout)

@@ -376,6 +376,84 @@ class TestKeys:
         assert_error(answer.json)
 
 
+class TestPages:
+    """Without keys, what a browser sends for a page is told from what a person's programs send."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def open_(request: pytest.FixtureRequest) -> Iterator[Replaying]:
+        with replaying(ANSWERS, cors_origins=["https://ours.example"]) as up:
+            yield up
+
+    @pytest.mark.parametrize("path", ["/health", "/v1/models", "/metrics", CHAT, "/v1/messages", "/nothing"])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"host": "evil.example"},
+            {"host": "evil.example:8000"},
+            {"host": "127.0.0.1.evil.example"},
+            {"host": "10.0.0.1"},
+            {"origin": "https://evil.example"},
+            {"origin": "http://localhost:3000"},
+            {"origin": "null"},
+            {"sec-fetch-site": "cross-site"},
+            {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+        ],
+        ids=str,
+    )
+    def test_of_others_are_refused(self, open_: Replaying, path: str, headers: dict[str, str]) -> None:
+        for method in ("GET", "POST"):
+            response = httpx.request(method, open_.url + path, headers=headers, json=ask(max_tokens=1))
+            assert response.status_code == 403
+            assert "access-control-allow-origin" not in response.headers
+
+    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:8000", "127.8.8.8:1", None])
+    def test_a_persons_programs_are_not(self, open_: Replaying, host: str | None) -> None:
+        headers = {} if host is None else {"host": host}
+        for more in ({}, {"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin", "origin": f"http://{host}"}):
+            if host is not None or not more.get("origin"):
+                response = httpx.post(open_.url + CHAT, headers={**headers, **more}, json=ask(max_tokens=1))
+                assert response.status_code == 200, response.text
+
+    def test_of_named_origins_may_ask(self, open_: Replaying) -> None:
+        origin = {"origin": "https://ours.example", "sec-fetch-site": "cross-site"}
+        response = httpx.post(open_.url + CHAT, headers=origin, json=ask(max_tokens=1, strange=1))
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == "https://ours.example"
+        assert "x-portico-warning" in response.headers["access-control-expose-headers"]
+        asking = {
+            "origin": "https://ours.example",
+            "access-control-request-method": "POST",
+            "access-control-request-private-network": "true",
+        }
+        preflight = httpx.options(open_.url + CHAT, headers=asking)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-private-network"] == "true"
+        assert httpx.options(open_.url + CHAT, headers={**asking, "origin": "https://evil.example"}).status_code == 400
+
+    @pytest.mark.parametrize(
+        ("bound", "host", "status"),
+        [
+            ("0.0.0.0", "10.0.0.1:8000", 200),
+            ("0.0.0.0", "portico:8000", 200),
+            ("0.0.0.0", "gpu.local", 200),
+            ("0.0.0.0", "evil.example", 403),
+            ("models.example", "models.example", 200),
+            ("models.example", "evil.example", 403),
+        ],
+    )
+    def test_beyond_loopback(self, bound: str, host: str, status: int) -> None:
+        with replaying(ANSWERS, host=bound) as up:
+            assert httpx.get(up.url + "/health", headers={"host": host}).status_code == status
+
+    @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+    def test_a_body_says_that_it_is_json(self, open_: Replaying, kind: str | None) -> None:
+        headers = {} if kind is None else {"content-type": kind}
+        response = httpx.post(open_.url + CHAT, content=json.dumps(ask()).encode(), headers=headers)
+        assert response.status_code == 415
+        assert_error(response.json(), "unsupported_media_type")
+
+
 class TestHowMany:
     def test_in_all(self) -> None:
         with (
@@ -671,6 +749,68 @@ class TestRawConnections:
             assert answer.closed
             assert answer.status == 200
             assert b"invalid_http" not in answer.data
+
+    def test_who_has_asked_may_close_his_half(self) -> None:
+        with replaying(ANSWERS, interval=0.02) as up:
+            for stream in (False, True):
+                body = json.dumps(ask("[[slow]]", stream=stream, max_tokens=60)).encode()
+                answer = raw(up.url, request("POST", CHAT, body), end=True)
+                assert answer.closed
+                assert answer.statuses[-1] == 200
+                assert b"finish_reason" in answer.data
+
+    def test_a_client_that_is_gone_altogether_gives_its_place_back(self) -> None:
+        answers = {"slow": "a long story " * 10_000}
+        with replaying(answers, interval=0.02, max_in_flight=1) as up:
+            with _connection(up.url) as one:
+                one.sendall(request("POST", CHAT, json.dumps(ask()).encode()))
+            assert wait_for(lambda: post(up.url, ask(max_tokens=1)).status_code == 200, 25)
+
+    @pytest.mark.parametrize(
+        "garbage", [b"\x00garbage\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"G", b"POST / HTTP/1.1\r\nHost: x\r\n" * 2]
+    )
+    def test_garbage_behind_a_request_does_not_take_its_answer(self, server: Replaying, garbage: bytes) -> None:
+        body = json.dumps(ask()).encode()
+        answer = raw(server.url, request("POST", CHAT, body, [BEARER]) * 2 + garbage)
+        assert answer.statuses[:2] == [200, 200]
+        assert answer.data.count(b"It is sunny.") == 2
+        assert answer.closed
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /health HTTP/1.1\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            b"GET /health HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+            b"GET /health\r\n\r\n",
+            b"GET /health HTTP/0.9\r\n\r\n",
+        ],
+    )
+    def test_one_host_and_a_version_that_has_it(self, server: Replaying, head: bytes) -> None:
+        answer = raw(server.url, head)
+        assert answer.status == 400
+        assert answer.closed
+        assert_error(answer.json, "invalid_http")
+
+    def test_http_1_0_has_no_chunks(self, server: Replaying) -> None:
+        for stream in (True, False):
+            body = json.dumps(ask(stream=stream)).encode()
+            old = request("POST", CHAT, body, [BEARER]).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+            answer = raw(server.url, old)
+            head, _, content = answer.data.partition(b"\r\n\r\n")
+            assert answer.closed
+            assert b"connection: close" in head.lower()
+            assert b"transfer-encoding" not in head.lower()
+            if stream:
+                assert content.startswith(b"data: {")
+                assert content.endswith(b"data: [DONE]\n\n")
+            else:
+                assert json.loads(content)["choices"]
+
+    def test_a_large_head_on_a_connection_that_was_kept(self, server: Replaying) -> None:
+        answer = raw(server.url, request("GET", "/health"), b"GET /health HTTP/1.1\r\nX: " + b"a" * 300_000, pause=0.2)
+        assert answer.statuses == [200, 431]
+        assert answer.closed
 
     def test_a_half_closed_connection_is_a_client_that_left(self, server: Replaying) -> None:
         answer = raw(server.url, request("POST", CHAT, b"{", [BEARER, ("Content-Length", "100")]), end=True)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
 from portico.protocols.anthropic.ids import request_id
 from portico.server.http.auth import Keys
+from portico.server.http.browsers import Browsers
 from portico.server.http.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
 from portico.server.http.gate import Bodies, Gate
 from portico.server.http.refusals import refusal, speaks_anthropic
@@ -110,6 +111,7 @@ class Front:
         gate: Gate,
         max_body: int,
         observers: Sequence[Observer] = (),
+        browsers: Browsers | None = None,
     ) -> None:
         no_route = NoRoute(routes)
         self._router = Router(
@@ -118,6 +120,7 @@ class Front:
             redirect_slashes=False,
         )
         self._keys = keys
+        self._browsers = browsers if not keys else None
         self._gate = gate
         self._max_body = max_body
         self._bodies = Bodies(UNREAD_BODIES * max_body)
@@ -136,6 +139,8 @@ class Front:
         outcome: Outcome = "ok"
         cause = ""
         try:
+            if self._browsers is not None:
+                self._browsers.check(exchange)
             CALLER.set(self._keys.check(exchange))
             for observer in self._observers:
                 observer.begun(exchange)
@@ -177,17 +182,20 @@ def build_app(
     gate: Gate,
     *,
     max_body: int,
+    host: str | None = "127.0.0.1",
     cors_origins: Sequence[str] = (),
     observers: Sequence[Observer] = (),
 ) -> ASGIApp:
-    """The whole application over ``routes`` (path -> method -> handler)."""
-    app: Any = Front(routes, keys, gate, max_body, observers)
+    """The whole application over ``routes`` (path -> method -> handler). ``host``: what it is bound to, if anything."""
+    browsers = Browsers(host, cors_origins) if host is not None else None
+    app: Any = Front(routes, keys, gate, max_body, observers, browsers)
     if cors_origins:
         app = CORSMiddleware(
             app,
             allow_origins=list(cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "request-id"],
+            expose_headers=["x-request-id", "request-id", "x-portico-warning", "x-portico-trace-id", "retry-after"],
+            allow_private_network=True,  # Chrome asks before a public page reaches into a private network
         )
     return app  # type: ignore[no-any-return]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 
 from portico.errors import AuthenticationError
 from portico.server.http.exchange import Exchange
 
-__all__ = ["OPEN_PATHS", "Keys", "given_key", "is_loopback"]
+__all__ = ["OPEN_PATHS", "Keys", "given_key"]
 
 OPEN_PATHS = frozenset({"/", "/health", "/ping"})
 
@@ -56,13 +55,3 @@ def given_key(headers: Mapping[bytes, bytes]) -> bytes | None:
     if scheme.lower() == b"bearer" and credentials.strip():
         return credentials.strip()
     return headers.get(b"x-api-key") or None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, without a port, is this machine and seen from nowhere else."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

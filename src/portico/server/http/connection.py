@@ -4,6 +4,8 @@ A request has a size for its head and a time to arrive whole; an answer may not 
 reads it. What is refused here never reaches the application, yet its body has the shape of every other error, as far
 as the request has told whose client it is from.
 
+A request that is here as a whole is answered, whatever its client sends behind it, or closes.
+
 No upgrade is taken, neither to WebSockets nor to HTTP/2. Some clients ask for one with every request (Java's does), and
 the parser would end the request there: it is read again without the wish.
 """
@@ -12,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
+from collections.abc import MutableMapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from portico.errors import (
     BadRequestError,
@@ -31,6 +35,9 @@ from portico.server.http.refusals import refusal, speaks_anthropic
 
 __all__ = ["connections"]
 
+HALF_CLOSED = 1.0  # seconds after a request in which the end of what a client sends may not be the client's end
+LINGER = 1.0  # seconds in which a refused client may read why; what it still sends is thrown away
+
 _ORIGIN = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)  # in front of the path, as proxies send it
 
 
@@ -41,6 +48,9 @@ def connections(*, max_head: int, client_timeout: float) -> Any:
     for a request to arrive whole, and for an answer to make any progress.
     """
     return partial(Connection, max_head=max_head, client_timeout=client_timeout)
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(HttpToolsProtocol):
@@ -55,6 +65,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._head_size = 0
         self._arriving = False  # a request has begun and is not here as a whole
+        self._arrived = 0.0  # when the last request was here as a whole, in the loop's time
+        self._unanswered: deque[RequestResponseCycle] = deque()  # the first is being answered
+        self._deaf = False  # nothing that comes matters any more
+        self._probing: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
@@ -66,11 +80,13 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for timer in (self._reading, self._writing):
+        for timer in (self._reading, self._writing, self._probing):
             if timer is not None:
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
@@ -85,6 +101,27 @@ class Connection(HttpToolsProtocol):
         idle = self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete)
         if self._arriving or idle:
             self._watch_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. One that has just asked may still want the answer: it is sent, then all is closed.
+
+        A client that is gone altogether looks the same until something is written to it.
+        """
+        self._drop_unfinished()
+        if not self._unanswered or self.loop.time() - self._arrived > HALF_CLOSED:
+            return False
+        self._deaf = True
+        self._unanswered[-1].keep_alive = False
+        self._probe()
+        return True
+
+    def _probe(self) -> None:
+        """Find out whether a half-closed client is there: an interim response, which means nothing, reaches it."""
+        if self._probing is not None and self._unanswered:
+            cycle = self._unanswered[0]
+            if not cycle.response_started and cycle.scope["http_version"] != "1.0":
+                self.transport.write(CONTINUE)
+        self._probing = self.loop.call_later(HALF_CLOSED, self._probe)
 
     def _parse(self, data: bytes | memoryview) -> None:
         while True:
@@ -111,17 +148,27 @@ class Connection(HttpToolsProtocol):
             raise self._refusal
         if self.parser.should_upgrade():
             return
-        self._in_head = False
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._max_head:
             self._refusal = self._head_too_large()
             raise self._refusal
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if version not in ("1.0", "1.1") or hosts > 1 or (version == "1.1" and not hosts):
+            wrong = "HTTP/1.1 with one Host header" if version in ("1.0", "1.1") else "HTTP/1.1"
+            self._refusal = BadRequestError(f"This is not a valid request: send {wrong}.", code="invalid_http")
+            raise self._refusal
+        self._in_head = False
         super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+        if version == "1.0":
+            self.cycle.send = partial(_send_to_the_end, self.cycle)  # type: ignore[method-assign]
 
     def on_message_complete(self) -> None:
         if self._in_head:  # the request will be read again
             return
         super().on_message_complete()
         self._arriving = False
+        self._arrived = self.loop.time()
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
@@ -144,17 +191,36 @@ class Connection(HttpToolsProtocol):
         return HeadTooLargeError(f"The request line and headers are over the limit of {self._max_head} bytes.")
 
     def _refuse(self, error: PorticoError) -> None:
-        """Answer with ``error``, unless this or another request is being answered or has been, and close."""
-        if self.transport.is_closing():
+        """Answer with ``error`` and close; where requests before this one wait for answers, close behind those."""
+        if self.transport.is_closing() or self._deaf:
             return
-        cycle = self.cycle  # of this request once its head is complete, else of the one before
-        mine = self._arriving and not self._in_head
-        if cycle is None or (not cycle.response_started if mine else cycle.response_complete):
-            self.transport.write(self._answer(error))
-            if cycle is not None:
-                cycle.disconnected = True  # nothing may follow this answer
-        self.transport.close()
+        self._deaf = True
+        if self._drop_unfinished():
+            self.transport.close()
+            return
+        if self._unanswered:
+            self._unanswered[-1].keep_alive = False
+            return
+        self.transport.write(self._answer(error))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()  # to close at once would take the answer away from a client that still sends
+            self.loop.call_later(LINGER, self.transport.close)
+        else:
+            self.transport.close()
         self._watch_writing()
+
+    def _drop_unfinished(self) -> bool:
+        """Forget the request that is not here as a whole; returns whether it has been answered all the same."""
+        if not self._arriving or self._in_head:
+            return False
+        if not self._unanswered:
+            return True
+        unfinished = self._unanswered.pop()
+        unfinished.disconnected = True  # nothing may follow what is said instead
+        unfinished.message_event.set()
+        if self.pipeline and self.pipeline[0][0] is unfinished:
+            self.pipeline.popleft()
+        return unfinished.response_started
 
     def _answer(self, error: PorticoError) -> bytes:
         """The response, whole. The request may have told its path, or not; the connection may have had one before."""
@@ -174,6 +240,8 @@ class Connection(HttpToolsProtocol):
         self._watch_writing()
 
     def on_response_complete(self) -> None:
+        if self._unanswered:
+            self._unanswered.popleft()
         super().on_response_complete()
         self._watch_writing()
 
@@ -190,3 +258,19 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._watch_writing()
+
+
+async def _send_to_the_end(cycle: RequestResponseCycle, message: MutableMapping[str, Any]) -> None:
+    """``cycle.send`` for HTTP/1.0, which has no chunks: a body of unknown length ends with the connection."""
+    if message["type"] == "http.response.start":
+        if all(name.lower() != b"content-length" for name, _ in message.get("headers", ())):
+            cycle.chunked_encoding = False
+            cycle.expected_content_length = -1
+    elif cycle.expected_content_length == -1:
+        size = len(message.get("body", b""))
+        cycle.expected_content_length = size if cycle.scope["method"] != "HEAD" else 0
+        await RequestResponseCycle.send(cycle, message)  # type: ignore[arg-type]
+        if message.get("more_body", False):
+            cycle.expected_content_length = -1
+        return
+    await RequestResponseCycle.send(cycle, message)  # type: ignore[arg-type]

@@ -4,8 +4,7 @@ With ``--inspect`` every request that does work is recorded, else only one that 
 where ``--trace-header`` lets it. A recorded request's response names its trace in ``X-Portico-Trace-Id``.
 
 The pages are files without a word of anybody's and need no key; what they show does. Where no keys are set, the server
-listens on loopback, and the ``Host`` must be loopback too: a name somewhere else that points here (DNS rebinding) would
-let any web page read along.
+listens on loopback, and ``portico.server.http.browsers`` keeps other pages from reading along.
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from portico.errors import NotFoundError, PermissionDeniedError, PorticoError
+from portico.errors import NotFoundError, PorticoError
 from portico.protocols import sse
 from portico.server.http.app import Methods, Outcome
-from portico.server.http.auth import is_loopback
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
 from portico.server.observe.export import exported, facts
@@ -67,13 +65,11 @@ class Inspector:
         served: Served,
         *,
         everything: bool,
-        keyed: bool,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self._recorder = recorder
         self._served = served
         self._everything = everything
-        self._keyed = keyed
         self._facts = facts(served, about)
 
     # -- recording ----------------------------------------------------------------------------------------------------
@@ -137,7 +133,6 @@ class Inspector:
 
     async def show_all(self, exchange: Exchange) -> None:
         """The recorded requests, the newest first."""
-        self._guard(exchange)
         await exchange.respond_json({"traces": [msgspec.to_builtins(head) for head in self._recorder.heads]})
 
     async def show(self, exchange: Exchange) -> None:
@@ -146,7 +141,6 @@ class Inspector:
 
     async def follow_all(self, exchange: Exchange) -> None:
         """Requests as they begin, change and end, as server-sent events."""
-        self._guard(exchange)
         changed = asyncio.Event()
         waiting: dict[str, Head] = {}
 
@@ -211,16 +205,10 @@ class Inspector:
             gone.cancel()
 
     def _find(self, exchange: Exchange) -> Trace:
-        self._guard(exchange)
         trace = self._recorder.get(exchange.path_params["id"])
         if trace is None:
             raise NotFoundError("There is no such trace; only the last requests are kept.", code="trace_not_found")
         return trace
-
-    def _guard(self, exchange: Exchange) -> None:
-        host = (exchange.header(b"host") or "").rsplit("@")[-1]
-        if not self._keyed and not is_loopback(_without_port(host)):
-            raise PermissionDeniedError("Without API keys, traces are shown under a loopback address only.")
 
     @staticmethod
     async def _file(exchange: Exchange, name: str) -> None:
@@ -258,7 +246,3 @@ def _sending(exchange: Exchange, trace: Trace) -> Callable[[MutableMapping[str, 
         await send(message)
 
     return sent
-
-
-def _without_port(host: str) -> str:
-    return host[1 : host.index("]")] if host.startswith("[") and "]" in host else host.partition(":")[0]

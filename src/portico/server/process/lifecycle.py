@@ -111,6 +111,7 @@ async def _serve(
             keys,
             gate,
             max_body=settings.max_body,
+            host=settings.host,
             cors_origins=settings.cors_origins,
             observers=[one for one in (metrics, inspector, telemetry) if one is not None],
         )
@@ -153,7 +154,7 @@ def _inspector(settings: Settings, served: Served) -> Inspector | None:
     from portico.server.observe.inspector import Inspector  # it has the files of its pages in memory
 
     recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
-    return Inspector(recorder, served, everything=settings.inspect, keyed=bool(settings.api_key), about=about(settings))
+    return Inspector(recorder, served, everything=settings.inspect, about=about(settings))
 
 
 def _telemetry(settings: Settings) -> Telemetry | None:

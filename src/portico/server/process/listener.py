@@ -6,7 +6,7 @@ import socket
 
 from portico.config import Settings
 from portico.errors import BadRequestError
-from portico.server.http.auth import is_loopback
+from portico.server.http.browsers import is_loopback
 
 __all__ = ["bind", "refuse_to_be_open"]
 

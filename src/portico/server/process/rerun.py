@@ -71,9 +71,11 @@ async def rerun(recorded: Export, means: Means | None = None) -> Export:
     models = [served_again(facts, recorded, means, line) for facts in models_of(recorded)]
     served = Served(models, None)
     recorder = Recorder(time.perf_counter, time.time, keep=1)
-    inspector = Inspector(recorder, served, everything=True, keyed=True)
+    inspector = Inspector(recorder, served, everything=True)
     max_body = recorded.facts.get("max_body") or MAX_BODY
-    app: Any = build_app(routes(served, metrics), Keys([]), Gate(1), max_body=max_body, observers=[inspector])
+    app: Any = build_app(
+        routes(served, metrics), Keys([]), Gate(1), max_body=max_body, host=None, observers=[inspector]
+    )
     try:
         await asyncio.wait_for(app(*_connection(recorded, gone)), SECONDS)
     except asyncio.TimeoutError:

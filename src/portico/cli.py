@@ -10,6 +10,7 @@ from click.exceptions import Exit
 
 from portico import __version__
 from portico.errors import PorticoError
+from portico.terminal import shown
 
 __all__ = ["main"]
 
@@ -50,5 +51,5 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except PorticoError as error:
-        click.secho(f"portico: {error.message}", fg="red", err=True)
+        click.secho(f"portico: {shown(error.message)}", fg="red", err=True)
         sys.exit(1)

@@ -5,12 +5,17 @@ Each setting is declared once, here; the command line, the environment and the d
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import TomlConfigSettingsSource as TomlSource
+
+from portico.errors import BadRequestError
 
 __all__ = ["Settings", "load_settings"]
 
@@ -22,7 +27,9 @@ CommaList = Annotated[list[str], NoDecode]  # "a,b" in the environment; a list i
 class Settings(BaseSettings):
     """Everything an operator can choose."""
 
-    model_config = SettingsConfigDict(env_prefix="PORTICO_", extra="forbid", protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="PORTICO_", extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
     # What is served
     model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
@@ -84,6 +91,9 @@ class Settings(BaseSettings):
         None, ge=1, description="Requests in flight, running and queued together, else 503; 256, or 16384 over GPUs."
     )
     max_per_key: int | None = Field(None, ge=1, description="Requests in flight with one API key; else 429.")
+    share_prefix_cache: bool = Field(
+        False, description="Let requests of different API keys share cached prefixes: faster, but timing tells of them."
+    )
     max_header: int = Field(64 << 10, ge=1024, description="Largest request line and headers together, in bytes.")
     max_body: int = Field(32 << 20, ge=1024, description="Largest request body in bytes.")
     max_choices: int = Field(64, ge=1, description="Largest 'n'.")
@@ -125,9 +135,14 @@ class Settings(BaseSettings):
 
     @field_validator("served_model_name", "lora", "cors_origins", "api_key", "parser_plugin", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _apart(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
+            value = [part.strip() for part in value.split(",")]
+        for one in value if isinstance(value, list | tuple) else ():
+            if isinstance(one, str) and not one.strip():
+                raise ValueError("one of its values is empty; leave it out, or give it a value")
+            if isinstance(one, str) and "," in one:
+                raise ValueError("a value holds a comma; repeat the option for each of several values")
         return value
 
     @classmethod
@@ -149,10 +164,27 @@ _config_file: Path | None = None
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None = None) -> Settings:
-    """The settings in force; ``flags`` holds only what was given. Raises ``pydantic.ValidationError``."""
+    """The settings in force; ``flags`` holds only what was given. Raises ``pydantic.ValidationError``, or
+    ``BadRequestError`` for a file that is no TOML and for a variable whose name is misspelt."""
     global _config_file
+    _refuse_misspelt(os.environ)
     _config_file = config_file
     try:
         return Settings(**flags)
+    except ValidationError:
+        raise
+    except ValueError as error:  # what the readers of TOML raise
+        raise BadRequestError(f"{config_file} is not valid TOML: {error}. Mend it, or leave --config out.") from None
     finally:
         _config_file = None
+
+
+def _refuse_misspelt(names: Iterable[str]) -> None:
+    """A variable that is nearly a setting's would be passed over in silence. Others may have our prefix: let them."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name in names:
+        prefix, _, setting = name.upper().partition("_")
+        if prefix == "PORTICO" and setting not in known:
+            near = difflib.get_close_matches(setting, known, n=1, cutoff=0.75)
+            if near:
+                raise BadRequestError(f"There is no setting for the variable {name}; did you mean PORTICO_{near[0]}?")

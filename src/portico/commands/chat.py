@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import httpx
 import orjson
 import rich_click as click
-from rich.console import Console
 
 from portico.commands.options import settings_from, settings_options
 from portico.commands.progress import progress_bar
 from portico.config import Settings
 from portico.errors import EngineError, PorticoError
 from portico.events import CallArguments, CallStart, Content, Event, Finish, Reasoning
+from portico.terminal import Terminal
 
 __all__ = ["command"]
 
@@ -97,7 +97,7 @@ async def _talk(
         if once:
             await _turn(talker, [*messages, {"role": "user", "content": once}], sampling)
             return
-        Console(stderr=True).print("[dim]Ctrl-C stops an answer, Ctrl-D ends the talk.[/dim]")
+        Terminal(stderr=True).print("[dim]Ctrl-C stops an answer, Ctrl-D ends the talk.[/dim]")
         while (line := await asyncio.to_thread(_read_line)) is not None:
             if not line.strip():
                 continue
@@ -106,7 +106,7 @@ async def _talk(
             try:
                 messages.append({"role": "assistant", "content": await _interruptible(answer)})
             except PorticoError as error:
-                Console(stderr=True).print(f"[red]{error.message}[/red]", highlight=False)
+                Terminal(stderr=True).print(error.message, style="red", markup=False, highlight=False)
                 messages.pop()
 
 
@@ -135,8 +135,8 @@ async def _interruptible(answer: asyncio.Future[str]) -> str:
 
 async def _turn(talker: Talker, messages: Messages, sampling: dict[str, Any]) -> str:
     """Print one answer as it comes, then its speed; returns its text."""
-    told = Console(stderr=True)
-    out = Console(highlight=False, soft_wrap=True)
+    told = Terminal(stderr=True)
+    out = Terminal(highlight=False, soft_wrap=True)
     said: list[str] = []
     started = time.perf_counter()
     first: float | None = None

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rich_click as click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from portico.decoding import Detokenizer
 from portico.prompting import Tokenizer, load_tokenizer
+from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
@@ -44,10 +44,10 @@ def command(ids: tuple[str, ...], path: Path, show: bool, special: bool) -> None
         if number >= tokenizer.vocab_size:
             raise click.UsageError(f"{number} is not a token id: the vocabulary ends at {tokenizer.vocab_size - 1}")
     if show:
-        Console().print(_table(tokenizer, numbers, special))
+        Terminal().print(_table(tokenizer, numbers, special))
         return
     stream = Detokenizer(tokenizer, skip_special_tokens=not special)
-    click.echo(stream.feed(numbers) + stream.close(), nl=sys.stdout.isatty())
+    echo(stream.feed(numbers) + stream.close(), nl=sys.stdout.isatty())
 
 
 def _numbers(text: str) -> list[int]:

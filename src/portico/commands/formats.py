@@ -6,7 +6,6 @@ import json
 from typing import Any, TextIO
 
 import rich_click as click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from portico.parsing.family import Family
 from portico.parsing.family import Reasoning as ReasoningFormat
 from portico.parsing.messages import Messages
 from portico.parsing.registry import program
+from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
@@ -74,7 +74,7 @@ def command(context: click.Context, as_json: bool, parser_plugin: str | None) ->
         return
     rows = _rows()
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("Family", "Tools", "Reasoning"):
@@ -89,7 +89,7 @@ def command(context: click.Context, as_json: bool, parser_plugin: str | None) ->
             escape(row["models"]),
             f"[dim]{escape(row['example'].replace(chr(10), '⏎'))}[/dim]",
         )
-    console = Console()
+    console = Terminal()
     console.print(table)
     counts = f"{len(tool_names())} tool parsers, {len(reasoning_names())} reasoning parsers"
     console.print(f"\n{counts}; [bold]hf[/bold] reads a checkpoint's own response_template.")
@@ -117,9 +117,9 @@ def show(name: str, as_json: bool) -> None:
         facts["thoughts"] = [list(thinks.openers), list(thinks.closers)]
     facts["markers"] = sorted(program(tool_parser, reasoning_parser).special_tokens)
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
-    console = Console()
+    console = Terminal()
     for key, value in facts.items():
         title = f"[bold]{key.replace('_', ' ')}[/bold]"
         if key in ("sample", "grammar"):
@@ -154,9 +154,9 @@ def detect_(template: TextIO, special_tokens: tuple[str, ...], as_json: bool) ->
     """Say which format the model with this chat TEMPLATE writes."""
     found = detect(template.read(), special_tokens)
     if as_json:
-        click.echo(json.dumps(found._asdict(), ensure_ascii=False, indent=2))
+        echo(json.dumps(found._asdict(), ensure_ascii=False, indent=2))
         return
-    click.echo(f"tool parser:      {found.tool_parser or '-'}")
-    click.echo(f"reasoning parser: {found.reasoning_parser or '-'}")
-    click.echo(f"family:           {found.family or 'unknown'}")
-    click.echo(f"why:              {found.why}")
+    echo(f"tool parser:      {found.tool_parser or '-'}")
+    echo(f"reasoning parser: {found.reasoning_parser or '-'}")
+    echo(f"family:           {found.family or 'unknown'}")
+    echo(f"why:              {found.why}")

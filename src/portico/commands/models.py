@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import rich_click as click
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Column, Table
 
 from portico import models
+from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
@@ -22,9 +22,9 @@ def command(as_json: bool) -> None:
     absent = [model for name, model in models.CATALOGUE.items() if name not in {model.spec for model in here}]
     if as_json:
         listing = {"installed": [_installed(model) for model in here], "available": [_available(m) for m in absent]}
-        click.echo(json.dumps(listing, indent=2))
+        echo(json.dumps(listing, indent=2))
         return
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     if here:
         path = Column("path", overflow="fold")
         table = _table("Here", "name", "kind", "size", "context", "weights", path)

@@ -46,7 +46,7 @@ def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
-        raise click.UsageError(f"{name}: {problem['msg']}") from None
+        raise click.UsageError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from None
 
 
 class JsonObject(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on

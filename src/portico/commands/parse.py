@@ -14,6 +14,7 @@ from portico.events import Event
 from portico.parsing import OutputParser, detect, load_plugin
 from portico.parsing.machine import fold
 from portico.parsing.recoveries import WHY
+from portico.terminal import echo
 
 __all__ = ["command"]
 
@@ -58,9 +59,9 @@ def _explain(parser: OutputParser) -> None:
     """Every recovery and why it was made, and what reading came to."""
     for kind, around in parser.recoveries:
         why = WHY.get(kind, "the call's tool is declared, and the text has one meaning")
-        click.echo(f"{kind}: {why}\n    {json.dumps(around, ensure_ascii=False)}", err=True)
+        echo(f"{kind}: {why}\n    {json.dumps(around, ensure_ascii=False)}", err=True)
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in parser.outcomes.items() if count)
-    click.echo(f"{len(parser.recoveries)} recoveries; {counts or 'no call'}", err=True)
+    echo(f"{len(parser.recoveries)} recoveries; {counts or 'no call'}", err=True)
 
 
 @click.command("parse")
@@ -118,6 +119,6 @@ def command(
         _explain(parser)
     if events:
         for event in said:
-            click.echo(json.dumps(_shown(event), ensure_ascii=False))
+            echo(json.dumps(_shown(event), ensure_ascii=False))
     else:
-        click.echo(json.dumps(msgspec.to_builtins(fold(said)), ensure_ascii=False, indent=2))
+        echo(json.dumps(msgspec.to_builtins(fold(said)), ensure_ascii=False, indent=2))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
 from portico.models import Progress
+from portico.terminal import Terminal
 
 __all__ = ["progress_bar"]
 
@@ -20,7 +20,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
     Where stderr is not a terminal each step is one line, so that logs stay readable.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if not console.is_terminal:
         said = ""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import rich_click as click
-from rich.console import Console
 
 from portico import models
 from portico.commands.progress import progress_bar
+from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
@@ -31,6 +31,6 @@ def command(spec: str, again: bool, as_json: bool) -> None:
     with progress_bar(spec) as progress:
         model = models.resolve(spec, progress, again=again)
     if as_json:
-        click.echo(json.dumps({"name": model.name, "kind": model.kind, "path": str(model.path)}))
+        echo(json.dumps({"name": model.name, "kind": model.kind, "path": str(model.path)}))
     else:
-        Console(highlight=False).print(f"[bold]{model.name}[/bold] is here: {model.path}", soft_wrap=True)
+        Terminal(highlight=False).print(f"[bold]{model.name}[/bold] is here: {model.path}", soft_wrap=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import rich_click as click
-from rich.console import Console
 from rich.text import Text
 
 from portico.commands.loading import tokenizer_and_renderer
 from portico.prompting import Prompt, Prompter, RenderRequest, Tokenizer
+from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
@@ -78,11 +78,11 @@ def command(
     else:
         prompt = Prompter(tokenizer, renderer).render_chat(**asked, chat_template_kwargs=kwargs)
     if as_json:
-        click.echo(json.dumps(_described(prompt, tokenizer), ensure_ascii=False, indent=2))
+        echo(json.dumps(_described(prompt, tokenizer), ensure_ascii=False, indent=2))
         return
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     if not console.is_terminal or tokenizer is None:
-        click.echo(prompt.text, nl=console.is_terminal)
+        echo(prompt.text, nl=console.is_terminal)
         return
     console.print(_coloured(prompt, tokenizer), soft_wrap=True)
     console.rule(f"{len(prompt.token_ids):,} tokens", style="dim")

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import rich_click as click
-from rich.console import Console
 from rich.text import Text
 
 from portico import __version__
@@ -25,6 +24,7 @@ from portico.errors import BadRequestError, PorticoError
 from portico.parsing import load_plugin
 from portico.prompting import Renderer, Tokenizer, known_renderer
 from portico.server.process.rerun import CannotReplayError, Means, rerun
+from portico.terminal import Terminal, echo, shown
 from portico.trace import LANES, Difference, Export, Fault, first_difference, read_export
 from portico.trace.difference import Made, made
 
@@ -86,16 +86,16 @@ def command(
         _refuse(getattr(error, "message", None) or str(error), as_json)
     difference = first_difference(recorded, again)
     if as_json:
-        click.echo(json.dumps(_as_json(difference, found), ensure_ascii=False, indent=2))
+        echo(json.dumps(_as_json(difference, found), ensure_ascii=False, indent=2))
     else:
-        _print(recorded, again, difference, found, Console(highlight=False))
+        _print(recorded, again, difference, found, Terminal(highlight=False))
     sys.exit(0 if difference is None else 1)
 
 
 def _refuse(why: str, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"identical": None, "cannot": why}, ensure_ascii=False, indent=2))
-    click.secho(f"portico: this cannot be replayed: {why}", fg="red", err=True)
+        echo(json.dumps({"identical": None, "cannot": why}, ensure_ascii=False, indent=2))
+    click.secho(f"portico: this cannot be replayed: {shown(why)}", fg="red", err=True)
     sys.exit(2)
 
 
@@ -140,7 +140,7 @@ def _agrees(tokenizer: Tokenizer, recorded: Export) -> bool:
 # -- what came of it --------------------------------------------------------------------------------------------------
 
 
-def _print(recorded: Export, again: Export, difference: Difference | None, found: _Loaded, console: Console) -> None:
+def _print(recorded: Export, again: Export, difference: Difference | None, found: _Loaded, console: Terminal) -> None:
     head = recorded.trace
     console.print(Text(f"{head.id}  {head.method} {head.path}  {head.model or ''}", style="bold"))
     by = recorded.facts.get("portico", "?")

@@ -22,8 +22,8 @@ class EngineInfo:
     """What an engine is and can do. Known after ``start()``.
 
     ``capabilities`` holds any of ``generate``, ``embed``, ``logprobs``, ``prompt_logprobs``, ``constraints``,
-    ``lora``, ``priority``, ``thinking_budget``, ``vision``. ``metadata`` is for people (architecture, quantisation,
-    versions).
+    ``lora``, ``priority``, ``thinking_budget``, ``cache_salt``, ``vision``. ``metadata`` is for people (architecture,
+    quantisation, versions).
     """
 
     model: str

@@ -60,6 +60,29 @@ def test_priority_and_salt_arrive(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), CALLS)
+def test_each_key_has_a_salt_of_its_own(path: str, body: dict[str, Any]) -> None:
+    """Where the engine knows salts, and the request brings none."""
+    able = frozenset({"generate", "cache_salt"})
+    with replaying({"a": "hello"}, keys=["one", "two"], capabilities=able) as server:
+        salts = {}
+        for key in ("one", "two", "one"):
+            server.requests.clear()
+            httpx.post(server.url + path, json={"model": "tiny", **body}, headers={"x-api-key": key}).raise_for_status()
+            found = {request.cache_salt for request in server.requests}
+            assert len(found) == 1
+            assert salts.setdefault(key, found) == found
+        assert None not in salts["one"]
+        assert salts["one"] != salts["two"]
+        if path != "/v1/messages":
+            server.requests.clear()
+            httpx.post(server.url + path, json={**body, "cache_salt": "mine"}, headers={"x-api-key": "one"})
+            assert {request.cache_salt for request in server.requests} == {"mine"}
+    with replaying({"a": "hello"}, capabilities=able) as server:
+        httpx.post(server.url + path, json={"model": "tiny", **body}).raise_for_status()
+        assert {request.cache_salt for request in server.requests} == {None}
+
+
+@pytest.mark.parametrize(("path", "body"), CALLS)
 def test_headers_say_rank_and_priority(path: str, body: dict[str, Any]) -> None:
     with replaying({"a": "hello"}) as server:
         said = {"X-data-parallel-rank": "3", "X-Vllm-Priority": "-2"}

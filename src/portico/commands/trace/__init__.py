@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import rich_click as click
-from rich.console import Console
 
 from portico.commands.trace.asking import TraceServer
 from portico.commands.trace.lists import follow_live, print_list
 from portico.commands.trace.one import print_origin, print_trace
+from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
@@ -56,13 +56,13 @@ def command(
     if id is None and (artifact is not None or file is not None):
         raise click.UsageError("--artifact and --export need the ID of a trace")
     server = TraceServer(url, api_key)
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     try:
         if follow:
             follow_live(server, id, console, as_json)
         elif id is None:
             found = server.get("/inspect/traces")
-            click.echo(json.dumps(found, ensure_ascii=False, indent=2)) if as_json else print_list(found, console)
+            echo(json.dumps(found, ensure_ascii=False, indent=2)) if as_json else print_list(found, console)
         else:
             content = server.fetch(f"/inspect/traces/{id}")
             if file is not None:
@@ -70,7 +70,7 @@ def command(
             elif artifact is not None:
                 print_origin(json.loads(content), artifact, console, as_json)
             elif as_json:
-                click.echo(content)
+                echo(content)
             else:
                 print_trace(json.loads(content), console)
     except KeyboardInterrupt:
@@ -81,10 +81,10 @@ def command(
 
 def _write(file: str, content: bytes) -> None:
     if file == "-":
-        click.echo(content, nl=False)
+        echo(content, nl=False)
         return
     try:
         Path(file).write_bytes(content)
     except OSError as error:
         raise click.UsageError(f"--export {file}: {error.strerror}") from None
-    click.echo(f"{file}: {len(content):,} bytes; 'portico replay {file}' runs it again", err=True)
+    echo(f"{file}: {len(content):,} bytes; 'portico replay {file}' runs it again", err=True)

@@ -6,19 +6,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import rich_click as click
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from portico.commands.trace.asking import TraceServer
 from portico.commands.trace.one import summary
 from portico.commands.trace.words import LANES, clock, few_ids, label, milliseconds, state, token_counts
+from portico.terminal import Terminal, echo
 
 __all__ = ["follow_live", "print_list"]
 
 
-def print_list(found: dict[str, Any], console: Console) -> None:
+def print_list(found: dict[str, Any], console: Terminal) -> None:
     """The requests that are kept, a row each."""
     traces = found["traces"]
     if not traces:
@@ -54,19 +53,19 @@ def print_list(found: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def follow_live(server: TraceServer, id: str | None, console: Console, as_json: bool) -> None:
+def follow_live(server: TraceServer, id: str | None, console: Terminal, as_json: bool) -> None:
     """What happens from now on: requests, or the artifacts of the one of that id."""
     path = "/inspect/live" if id is None else f"/inspect/traces/{id}/live"
     if as_json:
         for value in server.events(path):
-            click.echo(json.dumps(value, ensure_ascii=False))
+            echo(json.dumps(value, ensure_ascii=False))
     elif id is None:
         _follow_requests(server.events(path), console)
     else:
         _follow_artifacts(server.events(path), console)
 
 
-def _follow_requests(events: Iterator[dict[str, Any]], console: Console) -> None:
+def _follow_requests(events: Iterator[dict[str, Any]], console: Terminal) -> None:
     """One line when a request begins, one when it ends."""
     begun: set[str] = set()
     for value in events:
@@ -88,7 +87,7 @@ def _follow_requests(events: Iterator[dict[str, Any]], console: Console) -> None
         console.print(line, soft_wrap=True)
 
 
-def _follow_artifacts(events: Iterator[dict[str, Any]], console: Console) -> None:
+def _follow_artifacts(events: Iterator[dict[str, Any]], console: Terminal) -> None:
     """Each artifact when it is made; of what is held also the end."""
     shown: dict[int, bool] = {}
     head: dict[str, Any] = {}

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import rich_click as click
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
 from portico.commands.trace.words import LANES, clock, few_ids, label, milliseconds, state
+from portico.terminal import Terminal, echo
 
 __all__ = ["print_origin", "print_trace", "summary"]
 
@@ -18,7 +19,7 @@ STAGES = ("read", "validate", "template", "tokenize", "constrain", "check", "adm
 SHOWN = 200  # characters or tokens of one artifact's content
 
 
-def print_trace(found: dict[str, Any], console: Console) -> None:
+def print_trace(found: dict[str, Any], console: Terminal) -> None:
     """The request, and a row for each of its artifacts."""
     table = Table(
         Column("#", justify="right"),
@@ -97,14 +98,14 @@ def _fault(head: dict[str, Any]) -> Text:
     )
 
 
-def print_origin(found: dict[str, Any], wanted: int, console: Console, as_json: bool) -> None:
+def print_origin(found: dict[str, Any], wanted: int, console: Terminal, as_json: bool) -> None:
     """One artifact and all that it was made from, the last made first."""
     artifacts = {artifact["id"]: artifact for artifact in found["artifacts"]}
     if wanted not in artifacts:
         raise click.UsageError(f"--artifact {wanted}: this trace has artifacts 0 to {len(artifacts) - 1}")
     chain = [artifacts[id] for id in _origins(artifacts, wanted)]
     if as_json:
-        click.echo(json.dumps(chain, ensure_ascii=False, indent=2))
+        echo(json.dumps(chain, ensure_ascii=False, indent=2))
         return
     table = Table(
         Column("#", justify="right"),

@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _COMPILING_THREADS: Final = 2
 
 _GENERATING: Final = frozenset(
-    {"generate", "logprobs", "prompt_logprobs", "constraints", "priority", "thinking_budget"}
+    {"generate", "logprobs", "prompt_logprobs", "constraints", "priority", "thinking_budget", "cache_salt"}
 )
 _EMBEDDING: Final = frozenset({"embed"})
 

@@ -89,7 +89,7 @@ class VllmCore(Described):
         extra = generation.get("eos_token_id")
         ends |= set(extra if isinstance(extra, list) else [extra])
         self._ends = frozenset(end for end in ends if end is not None)
-        capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority"}
+        capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority", "cache_salt"}
         if self._loras:
             capabilities.add("lora")
         reasoning = getattr(config, "reasoning_config", None)

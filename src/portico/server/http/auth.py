@@ -24,6 +24,11 @@ class Keys:
         self._open_paths = frozenset(open_paths)
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
+    @property
+    def callers(self) -> list[str]:
+        """Everybody who can be told apart, as ``verify`` names them."""
+        return [digest.hex() for digest in self._digests]
+
     def __bool__(self) -> bool:
         """Whether a key is needed."""
         return bool(self._digests)

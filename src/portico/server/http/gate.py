@@ -11,23 +11,54 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from portico.errors import OverloadedError, RateLimitError
 
-__all__ = ["Bodies", "Gate", "Held"]
+__all__ = ["Bodies", "Counts", "Gate", "Held"]
 
 RETRY_AFTER = 1  # seconds
 
 
-class Gate:
-    """``most`` requests at a time, of which ``most_per_key`` with the same API key (None: as many as there are)."""
+class Counts(Protocol):
+    """How many requests are in flight with each API key."""
 
-    def __init__(self, most: int = 1024, most_per_key: int | None = None) -> None:
+    def take(self, key: str, most: int) -> bool:
+        """Count one more, unless there are ``most`` already; returns whether it was counted."""
+        ...
+
+    def give(self, key: str) -> None:
+        """One that was counted is over."""
+        ...
+
+
+class OwnCounts:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self._by_key: Counter[str] = Counter()
+
+    def take(self, key: str, most: int) -> bool:
+        if self._by_key[key] >= most:
+            return False
+        self._by_key[key] += 1
+        return True
+
+    def give(self, key: str) -> None:
+        self._by_key[key] -= 1
+        if not self._by_key[key]:
+            del self._by_key[key]
+
+
+class Gate:
+    """``most`` requests at a time, of which ``most_per_key`` with the same API key (None: as many as there are),
+    as ``counts`` counts them."""
+
+    def __init__(self, most: int = 1024, most_per_key: int | None = None, counts: Counts | None = None) -> None:
         self._most = most
         self._most_per_key = most_per_key
         self._inside = 0
-        self._by_key: Counter[str] = Counter()
+        self._by_key = counts or OwnCounts()
 
     @contextmanager
     def passing(self, key: str) -> Iterator[None]:
@@ -36,20 +67,19 @@ class Gate:
             raise OverloadedError(
                 "Too many requests are in flight; try again.", code="queue_full", retry_after=RETRY_AFTER
             )
-        if self._most_per_key is not None and self._by_key[key] >= self._most_per_key:
+        limited = self._most_per_key is not None
+        if self._most_per_key is not None and not self._by_key.take(key, self._most_per_key):
             raise RateLimitError(
                 f"At most {self._most_per_key} requests may be in flight with one API key; try again.",
                 retry_after=RETRY_AFTER,
             )
         self._inside += 1
-        self._by_key[key] += 1
         try:
             yield
         finally:
             self._inside -= 1
-            self._by_key[key] -= 1
-            if not self._by_key[key]:
-                del self._by_key[key]
+            if limited:
+                self._by_key.give(key)
 
 
 class Bodies:

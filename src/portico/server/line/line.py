@@ -8,18 +8,21 @@ most of what is left, so steps that come faster than every ``WRITE_SECONDS`` sha
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 
 from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
 from portico.events import EngineOutput, EngineRequest
-from portico.generation import Choice, watched
+from portico.generation import Choice, GenerationSpec, watched
 from portico.server.line.flight import Flight, Route
 from portico.server.line.meter import Meter
 from portico.server.line.resuming import Resuming
+from portico.threads import CALLER
 
 __all__ = ["Line"]
 
@@ -40,8 +43,10 @@ class Line:
         max_in_flight: int = 1024,
         keep_alive: float = 15.0,
         resume: bool = True,
+        salted: bool = True,
     ) -> None:
         self.engine = engine
+        self._salted = salted
         self.meter = meter
         self._routes: dict[str, Route] = {}
         self._flights: set[Flight] = set()
@@ -116,6 +121,8 @@ class Line:
         self.meter.admitted()
         try:
             for position, generation in enumerate(flight.generations):
+                if self._salted and "cache_salt" in self.engine.info.capabilities:
+                    generation.spec = _salted(generation.spec)
                 for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
                     await self._submit(self._route(flight, request, choice, position))
         except BaseException:
@@ -257,3 +264,11 @@ class Line:
                 next_keep_alive = now + self._keep_alive
                 for flight in self._flights:
                     flight.sink.keep_alive()
+
+
+def _salted(spec: GenerationSpec) -> GenerationSpec:
+    """``spec`` with a salt of its API key's own, unless it has one: timing tells nobody what other keys have asked."""
+    caller = CALLER.get()
+    if spec.cache_salt is not None or not caller:
+        return spec
+    return replace(spec, cache_salt=hashlib.sha256(f"prefix cache of {caller}".encode()).hexdigest()[:32])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 
-from rich.console import Console
 from rich.markup import escape
 
 from portico import __version__
 from portico.config import Settings
 from portico.server.line.served import Served
+from portico.terminal import Terminal
 
 __all__ = ["announce"]
 
@@ -18,7 +18,7 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
     """A few lines on stdout: what, where, and something to try."""
     host, port = listener.getsockname()[:2]
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
     if settings.inspect:
         console.print(f"  inspector at [bold cyan]{base}/inspect[/bold cyan], playground at [cyan]{base}/play[/cyan]")

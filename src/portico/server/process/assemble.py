@@ -117,6 +117,7 @@ async def _serve(
         max_in_flight=settings.in_flight,
         keep_alive=settings.keep_alive,
         resume=not settings.no_resume,
+        salted=not settings.share_prefix_cache,
     )
     warming = asyncio.get_running_loop().run_in_executor(None, tokenizer.warm)  # beside the engine's own loading
     await line.start()

@@ -18,7 +18,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from rich.console import Console
 from rich.logging import RichHandler
 
 from portico.config import Settings
@@ -27,7 +26,7 @@ from portico.errors import BadRequestError, OverloadedError
 from portico.server.http.app import build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
-from portico.server.http.gate import Gate
+from portico.server.http.gate import Counts, Gate
 from portico.server.line.served import Served
 from portico.server.observe.export import about
 from portico.server.observe.metrics import Metrics
@@ -35,6 +34,7 @@ from portico.server.process import announcement
 from portico.server.process.assemble import assemble
 from portico.server.process.listener import bind, refuse_to_be_open
 from portico.server.routes.paths import routes
+from portico.terminal import LogFormatter, Terminal
 from portico.trace import Recorder
 
 if TYPE_CHECKING:
@@ -64,10 +64,15 @@ def serve(settings: Settings) -> None:
         _run(_serve(settings, listener), listener)
 
 
-def serve_on(settings: Settings, listener: socket.socket, shared: Sequence[Engine], *, announce: bool) -> None:
-    """Run a server on a socket that is already bound, over engines that another process has."""
+def serve_on(
+    settings: Settings, listener: socket.socket, shared: Sequence[Engine], *, announce: bool, counts: str
+) -> None:
+    """Run a server on a socket that is already bound, over engines that another process has.
+
+    ``counts`` is where requests with a key are counted over all workers: the descriptor of a table and a row, or none.
+    """
     _start_logging(settings.log_level)
-    _run(_serve(settings, listener, shared, announce=announce), listener)
+    _run(_serve(settings, listener, shared, announce=announce, counts=counts), listener)
 
 
 def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
@@ -85,17 +90,23 @@ def _start_logging(level: str) -> None:
     handler: logging.Handler
     if sys.stderr.isatty():
         handler, layout = (
-            RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]"),
+            RichHandler(console=Terminal(stderr=True), show_path=False, log_time_format="[%X]"),
             "%(message)s",
         )
     else:
         handler, layout = logging.StreamHandler(), "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=layout, handlers=[handler])
+    handler.setFormatter(LogFormatter(layout))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(level.upper())
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, shared: Sequence[Engine] = (), *, announce: bool = True
+    settings: Settings,
+    listener: socket.socket,
+    shared: Sequence[Engine] = (),
+    *,
+    announce: bool = True,
+    counts: str = "none",
 ) -> None:
     telemetry = _telemetry(settings)
     metrics = Metrics()
@@ -105,7 +116,7 @@ async def _serve(
         keys = Keys(
             (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
         )
-        gate = Gate(settings.in_flight, settings.max_per_key)
+        gate = Gate(settings.in_flight, settings.max_per_key, _counts(counts, keys))
         app = build_app(
             routes(served, metrics, inspector.routes() if inspector else None),
             keys,
@@ -145,6 +156,15 @@ async def _serve(
             one.model.prompter.close()
         if telemetry is not None:
             await telemetry.close()
+
+
+def _counts(where: str, keys: Keys) -> Counts | None:
+    if where == "none":
+        return None
+    from portico.server.process.places import SharedCounts  # needs what Windows has not, as workers do
+
+    table, row = map(int, where.split(":"))
+    return SharedCounts(table, row, keys.callers)
 
 
 def _inspector(settings: Settings, served: Served) -> Inspector | None:

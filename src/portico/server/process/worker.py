@@ -1,4 +1,4 @@
-"""One worker: ``python -m portico.server.process.worker announce|quiet LISTENER_FD [ENGINE_FD…]``.
+"""One worker: ``python -m portico.server.process.worker announce|quiet none|TABLE_FD:ROW LISTENER_FD [ENGINE_FD…]``.
 
 An ordinary server on an inherited socket, with its settings on standard input, over its parent's engine. It ends when
 its parent does.
@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
-    announce, listener, *connections = sys.argv[1:]
+    announce, counts, listener, *connections = sys.argv[1:]
     with open(0, "rb", closefd=False) as pipe:
         settings = unpack(pipe.readline())
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
@@ -31,7 +31,7 @@ def main() -> None:
         for number in connections
     ]
     try:
-        serve_on(settings, socket.socket(fileno=int(listener)), shared, announce=announce == "announce")
+        serve_on(settings, socket.socket(fileno=int(listener)), shared, announce=announce == "announce", counts=counts)
     except PorticoError as error:
         sys.stderr.write(f"portico: {error.message}\n")
         sys.exit(REFUSED)

@@ -28,6 +28,7 @@ from portico.engines.restarts import Backoff
 from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
 from portico.server.process.engines import engines, is_elsewhere
+from portico.server.process.places import shared_table
 
 __all__ = ["REFUSED", "pack", "supervise", "unpack"]
 
@@ -47,11 +48,14 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
     placeholder = None
     if settings.grpc_port is not None:
         placeholder, changes["grpc_port"] = _reserve(settings.host, settings.grpc_port)
+    table = None
+    if settings.max_per_key is not None:
+        table = shared_table(settings.workers, len(settings.api_key))
     shared = [] if is_elsewhere(settings) else engines(settings)
     hubs: list[Hub] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop)
+    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, table)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
     try:
@@ -72,18 +76,26 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
         await asyncio.gather(*(engine.close() for engine in shared))
         if placeholder is not None:
             placeholder.close()
+        if table is not None:
+            os.close(table)
 
 
 class _Crew:
     """The worker processes."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, hubs: Sequence[Hub], give_up: asyncio.Event
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        hubs: Sequence[Hub],
+        give_up: asyncio.Event,
+        table: int | None,
     ) -> None:
         self.refused = False  # a worker would not start, and so would no other
         self._give_up = give_up
         self._settings = pack(settings)
         self._listener = listener
+        self._table = table
         self._hubs = hubs
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = False
@@ -123,10 +135,12 @@ class _Crew:
         pairs = [socket.socketpair() for _ in self._hubs]
         inherited = [self._listener.fileno(), *(theirs.fileno() for _, theirs in pairs)]
         announces, self._announced = not self._announced, True
+        counts = "none" if self._table is None else f"{self._table}:{index}"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", *map(str, inherited)),
-            pass_fds=inherited,
+            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", counts),
+            *map(str, inherited),
+            pass_fds=[*inherited, *([] if self._table is None else [self._table])],
             stdin=asyncio.subprocess.PIPE,  # the settings, which hold secrets; then open as long as this process lives
             start_new_session=True,  # the terminal's Ctrl-C is for the parent, which tells the workers
         )

@@ -1,0 +1,61 @@
+"""What people read on a terminal: nothing that came from elsewhere reaches it as control.
+
+A terminal obeys what it is sent: it can be made to retitle itself, to move text, to type. Names, texts and errors come
+from models, clients and servers, so what is printed goes through here: control characters but line end and tab are
+shown as pictures. What styles it is put around it afterwards. Pipes and files get texts as they are, logs do not.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+__all__ = ["LogFormatter", "Terminal", "echo", "shown"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def shown(text: str) -> str:
+    """``text`` with what can be seen in place of control characters: ``␛`` for an escape."""
+    return _CONTROL.sub(_picture, text)
+
+
+def _picture(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"\\x{code:02x}"
+
+
+def echo(text: str | bytes, *, nl: bool = True, err: bool = False) -> None:
+    """Print ``text``: as it is to a pipe or a file, ``shown`` on a terminal."""
+    if (sys.stderr if err else sys.stdout).isatty():
+        text = shown(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+    click.echo(text, nl=nl, err=err)
+
+
+class Terminal(Console):
+    """Rich's console, whose texts are ``shown`` where it writes to a terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As ``Console.render``."""
+        for segment in super().render(renderable, options):
+            if segment.control or not self.is_terminal:
+                yield segment
+            else:
+                yield Segment(shown(segment.text), segment.style)
+
+
+class LogFormatter(logging.Formatter):
+    """A line is a line, and shows what is in it, wherever logs are read."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record)).replace("\n", "␊")
+
+    def format(self, record: Any) -> str:
+        return shown(super().format(record))

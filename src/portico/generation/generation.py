@@ -10,8 +10,6 @@ Rules kept here:
 - Tokens after the one that completed a stop string are neither shown nor counted.
 - The token that ended the sequence is counted (the engine computed it) but not shown, unless asked for.
 - Logprobs ride on the next delta; none is lost when text is held back.
-- Where the grammar lets the answer be nothing but calls, what is cut off before it is one is not shown: it would be
-  markup.
 """
 
 from __future__ import annotations
@@ -72,14 +70,6 @@ class GenerationSpec:
     data_parallel_rank: int | None = None
     trace_headers: dict[str, str] | None = None
     generated: Sequence[int] = ()  # of the answer, what the client has already; of one choice only
-
-    @property
-    def only_calls(self) -> bool:
-        """Whether a grammar keeps the answer to calls."""
-        choice = self.tool_choice
-        if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-            choice = choice.get("allowed_tools", choice).get("mode", "auto")
-        return self.constraint is not None and choice not in ("auto", "none")
 
 
 class Delta(Struct):
@@ -313,10 +303,7 @@ class Choice:
                 text += word or ""
         reason = output.finish_reason or "stop"
         last = self._parser.feed(text) if text else []
-        rest = self._parser.close(reason)
-        if reason == "length" and self._spec.only_calls:
-            rest = [event for event in rest if not isinstance(event, Content)]
-        last = [*last, *rest]
+        last = [*last, *self._parser.close(reason)]
         finish = last.pop()
         assert isinstance(finish, Finish)
         self._align(text, last, token=False)

@@ -858,7 +858,7 @@ class TestSettings:
     @staticmethod
     def strict(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         recorded = tmp_path_factory.mktemp("replay") / "answers.jsonl"
-        recorded.write_text(json.dumps({"text": "a long story " * 30}) + "\n")
+        recorded.write_text(json.dumps({"text": "a long story " * 300}) + "\n")
         limits = {
             "max_in_flight": 2,
             "max_per_key": 1,
@@ -869,7 +869,7 @@ class TestSettings:
             "max_stop": 1,
             "max_tools": 1,
             "max_schema_depth": 2,
-            "request_timeout": 2,
+            "request_timeout": 10,
             "client_timeout": 1.5,
         }
         flags = [part for name, value in limits.items() for part in ("--" + name.replace("_", "-"), str(value))]
@@ -902,17 +902,19 @@ class TestSettings:
 
         with stream("one") as one, stream("two") as two:
             assert (one.status_code, two.status_code) == (200, 200)
+            full = post(strict.url, ask(), key="three")
+            assert (full.status_code, "retry-after" in full.headers) == (503, True)
             two.read()
             assert_error(json.loads(sse(two.content)[-2]), "request_timeout")
-        with stream("one"):
+        with stream("one") as one:
+            assert one.status_code == 200
             refused = post(strict.url, ask(), key="one")
             assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
-            with stream("two"):
-                full = post(strict.url, ask(), key="three")
-                assert (full.status_code, "retry-after" in full.headers) == (503, True)
 
     def test_of_connections(self, strict: RunningServer) -> None:
-        assert raw(strict.url, b"GET /health HTTP/1.1\r\nX: " + b"a" * 3000 + b"\r\n\r\n").status == 431
+        large = raw(strict.url, b"GET /health HTTP/1.1\r\nX: " + b"a" * 3000 + b"\r\n\r\n")
+        assert large.statuses in ([431], [])  # a reset may overtake the answer while we are still sending
+        assert large.closed
         late = raw(strict.url, b"GET /health HTTP/1.1\r\n")
         assert (late.status, late.closed) == (408, True)
         wish = [("Connection", "Upgrade"), ("Upgrade", "websocket")]

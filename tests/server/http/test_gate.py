@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.errors import OverloadedError, RateLimitError
-from portico.server.http.gate import Bodies, Gate, Held
+from portico.server.http.gate import Bodies, Gate, Held, OwnCounts
 
 COMINGS = st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60)
 
@@ -19,7 +19,8 @@ COMINGS = st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60
 @given(COMINGS, st.integers(1, 5), st.none() | st.integers(1, 3))
 def test_as_many_pass_as_may(comings: list[tuple[bool, str]], most: int, most_per_key: int | None) -> None:
     """Against the rule said plainly: a full house before a busy key, and a place is free again when its holder left."""
-    gate = Gate(most, most_per_key)
+    counts = OwnCounts()
+    gate = Gate(most, most_per_key, counts)
     inside: list[tuple[str, ExitStack]] = []
     for comes, key in comings:
         held = Counter(name for name, _ in inside)
@@ -40,7 +41,7 @@ def test_as_many_pass_as_may(comings: list[tuple[bool, str]], most: int, most_pe
             inside[-1][1].enter_context(gate.passing(key))
     for _, place in inside:
         place.close()
-    assert (gate._inside, dict(gate._by_key)) == (0, {}), "nobody is remembered"
+    assert (gate._inside, dict(counts._by_key)) == (0, {}), "nobody is remembered"
 
 
 def test_of_itself_it_lets_many_in() -> None:

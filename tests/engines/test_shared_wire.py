@@ -27,6 +27,7 @@ MESSAGES: list[wire.ToHub | wire.FromHub] = [
             ),
             constraint=Constraint('start: "a"', {"type": "x"}),
             cache_salt="s",
+            generated=[5, 6],
         ),
     ),
     wire.Abort(1),

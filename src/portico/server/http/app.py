@@ -25,6 +25,8 @@ __all__ = ["Methods", "Observer", "Outcome", "build_app"]
 
 log = logging.getLogger("portico")
 
+EXPOSED = ("x-request-id", "request-id", "x-portico-warning", "x-portico-trace-id", "x-portico-run", "retry-after")
+
 UNREAD_BODIES = 4  # of the largest size, in memory at a time
 LONGEST_HINT = 200  # characters
 
@@ -193,9 +195,9 @@ def build_app(
         app = CORSMiddleware(
             app,
             allow_origins=list(cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "request-id", "x-portico-warning", "x-portico-trace-id", "retry-after"],
+            expose_headers=EXPOSED,
             allow_private_network=True,  # Chrome asks before a public page reaches into a private network
         )
     return app  # type: ignore[no-any-return]

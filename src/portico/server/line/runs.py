@@ -31,7 +31,7 @@ MAX_RUNS = 1024  # kept at a time, over or not
 class Run:
     """One answer and its log. It is a ``Sink``; ``over`` is called once, when nobody needs it any more."""
 
-    def __init__(self, encoder: StreamEncoder, owner: bytes, grace: float, over: Callable[[Run], None]) -> None:
+    def __init__(self, encoder: StreamEncoder, owner: str, grace: float, over: Callable[[Run], None]) -> None:
         self.id = f"run_{secrets.token_hex(16)}"
         self.owner = owner
         self.complete = False
@@ -155,7 +155,7 @@ class Runs:
         self.grace = grace
         self._runs: dict[str, Run] = {}
 
-    def begin(self, encoder: StreamEncoder, owner: bytes) -> Run:
+    def begin(self, encoder: StreamEncoder, owner: str) -> Run:
         """A new run of that key's. Raises ``OverloadedError`` when too many are kept."""
         if len(self._runs) >= MAX_RUNS:
             raise OverloadedError(
@@ -165,7 +165,7 @@ class Runs:
         self._runs[run.id] = run
         return run
 
-    def get(self, id: str, owner: bytes) -> Run:
+    def get(self, id: str, owner: str) -> Run:
         """That key's run of that id. Raises ``NotFoundError`` for any other."""
         run = self._runs.get(id)
         if run is None or run.owner != owner:

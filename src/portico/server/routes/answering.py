@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,11 +14,11 @@ from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.protocols.openai import chat, completions
 from portico.protocols.openai.sampling import cut_to
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
-from portico.server.http.auth import given_key
 from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.line.flight import Flight, Sink
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.sinks import BodySink, StreamSink
+from portico.threads import CALLER
 
 __all__ = [
     "LEFT_OUT",
@@ -28,7 +27,6 @@ __all__ = [
     "answer_stream",
     "chat_prompt",
     "completion_prompts",
-    "owner",
     "warn",
 ]
 
@@ -65,7 +63,7 @@ async def answer_stream(
 
 async def _answer_run(exchange: Exchange, served: Served, by: ServedModel, encoder: StreamEncoder) -> None:
     """As a run: the answer goes on for a while when its client is gone, and may be read again."""
-    run = served.runs.begin(encoder, owner(exchange))
+    run = served.runs.begin(encoder, CALLER.get())
     try:
         flight = await _admitted(exchange, served, by, run)
     except BaseException:
@@ -77,11 +75,6 @@ async def _answer_run(exchange: Exchange, served: Served, by: ServedModel, encod
         await run.read(exchange)
     if not flight.over:
         raise ClientGoneError
-
-
-def owner(exchange: Exchange) -> bytes:
-    """Whose a run is: the digest of the API key that came with the request, one and the same for all without a key."""
-    return hashlib.sha256(given_key(exchange.headers) or b"").digest()
 
 
 async def answer_body(

@@ -7,7 +7,7 @@ from portico.protocols import sse
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.runs import Runs
-from portico.server.routes.answering import owner
+from portico.threads import CALLER
 
 __all__ = ["RunHandlers"]
 
@@ -26,7 +26,7 @@ class RunHandlers:
 
     async def read(self, exchange: Exchange) -> None:
         """The events of a stream behind ``after`` (or ``Last-Event-ID``), as they were and as they come."""
-        run = self._runs.get(exchange.path_params["id"], owner(exchange))
+        run = self._runs.get(exchange.path_params["id"], CALLER.get())
         after = exchange.query.get("after", exchange.header(b"last-event-id") or "0")
         if not (after.isascii() and after.isdigit() and len(after) <= MOST_DIGITS):
             raise BadRequestError("'after' is the number of the last event that was read, 0 for none.", param="after")
@@ -38,6 +38,6 @@ class RunHandlers:
 
     async def cancel(self, exchange: Exchange) -> None:
         """Stop the answer; whoever reads it is told."""
-        run = self._runs.get(exchange.path_params["id"], owner(exchange))
+        run = self._runs.get(exchange.path_params["id"], CALLER.get())
         run.cancel()
         await exchange.respond_json({"id": run.id, "object": "run", "cancelled": True})

@@ -81,7 +81,8 @@ class Headed:
     """The name (and perhaps an id) in a header, the arguments behind it.
 
     ``header`` and ``close`` are wire templates; ``named`` makes the name of the word that the header has
-    for it; where that word is also the call's id (``{id}``), ``ident`` writes it.
+    for it; where that word is also the call's id (``{id}``), ``ident`` writes it. An id that is the model's to
+    choose has an ``id_pattern``, a regular expression, and ``ident`` chooses one.
     """
 
     header: str
@@ -89,6 +90,7 @@ class Headed:
     close: str = ""
     named: Callable[[str], str] | None = None
     ident: Callable[[int, str], str] | None = None
+    id_pattern: str | None = None
     entities: bool = False
 
     @cached_property
@@ -167,15 +169,14 @@ class Headed:
         return self.close[len(self.close.rstrip(BLANK)) :]
 
     def grammar(self, tool: g.Tool, schema: Schema) -> tuple[g.Grammar, ...]:
-        count = "\1"  # stands for the call's number, which is the model's to say
+        count, chosen = "\1", "\2"  # stand for the call's number and id, which are the model's to say
         holes = {"name": tool.name, "index": count}
         if self.ident:
-            holes["id"] = self.ident(0, tool.name).removesuffix("0") + count
-        header = fill_in(self._header, holes, self.entities).split(count)
-        numbered: list[g.Grammar] = [g.Exactly(header[0])]
-        for piece in header[1:]:
-            numbered += [g.Pattern("[0-9]+"), g.Exactly(piece)]
-        return (*numbered, *self.arguments.grammar(tool.arguments, schema), g.Exactly(self.close.rstrip(BLANK)))
+            holes["id"] = chosen if self.id_pattern else self.ident(0, tool.name).removesuffix("0") + count
+        patterns = {count: g.Pattern("[0-9]+"), chosen: g.Pattern(self.id_pattern or "")}
+        pieces = re.split(f"([{count}{chosen}])", fill_in(self._header, holes, self.entities))
+        header = (patterns.get(piece) or g.Exactly(piece) for piece in pieces)
+        return (*header, *self.arguments.grammar(tool.arguments, schema), g.Exactly(self.close.rstrip(BLANK)))
 
 
 @dataclass(frozen=True)

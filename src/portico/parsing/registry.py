@@ -146,7 +146,7 @@ class Program:
         """One to ``high`` calls of these tools as the family writes them; None where it has no way to make calls."""
         if self.written is None or not tools:
             return None
-        opener = (isinstance(self.reasoning, Messages) and self.reasoning.opener) or self.written.opener
+        opener = self.reasoning.opener if isinstance(self.reasoning, Messages) else self.written.opener
         return g.Calls(self.written.grammar(tools, high), (opener,) if len(opener) > 1 else ())
 
     def frame(self, prompt_tail: str) -> g.Frame:

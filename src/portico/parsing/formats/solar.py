@@ -30,7 +30,13 @@ def _route(head: str, marker: str) -> Route:
     return Route("reasoning" if marker == THINK else "calls" if marker == CALLS else "content")
 
 
-CALL = Headed("{id}<|tool_call:name|>{name}<|tool_call:args|>", Json(), "<|tool_call:end|>", ident=_id)
+CALL = Headed(
+    "{id}<|tool_call:name|>{name}<|tool_call:args|>",
+    Json(),
+    "<|tool_call:end|>",
+    ident=_id,
+    id_pattern="[a-z0-9]{10}",
+)
 SOLAR_MESSAGES = Messages(
     start=("<|begin|>assistant",),
     head_end=(THINK, CONTENT, CALLS),

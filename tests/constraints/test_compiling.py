@@ -13,23 +13,9 @@ from portico.constraints import Checker, answer_grammar, call_policy, thinking
 from portico.errors import BadRequestError, NotSupportedError
 from portico.events import Constraint
 from portico.grammar import Exactly, Frame, Pattern
-from support.constraints import bare_constraint
+from support.constraints import ADD, BAD, GOOD, POINT, SUB, bare_constraint, tools
 from support.families import FAMILIES, ONE, TWO, section, tagged
 from support.vocabulary import Model
-
-ADD = {
-    "type": "object",
-    "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y"]}},
-    "required": ["a", "b"],
-}
-SUB = {"type": "object", "properties": {"list": {"type": "array", "items": {"type": "number"}, "maxItems": 3}}}
-GOOD, BAD = '{"a": 1, "b": "x"}', '{"a": "one", "b": "x"}'
-POINT = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"x": {"type": "integer"}}}}}
-
-
-def tools(*, strict: bool | None = None) -> list[dict[str, Any]]:
-    functions = [{"name": "add", "parameters": ADD}, {"name": "sub", "parameters": SUB}]
-    return [{"type": "function", "function": {**function, "strict": strict}} for function in functions]
 
 
 def compiled(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_compiling import BAD, GOOD, POINT, tools
 
 from portico.constraints import Limits, answer_grammar, call_policy, structural_tag, thinking
 from portico.errors import BadRequestError
 from portico.events import Constraint
-from support.constraints import bare_constraint
+from support.constraints import BAD, GOOD, POINT, bare_constraint, tools
 from support.families import FAMILIES, ONE, TWO
 from support.vocabulary import Model
 

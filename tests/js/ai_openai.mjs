@@ -39,6 +39,7 @@ const asked = {
   toolChoice: choice,
   prepareStep,
   stopWhen: stepCountIs(3),
+  providerOptions: { portico: { parallel_tool_calls: choice !== "required" } }, // else how many is the model's taste
   prompt: loop,
 };
 

@@ -233,7 +233,7 @@ class TestErrorsRepeatNothing:
             (CHAT, ask(tool_choice=CANARY, tools=[TOOL])),
             (CHAT, ask(tool_choice={"type": "function", "function": {"name": CANARY}}, tools=[TOOL])),
             (CHAT, ask(tool_choice={"type": CANARY}, tools=[TOOL])),
-            (CHAT, ask(tools=[{"type": CANARY, CANARY: CANARY}])),
+            (CHAT, ask(tools=[{"type": CANARY, CANARY: CANARY}], tool_choice="required")),
             (CHAT, ask(response_format={"type": CANARY})),
             (
                 CHAT,
@@ -252,7 +252,7 @@ class TestErrorsRepeatNothing:
             (CHAT, ask(logit_bias={"7": CANARY})),
             (CHAT, ask(cache_salt=CANARY * 30)),
             ("/v1/completions", {"prompt": {CANARY: CANARY}}),
-            ("/v1/completions", {"prompt": "x", "suffix": CANARY}),
+            ("/v1/completions", {"prompt": [1], "suffix": CANARY}),
             ("/v1/embeddings", {"input": CANARY}),
             ("/v1/embeddings", {"input": "x", "encoding_format": CANARY}),
             ("/v1/rerank", {"query": 5, "documents": [CANARY]}),

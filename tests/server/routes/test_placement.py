@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from portico.config import Settings
 from portico.errors import BadRequestError
+from portico.server.observe.metrics import Metrics
 from portico.server.process.assemble import assemble
 from support.replay import replaying
 
@@ -111,7 +112,7 @@ def adapter(path: Path) -> Path:
 async def test_other_engines_refuse_adapters_at_start(engine: str, tmp_path: Path) -> None:
     settings = Settings(engine=engine, lora=[f"a={adapter(tmp_path / 'a')}"], api_key=[SecretStr("k")])
     with pytest.raises(BadRequestError, match="--lora needs --engine vllm") as caught:
-        await assemble(settings)
+        await assemble(settings, Metrics())
     assert caught.value.param == "lora"
 
 
@@ -119,4 +120,4 @@ async def test_adapters_that_are_not_there_are_refused_at_start(tmp_path: Path) 
     found = adapter(tmp_path / "a")
     for given in (["a"], ["=x"], [f"a={tmp_path / 'b'}"], [f"a={found}", f"a={found}"]):
         with pytest.raises(BadRequestError, match=r"--lora takes|Two adapters"):
-            await assemble(Settings(engine="vllm", model=str(tmp_path), lora=given))
+            await assemble(Settings(engine="vllm", model=str(tmp_path), lora=given), Metrics())

@@ -230,7 +230,7 @@ class TestStructuredOutputs:
                 {
                     "response_format": {
                         "type": "json_schema",
-                        "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "(("}},
+                        "json_schema": {"name": "x", "strict": True, "schema": {"type": "string", "pattern": "(("}},
                     }
                 },
                 "response_format.json_schema.schema",

@@ -5,8 +5,8 @@ What comes from what, at the grain of engine steps:
 - Text comes from the step's tokens, and from those of earlier steps whose bytes had to wait for it.
 - An event comes from all text that arrived since the last event and is no longer held: its own and the markup around
   it. Text of which a part is still held also belongs to what comes next.
-- While a call is read, a value that is no open string may be collected before it is told; then the step before belongs
-  to the next event too.
+- While a call is read, a value that is no open string is collected, with its key, before it is told, and it is told
+  when the piece after it is read: then the text from the step of the event before on belongs to the next event too.
 
 What waits is an artifact of its own, ``held``: it lasts as long as the wait, and what ends the wait is made from it.
 """
@@ -19,6 +19,7 @@ import msgspec
 
 from portico.events import CallArguments, CallEnd, CallStart, EngineOutput, Event
 from portico.generation import Choice, Delta, Held
+from portico.parsing.json_text import escaped
 from portico.trace.artifacts import Lane
 from portico.trace.record import Record
 
@@ -46,6 +47,7 @@ class ChoiceTrace:
         self._steps: list[int] = []  # that have given no text yet
         self._texts: list[_Text] = []  # that have not wholly become events yet
         self._characters = 0
+        self._told = 0  # how many of them had arrived before the step that told events last
         self._waiting: dict[str, int] = {}  # part -> the artifact of what it holds
         self._released: list[int] = []
         self._in_string = False  # whether the arguments told so far end inside a string
@@ -121,10 +123,18 @@ class ChoiceTrace:
             self._trace.head.finish = delta.finish.reason
             made.append(finish)
         partly = self._characters - held
-        if self._choice.in_call and not self._in_string:
-            partly = min(partly, self._characters - len(self._texts[-1].text) if self._texts else partly)
+        last = self._texts[-1].text if self._texts else ""
+        if self._choice.in_call and not (self._in_string and self._told_whole(delta, last)):
+            partly = min(partly, self._told)
+        self._told = self._characters - len(last)
         self._texts = [one for one in self._texts if one.end > partly]
         return made
+
+    @staticmethod
+    def _told_whole(delta: Delta, text: str) -> bool:
+        """Whether all of ``text`` is the end of what was told: it is inside a string, and nothing else is in it."""
+        told = delta.events[-1] if delta.events else None
+        return isinstance(told, CallArguments) and told.json_fragment.endswith(escaped(text))
 
     def _event(self, event: Event, of: list[int]) -> int:
         if isinstance(event, CallStart):

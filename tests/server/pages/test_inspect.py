@@ -138,7 +138,8 @@ def test_the_way_from_a_chunk_to_its_tokens_is_told_in_words(server: Replaying, 
 def test_what_was_held_back_is_drawn_as_long_as_it_lasted(
     open_page: OpenPage, server: Replaying, pictures: Path
 ) -> None:
-    with replaying(ANSWERS, inspect=True, interval=0.03, **PARSERS) as paced:
+    answers = ANSWERS | {"alarm": f"{ANSWERS['alarm']}, <tool_cal"}
+    with replaying(answers, inspect=True, interval=0.03, **PARSERS) as paced:
         trace = ask(paced, "alarm", tools=[WEATHER])
         _, artifacts = traced(paced, trace)
         holds = [artifact for artifact in artifacts if artifact["kind"] == "held"]

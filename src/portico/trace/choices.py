@@ -13,13 +13,13 @@ What waits is an artifact of its own, ``held``: it lasts as long as the wait, an
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import msgspec
 
 from portico.events import CallArguments, CallEnd, CallStart, EngineOutput, Event
 from portico.generation import Choice, Delta, Held
-from portico.parsing.json_text import escaped
 from portico.trace.artifacts import Lane
 from portico.trace.record import Record
 
@@ -134,7 +134,9 @@ class ChoiceTrace:
     def _told_whole(delta: Delta, text: str) -> bool:
         """Whether all of ``text`` is the end of what was told: it is inside a string, and nothing else is in it."""
         told = delta.events[-1] if delta.events else None
-        return isinstance(told, CallArguments) and told.json_fragment.endswith(escaped(text))
+        return isinstance(told, CallArguments) and told.json_fragment.endswith(
+            json.dumps(text, ensure_ascii=False)[1:-1]
+        )
 
     def _event(self, event: Event, of: list[int]) -> int:
         if isinstance(event, CallStart):

@@ -20,7 +20,7 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Replaying]:
-    with replaying(ANSWERS, tool_parser="hermes", reasoning_parser="qwen3") as up:
+    with replaying(ANSWERS, tool_parser="hermes", reasoning_parser="qwen3", thinking_by_default=True) as up:
         yield up
 
 

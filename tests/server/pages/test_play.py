@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Replaying]:
-    with replaying(ANSWERS, inspect=True, **PARSERS) as up:
+    with replaying(ANSWERS, inspect=True, thinking_by_default=True, **PARSERS) as up:
         yield up
 
 

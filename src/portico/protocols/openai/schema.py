@@ -173,6 +173,11 @@ class ConversationFields(RequestModel):
         return [tool for tool in self.tools or () if not _is_hosted(tool)] or None
 
     @property
+    def tool_places(self) -> list[int]:
+        """Where in ``tools`` each of them stands."""
+        return [index for index, tool in enumerate(self.tools or ()) if not _is_hosted(tool)]
+
+    @property
     def hosted_tools(self) -> list[str]:
         """What is no tool here, for people: the client's provider was to run it."""
         hosted = ((index, tool) for index, tool in enumerate(self.tools or ()) if _is_hosted(tool))

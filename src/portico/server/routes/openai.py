@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from portico.protocols.openai import chat, completions
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.places import in_the_clients_places
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
@@ -51,18 +52,19 @@ class OpenAIHandlers:
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
-        prompt = await chat_prompt(exchange, request, model)
-        exchange.prompted(model, prompt)
-        warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
-        warn(exchange, LEFT_OUT, [*request.hosted_tools, *prompt.left_out])
-        generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
-        created = int(time.time())
-        if request.stream:
-            stream = chat.ChatStream(request, generation, model, created)
-            await answer_stream(exchange, self._served, served, [generation], stream)
-        else:
-            body = chat.ChatBody(request, generation, model, created)
-            await answer_body(exchange, self._served, served, [generation], body)
+        with in_the_clients_places(None, request.tool_places):
+            prompt = await chat_prompt(exchange, request, model)
+            exchange.prompted(model, prompt)
+            warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
+            warn(exchange, LEFT_OUT, [*request.hosted_tools, *prompt.left_out])
+            generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
+            created = int(time.time())
+            if request.stream:
+                stream = chat.ChatStream(request, generation, model, created)
+                await answer_stream(exchange, self._served, served, [generation], stream)
+            else:
+                body = chat.ChatBody(request, generation, model, created)
+                await answer_body(exchange, self._served, served, [generation], body)
 
     async def completions(self, exchange: Exchange) -> None:
         """POST /v1/completions."""

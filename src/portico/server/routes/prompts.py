@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from portico.protocols.openai import chat, completions, tokens
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.places import in_the_clients_places
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
@@ -52,7 +53,8 @@ class PromptHandlers:
             special = request.add_special_tokens is not False
             prompt = await exchange.wait(model.prompter.completion(request.prompt, add_special_tokens=special))
         else:
-            prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+            with in_the_clients_places(None, request.tool_places):
+                prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
         await exchange.respond_json(tokens.tokenized(request, prompt, model))
 
     async def detokenize(self, exchange: Exchange) -> None:
@@ -70,8 +72,9 @@ class PromptHandlers:
         """POST /v1/chat/completions/render: what the engine would get for this request."""
         request = await exchange.request(ChatRequest)
         model = self._served.generating(request.model).model
-        prompt = await chat_prompt(exchange, request, model)
-        generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
+        with in_the_clients_places(None, request.tool_places):
+            prompt = await chat_prompt(exchange, request, model)
+            generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         await exchange.respond_json(tokens.rendered(generation, prompt))
 
     async def render_completions(self, exchange: Exchange) -> None:

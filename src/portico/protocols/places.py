@@ -1,8 +1,9 @@
 """Where the client finds what an error names.
 
 The boxes below name values in the neutral conversation (``messages[3].tool_calls[0].function.name``, ``tools[1]``),
-whose lists are not the client's: system messages, tool results and turns of several messages have been taken apart and
-put together. Here such a name becomes the client's own, or, where no single place is meant, only ``messages``.
+whose lists are not the client's: tools that nobody here runs are not among them, and in APIs of another shape system
+messages, tool results and turns of several messages have been taken apart and put together. Here such a name becomes
+the client's own, or, where no single place is meant, only ``messages``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class Origin(NamedTuple):
 
 
 @contextmanager
-def in_the_clients_places(origins: Sequence[Origin], tools: Sequence[int]) -> Iterator[None]:
-    """Let a ``BadRequestError`` from inside name the client's places. ``tools``: the index of each tool shown."""
+def in_the_clients_places(origins: Sequence[Origin] | None, tools: Sequence[int]) -> Iterator[None]:
+    """Let a ``BadRequestError`` from inside name the client's places. ``origins``: those of the messages, None where
+    they are the client's own list; ``tools``: the index of each tool shown."""
     try:
         yield
     except BadRequestError as error:
@@ -41,15 +43,17 @@ def in_the_clients_places(origins: Sequence[Origin], tools: Sequence[int]) -> It
         raise
 
 
-def in_the_clients_words(text: str, origins: Sequence[Origin], tools: Sequence[int]) -> str:
+def in_the_clients_words(text: str, origins: Sequence[Origin] | None, tools: Sequence[int]) -> str:
     """``text`` with the client's places for ours."""
     return _PLACE.sub(lambda place: _own(place, origins, tools), text)
 
 
-def _own(place: re.Match[str], origins: Sequence[Origin], tools: Sequence[int]) -> str:
+def _own(place: re.Match[str], origins: Sequence[Origin] | None, tools: Sequence[int]) -> str:
     if place["tool"]:
         index = int(place["tool"])
         return f"tools[{tools[index]}]" if index < len(tools) else "tools"
+    if origins is None:
+        return place.group()
     if int(place["message"]) >= len(origins):
         return "messages"
     origin = origins[int(place["message"])]

@@ -8,9 +8,9 @@ import pytest
 
 from portico.errors import BadRequestError
 from portico.protocols.anthropic import messages
-from portico.protocols.places import Origin, in_the_clients_places
 from portico.protocols.anthropic.schema import MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
+from portico.protocols.places import Origin, in_the_clients_places
 from portico.protocols.validation import parse_fields
 from support.generation import tiny_model
 

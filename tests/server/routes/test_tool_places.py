@@ -26,7 +26,6 @@ def function(name: object, schema: object = SCHEMA, **more: Any) -> dict[str, An
 
 
 NAMELESS = [{"type": "web_search"}, function("good"), {"type": "mcp"}, function(5)]
-SHAPELESS = [{"type": "web_search"}, function("good"), {"type": "function", "function": 5}]
 UNHOLDABLE = [{"type": "web_search"}, function("good"), function("bad", UNHELD, strict=True)]
 
 
@@ -35,7 +34,6 @@ UNHOLDABLE = [{"type": "web_search"}, function("good"), function("bad", UNHELD, 
     [
         ("/v1/chat/completions", NAMELESS, "tools[3]"),
         ("/v1/chat/completions/render", NAMELESS, "tools[3]"),
-        ("/tokenize", SHAPELESS, "tools[2]"),
         ("/v1/chat/completions", UNHOLDABLE, "tools[2]"),
         ("/v1/chat/completions/render", UNHOLDABLE, "tools[2]"),
     ],

@@ -20,9 +20,9 @@ from typing import Any
 
 from portico.errors import BadRequestError, NotSupportedError
 from portico.protocols.anthropic.ids import call_id_for_model
-from portico.protocols.places import Origin
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tool_input import INVALID
+from portico.protocols.places import Origin
 
 __all__ = ["Conversation", "read_conversation"]
 

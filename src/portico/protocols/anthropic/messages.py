@@ -13,10 +13,10 @@ from portico.prompting import Prompt
 from portico.protocols.anthropic.answer import PING, Edits, MessageBody, MessageStream
 from portico.protocols.anthropic.context import is_known
 from portico.protocols.anthropic.conversation import read_conversation
-from portico.protocols.places import Origin
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tools import neutral_choice, neutral_tools
+from portico.protocols.places import Origin
 from portico.protocols.sampling import nucleus, temperature
 
 __all__ = ["PING", "Asked", "MessageBody", "MessageStream", "generation", "read_request", "token_count"]

@@ -14,9 +14,9 @@ from portico.protocols.anthropic import messages, models
 from portico.protocols.anthropic.context import edited
 from portico.protocols.anthropic.ids import new_id, request_id
 from portico.protocols.anthropic.messages import Asked
-from portico.protocols.places import in_the_clients_places, in_the_clients_words
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
+from portico.protocols.places import in_the_clients_places, in_the_clients_words
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange, Handler
 from portico.server.line.served import Served

@@ -53,8 +53,7 @@ class PromptHandlers:
             special = request.add_special_tokens is not False
             prompt = await exchange.wait(model.prompter.completion(request.prompt, add_special_tokens=special))
         else:
-            with in_the_clients_places(None, request.tool_places):
-                prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+            prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
         await exchange.respond_json(tokens.tokenized(request, prompt, model))
 
     async def detokenize(self, exchange: Exchange) -> None:

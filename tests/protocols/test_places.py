@@ -10,7 +10,7 @@ from portico.errors import BadRequestError
 from portico.protocols.anthropic import messages
 from portico.protocols.anthropic.schema import MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
-from portico.protocols.places import Origin, in_the_clients_places
+from portico.protocols.places import Origin, Places
 from portico.protocols.validation import parse_fields
 from support.generation import tiny_model
 
@@ -26,7 +26,7 @@ def refused(*turns: dict[str, Any], **fields: Any) -> BadRequestError:
 
     def admit() -> None:
         asked = messages.read_request(request, model, Signer(None))
-        with in_the_clients_places(asked.origins, asked.tool_places):
+        with asked.places.told():
             prompt = model.prompter.render_chat(**asked.prompt_arguments)
             messages.generation(request, asked, prompt, model, "r")
 
@@ -106,7 +106,7 @@ ORIGINS = [
     ],
 )
 def test_every_kind_of_place(neutral: str | None, own: str | None) -> None:
-    with pytest.raises(BadRequestError) as caught, in_the_clients_places(ORIGINS, [3]):
+    with pytest.raises(BadRequestError) as caught, Places(ORIGINS, [3]).told():
         raise BadRequestError(f"In {neutral}, something is wrong.", param=neutral)
     assert caught.value.param == own
     assert caught.value.message == f"In {own}, something is wrong."

@@ -16,7 +16,7 @@ from portico.protocols.anthropic.conversation import read_conversation
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tools import neutral_choice, neutral_tools
-from portico.protocols.places import Origin
+from portico.protocols.places import Places
 from portico.protocols.sampling import nucleus, temperature
 
 __all__ = ["PING", "Asked", "MessageBody", "MessageStream", "generation", "read_request", "token_count"]
@@ -28,8 +28,8 @@ INTERLEAVED = "interleaved-thinking"  # with this beta a budget counts for sever
 class Asked:
     """A request in neutral words: what the prompter takes, and what beside the prompt decides the answer.
 
-    ``left_out`` names what of the request did not reach the model; ``origins`` and ``tool_places`` say where in the
-    request its messages and tools come from.
+    ``left_out`` names what of the request did not reach the model; ``places`` say where in the request its messages and
+    tools come from.
     """
 
     prompt_arguments: dict[str, Any]
@@ -37,8 +37,7 @@ class Asked:
     tool_choice: str | dict[str, Any]
     parallel: bool
     left_out: list[str]
-    origins: list[Origin]
-    tool_places: list[int]
+    places: Places
 
 
 def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> Asked:
@@ -65,8 +64,7 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
         neutral_choice(choice, tools),
         parallel=not (choice and choice.disable_parallel_tool_use),
         left_out=[*conversation.left_out, *shown.left_out, *_not_carried_out(request)],
-        origins=conversation.origins,
-        tool_places=shown.places,
+        places=Places(conversation.origins, shown.places),
     )
 
 

@@ -16,7 +16,6 @@ from portico.protocols.anthropic.ids import new_id, request_id
 from portico.protocols.anthropic.messages import Asked
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
-from portico.protocols.places import in_the_clients_places, in_the_clients_words
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange, Handler
 from portico.server.line.served import Served
@@ -65,7 +64,7 @@ class AnthropicHandlers:
         model = served.model
         asked, prompt, edits = await self._prompt(exchange, request, model)
         exchange.prompted(model, prompt)
-        with in_the_clients_places(asked.origins, asked.tool_places):
+        with asked.places.told():
             betas = [beta.strip() for beta in (exchange.header(b"anthropic-beta") or "").split(",")]
             message_id = new_id("msg")  # also the engine's word for it: the request's own id is the client's to repeat
             generation = await exchange.work(
@@ -112,7 +111,7 @@ class AnthropicHandlers:
                 request, asked, prompt = changed, asked_then, prompt_then
                 applied.append(change.told(saved))
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
-        told = (in_the_clients_words(one, asked.origins, asked.tool_places) for one in prompt.left_out)
+        told = (asked.places.words(one) for one in prompt.left_out)
         left_out = [*asked.left_out, *told]
         warn(exchange, LEFT_OUT, left_out)
         if left_out:
@@ -121,7 +120,7 @@ class AnthropicHandlers:
 
     async def _rendered(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> tuple[Asked, Prompt]:
         asked = await exchange.work(partial(messages.read_request, request, model, self._signer))
-        with in_the_clients_places(asked.origins, asked.tool_places):
+        with asked.places.told():
             return asked, await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
 
     async def list_models(self, exchange: Exchange) -> None:

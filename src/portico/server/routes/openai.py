@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from portico.protocols.openai import chat, completions
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
-from portico.protocols.places import in_the_clients_places
+from portico.protocols.places import Places
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
@@ -52,7 +52,7 @@ class OpenAIHandlers:
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
-        with in_the_clients_places(None, request.tool_places):
+        with Places(None, request.tool_places).told():
             prompt = await chat_prompt(exchange, request, model)
             exchange.prompted(model, prompt)
             warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)

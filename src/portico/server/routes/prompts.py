@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from portico.protocols.openai import chat, completions, tokens
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
-from portico.protocols.places import in_the_clients_places
+from portico.protocols.places import Places
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
@@ -71,7 +71,7 @@ class PromptHandlers:
         """POST /v1/chat/completions/render: what the engine would get for this request."""
         request = await exchange.request(ChatRequest)
         model = self._served.generating(request.model).model
-        with in_the_clients_places(None, request.tool_places):
+        with Places(None, request.tool_places).told():
             prompt = await chat_prompt(exchange, request, model)
             generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         await exchange.respond_json(tokens.rendered(generation, prompt))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from hypothesis import settings
+
+os.environ["PORTICO_STORE"] = "none"  # but where a test names one: not the user's own
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 

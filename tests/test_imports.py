@@ -30,8 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": {"generation", "prompting", "decoding", "parsing", "constraints", "protos"},
     "trace": {"protocols", "generation", "prompting"},
     "config": set(),
+    "store": set(),
     "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models",
-               "trace", "config", "protos", "terminal"},
+               "trace", "config", "protos", "terminal", "store"},
 }  # fmt: skip
 ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everything
 

@@ -120,6 +120,20 @@ class Settings(BaseSettings):
 
     otlp_endpoint: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) that gets spans.")
 
+    # What is kept
+    store: SecretStr | None = Field(
+        None,
+        description="Where responses and conversations are kept: a file, postgresql://…, or none; a file in the user's "
+        "data directory if absent.",
+    )
+    store_max_age: float = Field(30.0, gt=0, description="Days after which what is kept is deleted.")
+    store_max_responses: int | None = Field(
+        None, ge=1, description="Responses that are kept; the oldest are deleted first."
+    )
+    store_max_bytes: int = Field(
+        10 << 30, ge=1 << 20, description="Bytes of responses and conversations that are kept; the oldest go first."
+    )
+
     # What is told
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     thinking_by_default: bool = Field(

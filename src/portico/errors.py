@@ -23,6 +23,7 @@ __all__ = [
     "RateLimitError",
     "RequestTimeoutError",
     "RequestTooLargeError",
+    "StoreError",
     "UnsupportedMediaTypeError",
 ]
 
@@ -145,3 +146,9 @@ class EngineDeadError(EngineError):
     """The engine process is gone; it may be restarting."""
 
     status, type, code = 503, "server_error", "engine_unavailable"
+
+
+class StoreError(PorticoError):
+    """What is to be kept cannot be kept, or what was kept cannot be read: now, or in this place at all."""
+
+    status, type, code = 503, "server_error", "store_unavailable"

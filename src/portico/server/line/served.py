@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import TYPE_CHECKING
 
 from portico.constraints import Checker, is_plain
 from portico.errors import ModelNotFoundError, NotSupportedError
@@ -13,6 +14,9 @@ from portico.generation import Generation, Model
 from portico.server.line.line import Line
 from portico.server.line.runs import Runs
 from portico.threads import Threads
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = ["Served", "ServedModel"]
 
@@ -64,11 +68,13 @@ class Served:
         request_timeout: float | None = None,
         signing_key: str | None = None,
         resume_grace: float = 0.0,
+        store: Store | None = None,
     ) -> None:
         self.models = list(models)
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self.runs = Runs(resume_grace)
+        self.store = store  # of responses and conversations; None: nothing is kept
         self._by_name = {name: served.called(name) for served in models for name in served.names}
         for served in models:
             for adapter in served.adapters:

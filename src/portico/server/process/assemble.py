@@ -27,6 +27,7 @@ from portico.server.line.line import Line
 from portico.server.line.meter import Meter
 from portico.server.line.served import Served, ServedModel
 from portico.server.process.engines import adapters, embedding_engine, is_elsewhere, main_engine, resolved_model
+from portico.server.process.kept import kept
 
 __all__ = ["assemble"]
 
@@ -47,12 +48,13 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
         started.append(await _main(settings, meter, shared))
         if settings.embedding_model is not None:
             started.append(await _embedding(settings, meter, shared))
+        store = await kept(settings)
     except BaseException:
         for served in started:
             await served.line.close()
         raise
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
-    return Served(started, settings.request_timeout, key, settings.resume_grace)
+    return Served(started, settings.request_timeout, key, settings.resume_grace, store)
 
 
 async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:

@@ -154,6 +154,8 @@ async def _serve(
         for one in served.models:
             await one.line.close()
             one.model.prompter.close()
+        if served.store is not None:
+            await served.store.close()
         if telemetry is not None:
             await telemetry.close()
 

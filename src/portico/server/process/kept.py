@@ -1,0 +1,36 @@
+"""The store that the settings name, if any."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from portico.config import Settings
+from portico.errors import StoreError
+
+if TYPE_CHECKING:
+    from portico.store import Store
+
+__all__ = ["kept"]
+
+log = logging.getLogger("portico")
+
+
+async def kept(settings: Settings) -> Store | None:
+    """Open it. Raises ``StoreError`` where one was asked for; one that nobody asked for may be missing, with a word in
+    the log."""
+    where = settings.store.get_secret_value() if settings.store is not None else None
+    if where == "none":
+        return None
+    from portico.store import Retention, default_path, open_store  # a quarter of a second, for who wants none
+
+    retention = Retention(settings.store_max_age, settings.store_max_responses, settings.store_max_bytes)
+    store = open_store(where or str(default_path()), retention=retention)
+    try:
+        await store.start()
+    except StoreError as error:
+        if where is not None:
+            raise
+        log.warning("responses are not kept: %s", error.message)
+        return None
+    return store

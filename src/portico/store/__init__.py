@@ -1,0 +1,24 @@
+"""What outlives a process: responses, their items and events, conversations. The one place with persistence.
+
+``store.py`` is the interface; one file for each kind of row has the SQL of it; ``database.py`` is how any of it runs.
+"""
+
+from __future__ import annotations
+
+from portico.errors import StoreError
+from portico.store.opening import default_path, open_store
+from portico.store.records import BrokenChainError, StoredConversation, StoredItem, StoredResponse
+from portico.store.retention import Retention
+from portico.store.store import Store
+
+__all__ = [
+    "BrokenChainError",
+    "Retention",
+    "Store",
+    "StoreError",
+    "StoredConversation",
+    "StoredItem",
+    "StoredResponse",
+    "default_path",
+    "open_store",
+]

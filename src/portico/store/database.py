@@ -1,0 +1,171 @@
+"""How SQL is run: in a few threads, a transaction for each work, and faults told as ``StoreError``.
+
+A *work* is a function of a connection. Those that write take the write lock of SQLite when they begin: a transaction
+that reads first and then finds that it cannot write would have to be done again. A connection that turns out to be
+lost before the work was done is made anew, once; whether a commit arrived is never guessed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from portico.errors import StoreError
+from portico.store.faults import fault, spoken
+from portico.threads import Threads
+
+__all__ = ["Database"]
+
+log = logging.getLogger("portico")
+
+READERS: Final = 2
+WRITERS: Final = 2
+REST: Final = 1.0  # seconds for which a database that could not be reached is not tried again
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Database:
+    """One database: a ``Path`` is SQLite's, a URL is PostgreSQL's. Nothing is opened before the first work."""
+
+    def __init__(self, where: Path | URL, patience: float) -> None:
+        """``patience``: seconds to wait for a lock that another process holds, and for a connection."""
+        self.where = where
+        self.patience = patience
+        engine = _sqlite(where, patience) if isinstance(where, Path) else _postgresql(where, patience)
+        self._engine = engine
+        self._reader = engine if isinstance(where, Path) else engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writer = engine.execution_options(writes=True)
+        self._reading = Threads("store reading", READERS)
+        self._writing = Threads("store writing", 1 if isinstance(where, Path) else WRITERS)
+        self._lost: tuple[float, StoreError] | None = None  # since when it cannot be reached
+        self._fault = ""  # what the log was told last
+
+    async def read(
+        self,
+        work: Callable[Concatenate[Connection, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """What ``work`` returns, which only reads. Raises ``StoreError``."""
+        return await self._reading.run(partial(self._do, self._reader, partial(_with, work, args, kwargs)))
+
+    async def write(
+        self,
+        work: Callable[Concatenate[Connection, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """What ``work`` returns, once what it wrote is committed. Raises ``StoreError``."""
+        return await self._writing.run(partial(self._do, self._writer, partial(_with, work, args, kwargs)))
+
+    def now(self, work: Callable[[Connection], Result]) -> Result:
+        """As ``write``, in this thread: for commands, and for what comes before all else."""
+        return self._do(self._writer, work)
+
+    def outside(self, work: Callable[[Connection], Result]) -> Result:
+        """In this thread and without a transaction: what databases do in none, and long readings."""
+        return self._do(self._reader.execution_options(stream_results=True), work)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    def _do(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
+        if self._lost is not None and time.monotonic() - self._lost[0] < REST:
+            raise self._lost[1]
+        again = True
+        while True:
+            done = connected = False
+            try:
+                with engine.begin() as connection:
+                    connected = True
+                    result = work(connection)
+                    done = True
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                if again and not done and isinstance(error, DBAPIError) and error.connection_invalidated:
+                    again = False
+                    continue
+                told = fault(error)
+                self._lost = None if connected else (time.monotonic(), told)
+                if (said := spoken(error)) != self._fault:
+                    self._fault = said
+                    log.error("the store: %s", said)
+                raise told from None
+            self._lost = None
+            if self._fault:
+                self._fault = ""
+                log.warning("the store is back")
+            return result
+
+
+def _with(work: Callable[..., Result], args: Any, kwargs: Any, connection: Connection) -> Result:
+    return work(connection, *args, **kwargs)
+
+
+def _sqlite(path: Path, patience: float) -> Engine:
+    """Connections to the file, which must exist: one that was removed is not silently begun anew."""
+    uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(
+            uri, uri=True, timeout=patience, isolation_level=None, check_same_thread=False, cached_statements=256
+        ),
+        poolclass=QueuePool,
+        pool_size=READERS + WRITERS,
+        max_overflow=4,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, record: Any) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut, too
+        record.info["file"] = _identity(path)
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
+        if record.info["file"] != _identity(path):  # SQLite would go on with a file that has no name any more
+            raise DisconnectionError("the file was removed or replaced")
+
+    @event.listens_for(engine, "begin")
+    def begins(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _postgresql(url: URL, patience: float) -> Engine:
+    return create_engine(
+        url,
+        pool_size=READERS + WRITERS,
+        max_overflow=4,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": max(2, round(patience)),
+            "application_name": "portico",
+            "tcp_user_timeout": max(2000, round(patience * 1000)),
+            **({} if "options" in url.query else {"options": f"-c lock_timeout={round(patience * 1000)}"}),
+        },
+    )

@@ -1,0 +1,56 @@
+"""What databases raise, as one line for a client.
+
+SQLite tells its faults apart by their texts alone (in Python 3.10), PostgreSQL by five letters of the SQL standard.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from portico.errors import StoreError
+
+__all__ = ["fault", "spoken"]
+
+FULL: Final = "The server's store is full; nothing can be kept until there is room."
+BUSY: Final = "The server's store is too busy; try again."
+READ_ONLY: Final = "The server's store cannot be written to."
+DAMAGED: Final = "The server's store is damaged."
+LOST: Final = "The server's store cannot be reached; try again."
+
+# the beginning of an SQLSTATE, or a part of what SQLite says
+SIGNS: Final = {
+    "53": FULL,
+    "database or disk is full": FULL,
+    "55P03": BUSY,
+    "40": BUSY,
+    "database is locked": BUSY,
+    "database table is locked": BUSY,
+    "25006": READ_ONLY,
+    "42501": READ_ONLY,
+    "readonly database": READ_ONLY,
+    "XX001": DAMAGED,
+    "XX002": DAMAGED,
+    "malformed": DAMAGED,
+    "not a database": DAMAGED,
+}
+
+
+def fault(error: Exception) -> StoreError:
+    """What a client is told of a database's ``error``."""
+    state = getattr(_cause(error), "sqlstate", None)
+    said = str(_cause(error))
+    for sign, text in SIGNS.items():
+        if state.startswith(sign) if state is not None else sign in said:
+            return StoreError(text, retry_after=None if text in (READ_ONLY, DAMAGED) else 1)
+    return StoreError(LOST, retry_after=1)
+
+
+def spoken(error: Exception) -> str:
+    """What a log is told of it: one line, without the statement and its values."""
+    return " ".join(str(_cause(error)).split()) or type(error).__name__
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

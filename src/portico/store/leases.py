@@ -1,0 +1,123 @@
+"""Which processes live, and what becomes of the work of those that have died.
+
+Every process that uses the store has a row. On one machine the system knows whether it lives; of others, it is dead
+that has given no sign of life for ``LEASE`` seconds. What a dead process ran has failed, and its locks are void: seen
+to by whoever starts, by every living process now and then, and by whoever asks for such a response.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, exists, func, not_, select, update
+
+from portico.store.coding import dumps, loads
+from portico.store.tables import conversations, insert, now, processes, responses
+
+__all__ = ["BEAT", "LEASE", "Identity", "beat", "is_first", "is_lost", "leave", "recover"]
+
+BEAT: Final = 5.0  # seconds between signs of life
+LEASE: Final = 30.0  # seconds without any, after which a process on another machine is taken for dead
+
+LOST: Final = {"code": "server_error", "message": "The server process that made this response has ended."}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """This process, as its row says it. ``place`` is where its number means something; empty where none is known."""
+
+    id: str
+    place: str
+    pid: int
+    born: str
+
+    @classmethod
+    def own(cls, id: str) -> Identity:
+        return cls(id, _place(), os.getpid(), _born(os.getpid()))
+
+
+def _place() -> str:
+    """This boot of this machine, and the namespace of process numbers in it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # no Linux: its processes go by their signs of life alone
+        return ""
+
+
+def _born(pid: int) -> str:
+    """When that process began, in ticks since the boot; empty when there is no such process, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def beat(connection: Connection, me: Identity) -> None:
+    """A sign of life. Who was taken for dead meanwhile is entered anew."""
+    row = {"id": me.id, "place": me.place, "pid": me.pid, "born": me.born, "beat": now()}
+    connection.execute(
+        insert(connection, processes).values(row).on_conflict_do_update(index_elements=["id"], set_={"beat": now()})
+    )
+
+
+def leave(connection: Connection, me: Identity) -> None:
+    """This process ends; what it still runs has failed."""
+    connection.execute(delete(processes).where(processes.c.id == me.id))
+    _settle(connection)
+
+
+def is_lost(connection: Connection, me: Identity, worker: str) -> bool:
+    """Whether the process ``worker`` has died."""
+    return worker != me.id and worker not in _living(connection, me)
+
+
+def is_first(connection: Connection, me: Identity) -> bool:
+    """Whether this process is the one, of those that live, that does what one of them is to do."""
+    return bool(connection.scalar(select(func.min(processes.c.id))) == me.id)
+
+
+def recover(connection: Connection, me: Identity) -> None:
+    """End what dead processes ran, and void their locks."""
+    living = _living(connection, me)
+    dead = [id for id in connection.scalars(select(processes.c.id)) if id not in living]
+    if dead:
+        connection.execute(delete(processes).where(processes.c.id.in_(dead)))
+    _settle(connection)
+
+
+def _living(connection: Connection, me: Identity) -> set[str]:
+    found = set()
+    for row in connection.execute(select(processes, (now() - processes.c.beat).label("silent"))):
+        here = me.place and row.place == me.place
+        if row.id == me.id or (_born(row.pid) == row.born if here else row.silent < LEASE):
+            found.add(row.id)
+    return found
+
+
+_ownerless = not_(exists().where(processes.c.id == responses.c.worker))
+_unlocked = not_(exists().where(processes.c.id == conversations.c.worker))
+
+
+def _settle(connection: Connection) -> None:
+    """What is run by no process that has a row."""
+    running = select(responses.c.id, responses.c.content).where(responses.c.worker.is_not(None), _ownerless)
+    for row in connection.execute(running.with_for_update()).all():
+        content = _failed(loads(row.content))
+        connection.execute(
+            update(responses)
+            .where(responses.c.id == row.id)
+            .values(status="failed", worker=None, ended_at=now(), content=content, size=len(content))
+        )
+    connection.execute(
+        update(conversations).where(conversations.c.worker.is_not(None), _unlocked).values(turn=None, worker=None)
+    )
+
+
+def _failed(content: dict[str, Any]) -> bytes:
+    content["body"] |= {"status": "failed", "error": LOST}
+    return dumps(content)

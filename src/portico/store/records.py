@@ -1,0 +1,57 @@
+"""What goes into the store and comes out of it: values, no behaviour. Items and bodies are JSON objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+__all__ = ["RUNNING", "BrokenChainError", "StoredConversation", "StoredItem", "StoredResponse"]
+
+RUNNING = frozenset({"queued", "in_progress"})  # the statuses of a response that has not ended
+
+
+class StoredResponse(Struct, frozen=True, kw_only=True):
+    """A response: what was given in its request, what came out, and the whole object as it is shown.
+
+    ``owner`` is the digest of the API key, empty without keys; ``created_at`` is in unix seconds. ``input`` holds the
+    items of this request alone, with ids. ``body`` is without the input; its ``output``, where it has one, is taken
+    from ``output``.
+    """
+
+    id: str
+    owner: str
+    created_at: int
+    status: str
+    model: str
+    previous_id: str | None = None
+    conversation_id: str | None = None
+    background: bool = False
+    input: list[dict[str, Any]] = field(default_factory=list)
+    output: list[dict[str, Any]] = field(default_factory=list)
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+class StoredConversation(Struct, frozen=True, kw_only=True):
+    """A conversation without its items; ``created_at`` is in unix seconds."""
+
+    id: str
+    owner: str
+    created_at: int
+    metadata: dict[str, Any]
+
+
+class StoredItem(Struct, frozen=True):
+    """An item of a conversation. ``position`` grows with every item that is added."""
+
+    id: str
+    position: int
+    item: dict[str, Any]
+
+
+class BrokenChainError(LookupError):
+    """A response's ancestor ``id`` is no longer kept."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id

@@ -1,0 +1,144 @@
+"""The tables, and what SQLite and PostgreSQL say differently.
+
+What is looked for has a column; the rest of a row is one JSON value in ``content``. ``size`` is what a row and its
+items take, in bytes. Times are seconds since 1970, by the database's clock: several machines agree on no other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    false,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+__all__ = [
+    "PREFIX",
+    "conversation_items",
+    "conversations",
+    "events",
+    "insert",
+    "metadata",
+    "now",
+    "processes",
+    "response_items",
+    "responses",
+]
+
+PREFIX = "portico_"  # a PostgreSQL database may be others' too
+
+metadata = MetaData()
+
+# The processes that use the store, each with the time of its last sign of life.
+processes = Table(
+    PREFIX + "processes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("place", String, nullable=False),  # where ``pid`` and ``born`` mean something
+    Column("pid", Integer, nullable=False),
+    Column("born", String, nullable=False),
+    Column("beat", Double, nullable=False),
+)
+
+responses = Table(
+    PREFIX + "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", Double),  # null: it runs, in the process ``worker``
+    Column("worker", String),
+    Column("cancel", Boolean, nullable=False, server_default=false()),  # somebody has asked to stop it
+    Column("status", String, nullable=False),
+    Column("previous_id", String),
+    Column("conversation_id", String),
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index(PREFIX + "responses_by_age", "created_at", "size"),
+    Index(PREFIX + "responses_by_worker", "worker"),
+    Index(PREFIX + "responses_by_end", "ended_at"),
+)
+
+# Which response an item was given to, or came out of.
+response_items = Table(
+    PREFIX + "response_items",
+    metadata,
+    Column("response_id", String, ForeignKey(responses.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("item_id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Index(PREFIX + "response_items_by_id", "owner", "item_id"),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    PREFIX + "events",
+    metadata,
+    Column("response_id", String, ForeignKey(responses.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+conversations = Table(
+    PREFIX + "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("turn", String),  # the response that is being made of it, in the process ``worker``
+    Column("worker", String),
+    Column("count", BigInteger, nullable=False),  # of items that were ever added
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index(PREFIX + "conversations_by_use", "used_at", "size"),
+    Index(PREFIX + "conversations_by_worker", "worker"),
+)
+
+conversation_items = Table(
+    PREFIX + "conversation_items",
+    metadata,
+    Column("conversation_id", String, ForeignKey(conversations.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("item_id", String, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index(PREFIX + "conversation_items_by_id", "item_id"),
+)
+
+
+def insert(connection: Connection, table: Table) -> Any:
+    """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``, alike in both databases."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+class now(FunctionElement[float]):
+    """The database's time, in seconds since 1970."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: SQLCompiler, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: SQLCompiler, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"

@@ -117,6 +117,7 @@ async def test_a_chain_is_told_from_its_beginning(store: Store) -> None:
         await store.put_response(one)
     branch = response(previous_id="resp_c10")
     await store.put_response(branch)
+    line, branch = [replace(one, body={}) for one in line], replace(branch, body={})
     assert await store.chain(ALICE, "resp_c29") == line
     assert await store.chain(ALICE, branch.id) == [*line[:11], branch]
     assert await store.chain(ALICE, "resp_c29", limit=5) == line[-5:]

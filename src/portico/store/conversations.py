@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from portico.errors import NotFoundError
 from portico.store.coding import dumps, key, loads
 from portico.store.records import StoredConversation, StoredItem
-from portico.store.tables import conversation_items, conversations, insert
+from portico.store.tables import conversation_items, conversations
 
 __all__ = [
     "add",
@@ -49,7 +49,7 @@ def create(
         "size": len(content),
         "content": content,
     }
-    connection.execute(insert(connection, conversations).values(row))
+    connection.execute(insert(conversations), row)
     add(connection, owner, made.id, items)
     return made
 
@@ -96,7 +96,7 @@ def add(connection: Connection, owner: str, id: str, items: Sequence[Mapping[str
         for position, (item, content) in enumerate(zip(items, contents, strict=True), count - len(items))
     ]
     if rows:
-        connection.execute(insert(connection, conversation_items), rows)
+        connection.execute(insert(conversation_items), rows)
     return True
 
 

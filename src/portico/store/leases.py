@@ -8,19 +8,26 @@ to by whoever starts, by every living process now and then, and by whoever asks 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, delete, exists, func, not_, select, update
 
 from portico.store.coding import dumps, loads
-from portico.store.tables import conversations, insert, now, processes, responses
+from portico.store.tables import conversations, either, now, processes, responses
 
 __all__ = ["BEAT", "LEASE", "Identity", "beat", "is_first", "is_lost", "leave", "recover"]
 
 BEAT: Final = 5.0  # seconds between signs of life
 LEASE: Final = 30.0  # seconds without any, after which a process on another machine is taken for dead
+
+BEAT_NOW = either(
+    lambda insert: (
+        insert(processes).values(beat=now()).on_conflict_do_update(index_elements=["id"], set_={"beat": now()})
+    )
+)
 
 LOST: Final = {"code": "server_error", "message": "The server process that made this response has ended."}
 
@@ -59,10 +66,8 @@ def _born(pid: int) -> str:
 
 def beat(connection: Connection, me: Identity) -> None:
     """A sign of life. Who was taken for dead meanwhile is entered anew."""
-    row = {"id": me.id, "place": me.place, "pid": me.pid, "born": me.born, "beat": now()}
-    connection.execute(
-        insert(connection, processes).values(row).on_conflict_do_update(index_elements=["id"], set_={"beat": now()})
-    )
+    row = {"id": me.id, "place": me.place, "pid": me.pid, "born": me.born}
+    connection.execute(BEAT_NOW[connection.dialect.name], row)
 
 
 def leave(connection: Connection, me: Identity) -> None:
@@ -105,19 +110,14 @@ _unlocked = not_(exists().where(processes.c.id == conversations.c.worker))
 
 def _settle(connection: Connection) -> None:
     """What is run by no process that has a row."""
-    running = select(responses.c.id, responses.c.content).where(responses.c.worker.is_not(None), _ownerless)
+    running = select(responses.c.id, responses.c.body).where(responses.c.worker.is_not(None), _ownerless)
     for row in connection.execute(running.with_for_update()).all():
-        content = _failed(loads(row.content))
+        body = dumps({**loads(row.body), "status": "failed", "error": LOST})
         connection.execute(
             update(responses)
             .where(responses.c.id == row.id)
-            .values(status="failed", worker=None, ended_at=now(), content=content, size=len(content))
+            .values(status="failed", worker=None, ended_at=time.time(), body=body)
         )
     connection.execute(
         update(conversations).where(conversations.c.worker.is_not(None), _unlocked).values(turn=None, worker=None)
     )
-
-
-def _failed(content: dict[str, Any]) -> bytes:
-    content["body"] |= {"status": "failed", "error": LOST}
-    return dumps(content)

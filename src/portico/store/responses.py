@@ -5,26 +5,70 @@ A response that has ended stays as it is: what was told as done is not taken bac
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, literal, select, update
+from sqlalchemy import Connection, bindparam, delete, literal, select, update
 
 from portico.errors import StoreError
 from portico.store.coding import dumps, key, loads
 from portico.store.records import RUNNING, BrokenChainError, StoredResponse
-from portico.store.tables import conversation_items, conversations, insert, now, response_items, responses
+from portico.store.tables import conversation_items, conversations, either, response_items, responses
 
 __all__ = ["ask_cancel", "cancelled", "chain", "get", "item", "put", "remove", "worker_of"]
 
-SHOWN = (
-    responses.c.id,
-    responses.c.owner,
-    responses.c.created_at,
-    responses.c.status,
-    responses.c.previous_id,
-    responses.c.conversation_id,
-    responses.c.content,
+STATE = ("status", "worker", "ended_at", "size", "content", "body")  # what changes while it runs
+PUT = either(
+    lambda insert: (
+        (new := insert(responses))
+        .on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: new.excluded[name] for name in STATE},
+            where=(responses.c.owner == new.excluded.owner) & responses.c.ended_at.is_(None),
+        )
+        .execution_options(preserve_rowcount=True)
+    )
+)
+RENEW = (
+    update(responses)
+    .where(responses.c.id == bindparam("key"), responses.c.owner == bindparam("whose"), responses.c.ended_at.is_(None))
+    .values({name: bindparam(name) for name in STATE})
+)
+PUT_ITEMS = either(lambda insert: insert(response_items).on_conflict_do_nothing())
+PUT_BEFORE = select(responses.c.owner, responses.c.status).where(responses.c.id == bindparam("key"))
+
+MINE = (responses.c.id == bindparam("key"), responses.c.owner == bindparam("owner"))
+WITHOUT_BODY = [
+    responses.c[name] for name in ("id", "owner", "created_at", "status", "previous_id", "conversation_id", "content")
+]
+GET = select(*WITHOUT_BODY, responses.c.body).where(*MINE)
+WORKER = select(responses.c.worker).where(responses.c.id == bindparam("key"))
+REMOVE = delete(responses).where(*MINE)
+
+_line = select(*WITHOUT_BODY, literal(1).label("depth")).where(*MINE).cte("line", recursive=True)
+_line = _line.union_all(
+    select(*WITHOUT_BODY, _line.c.depth + 1).where(
+        responses.c.id == _line.c.previous_id,
+        responses.c.owner == bindparam("owner"),
+        _line.c.depth < bindparam("limit"),
+    )
+)
+CHAIN = select(_line).order_by(_line.c.depth.desc())
+
+ITEM_OF_RESPONSE = (
+    select(responses.c.content)
+    .join(response_items, response_items.c.response_id == responses.c.id)
+    .where(response_items.c.owner == bindparam("owner"), response_items.c.item_id == bindparam("key"))
+    .order_by(responses.c.created_at.desc())
+    .limit(1)
+)
+ITEM_OF_CONVERSATION = (
+    select(conversation_items.c.content)
+    .join(conversations, conversations.c.id == conversation_items.c.conversation_id)
+    .where(conversation_items.c.item_id == bindparam("key"), conversations.c.owner == bindparam("owner"))
+    .order_by(conversations.c.used_at.desc())
+    .limit(1)
 )
 
 
@@ -35,67 +79,46 @@ def put(connection: Connection, worker: str, response: StoredResponse, known: bo
     Raises ``StoreError`` where it has ended otherwise.
     """
     id = key(response.id)
-    runs = response.status in RUNNING
-    content = _content(response)
-    state = {
-        "status": response.status,
-        "worker": worker if runs else None,
-        "ended_at": None if runs else now(),
-        "content": content,
-        "size": len(content),
-    }
-    mine = (responses.c.owner == response.owner, responses.c.ended_at.is_(None))
+    row = {"id": id, "owner": response.owner, "created_at": response.created_at, **_state(response, worker)}
+    row |= {"previous_id": _key(response.previous_id), "conversation_id": _key(response.conversation_id)}
     if known:
-        done = connection.execute(update(responses).where(responses.c.id == id, *mine).values(state)).rowcount
+        renewed = {name: row[name] for name in STATE}
+        done = connection.execute(RENEW, {"key": id, "whose": response.owner, **renewed}).rowcount
     else:
-        row = {
-            "id": id,
-            "owner": response.owner,
-            "created_at": response.created_at,
-            "previous_id": _key(response.previous_id),
-            "conversation_id": _key(response.conversation_id),
-        }
-        upsert = insert(connection, responses).values(row | state)
-        upsert = upsert.on_conflict_do_update(index_elements=["id"], set_=state, where=mine[0] & mine[1])
-        done = connection.execute(upsert, execution_options={"preserve_rowcount": True}).rowcount
+        done = connection.execute(PUT[connection.dialect.name], row).rowcount
     if not done:
-        found = connection.execute(select(responses.c.owner, responses.c.status).where(responses.c.id == id)).first()
+        found = connection.execute(PUT_BEFORE, {"key": id}).first()
         if found is not None and (found.owner, found.status) != (response.owner, response.status):
             raise StoreError("The response has ended already, and stays as it is.", code="response_ended")
         return False
     ids = {key(item["id"]) for item in (*response.input, *response.output) if isinstance(item.get("id"), str)}
     if ids:
-        rows = [{"response_id": id, "item_id": item, "owner": response.owner} for item in ids]
-        connection.execute(insert(connection, response_items).on_conflict_do_nothing(), rows)
+        items = [{"response_id": id, "item_id": item, "owner": response.owner} for item in ids]
+        connection.execute(PUT_ITEMS[connection.dialect.name], items)
     return True
 
 
 def get(connection: Connection, owner: str, id: str) -> StoredResponse | None:
-    found = connection.execute(select(*SHOWN).where(responses.c.id == key(id), responses.c.owner == owner)).first()
-    return None if found is None else _shown(found)
+    """The response of that id."""
+    found = connection.execute(GET, {"key": key(id), "owner": owner}).first()
+    return None if found is None else _shown(found, loads(found.body))
 
 
 def worker_of(connection: Connection, id: str) -> str | None:
     """The process that runs it; None when it has ended, or is not there."""
-    return connection.scalar(select(responses.c.worker).where(responses.c.id == key(id)))
+    return connection.scalar(WORKER, {"key": key(id)})
 
 
 def remove(connection: Connection, owner: str, id: str) -> bool:
     """Delete it with its items and events; whether it was there."""
-    return bool(
-        connection.execute(delete(responses).where(responses.c.id == key(id), responses.c.owner == owner)).rowcount
-    )
+    return bool(connection.execute(REMOVE, {"key": key(id), "owner": owner}).rowcount)
 
 
 def chain(connection: Connection, owner: str, id: str, limit: int) -> list[StoredResponse]:
-    """It and its ancestors, oldest first; of a longer chain the newest ``limit``. Raises ``BrokenChainError``."""
-    mine = responses.c.owner == owner
-    first = select(*SHOWN, literal(1).label("depth")).where(responses.c.id == key(id), mine)
-    line = first.cte("line", recursive=True)
-    line = line.union_all(
-        select(*SHOWN, line.c.depth + 1).where(responses.c.id == line.c.previous_id, mine, line.c.depth < limit)
-    )
-    found = [_shown(row) for row in connection.execute(select(line).order_by(line.c.depth.desc()))]
+    """It and its ancestors, oldest first and without bodies; of a longer chain the newest ``limit``. Raises
+    ``BrokenChainError``."""
+    rows = connection.execute(CHAIN, {"key": key(id), "owner": owner, "limit": limit})
+    found = [_shown(row, {}) for row in rows]
     if not found:
         raise BrokenChainError(id)
     if found[0].previous_id is not None and len(found) < limit:
@@ -105,62 +128,48 @@ def chain(connection: Connection, owner: str, id: str, limit: int) -> list[Store
 
 def item(connection: Connection, owner: str, id: str) -> dict[str, Any] | None:
     """The item of that id, of a response or a conversation; of several the newest."""
-    of_response = (
-        select(responses.c.content)
-        .join(response_items, response_items.c.response_id == responses.c.id)
-        .where(response_items.c.owner == owner, response_items.c.item_id == key(id))
-        .order_by(responses.c.created_at.desc())
-        .limit(1)
-    )
-    if (content := connection.scalar(of_response)) is not None:
+    asked = {"key": key(id), "owner": owner}
+    if (content := connection.scalar(ITEM_OF_RESPONSE, asked)) is not None:
         found = loads(content)
         return next((one for one in (*found["output"], *found["input"]) if one.get("id") == id), None)
-    of_conversation = (
-        select(conversation_items.c.content)
-        .join(conversations, conversations.c.id == conversation_items.c.conversation_id)
-        .where(conversation_items.c.item_id == key(id), conversations.c.owner == owner)
-        .order_by(conversations.c.used_at.desc())
-        .limit(1)
-    )
-    content = connection.scalar(of_conversation)
+    content = connection.scalar(ITEM_OF_CONVERSATION, asked)
     return None if content is None else loads(content)
 
 
 def ask_cancel(connection: Connection, owner: str, id: str) -> bool:
     """Ask the process that runs it to stop it; whether it runs."""
-    asked = update(responses).where(
-        responses.c.id == key(id), responses.c.owner == owner, responses.c.ended_at.is_(None)
-    )
-    return bool(connection.execute(asked.values(cancel=True)).rowcount)
+    runs = (responses.c.id == key(id), responses.c.owner == owner, responses.c.ended_at.is_(None))
+    return bool(connection.execute(update(responses).where(*runs).values(cancel=True)).rowcount)
 
 
 def cancelled(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Those of them that somebody has asked to stop, or has deleted."""
     keys = {key(id): id for id in ids}
-    going = set(
-        connection.scalars(select(responses.c.id).where(responses.c.id.in_(keys), responses.c.cancel.is_(False)))
-    )
-    return {id for found, id in keys.items() if found not in going}
+    going = select(responses.c.id).where(responses.c.id.in_(keys), responses.c.cancel.is_(False))
+    kept = set(connection.scalars(going))
+    return {id for found, id in keys.items() if found not in kept}
 
 
-def _content(response: StoredResponse) -> bytes:
-    """What has no column. The body's output is kept once; its place in the body is marked."""
-    body = response.body
-    return dumps(
-        {
-            "model": response.model,
-            "background": response.background,
-            "input": response.input,
-            "output": response.output,
-            "body": {**body, "output": None} if "output" in body else body,
-        }
-    )
+def _state(response: StoredResponse, worker: str) -> dict[str, Any]:
+    """The columns ``STATE``. The body's output is kept once, in the content; its place in the body is marked."""
+    runs = response.status in RUNNING
+    rest = {name: getattr(response, name) for name in ("model", "background", "input", "output")}
+    content = dumps(rest)
+    body = dumps({**response.body, "output": None} if "output" in response.body else response.body)
+    return {
+        "status": response.status,
+        "worker": worker if runs else None,
+        "ended_at": None if runs else time.time(),
+        "size": len(content) + len(body),
+        "content": content,
+        "body": body,
+    }
 
 
-def _shown(row: Any) -> StoredResponse:
-    content = loads(row.content)
-    if "output" in content["body"]:
-        content["body"]["output"] = content["output"]
+def _shown(row: Any, body: dict[str, Any]) -> StoredResponse:
+    rest = loads(row.content)
+    if "output" in body:
+        body["output"] = rest["output"]
     return StoredResponse(
         id=row.id,
         owner=row.owner,
@@ -168,7 +177,8 @@ def _shown(row: Any) -> StoredResponse:
         status=row.status,
         previous_id=row.previous_id,
         conversation_id=row.conversation_id,
-        **content,
+        body=body,
+        **rest,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, Table, delete, func, select
 
-from portico.store.tables import conversations, events, now, responses
+from portico.store.tables import conversations, events, responses
 
 __all__ = ["Retention", "sweep"]
 
@@ -47,7 +47,7 @@ def sweep(connection: Connection, retention: Retention) -> bool:
         swept.append(_delete(connection, responses, oldest, min(over, PIECE)))
     if retention.max_bytes is not None:
         swept.append(_make_room(connection, retention.max_bytes))
-    gone = select(responses.c.id).where(responses.c.ended_at < now() - EVENTS_KEPT)
+    gone = select(responses.c.id).where(responses.c.ended_at < time.time() - EVENTS_KEPT)
     some = select(events.c.response_id).where(events.c.response_id.in_(gone)).distinct().limit(PIECE)
     connection.execute(delete(events).where(events.c.response_id.in_(some)))
     return max(swept) >= PIECE

@@ -93,8 +93,8 @@ class Store:
         return await self.database.write(responses.remove, owner, id)
 
     async def chain(self, owner: str, id: str, limit: int = 10_000) -> list[StoredResponse]:
-        """The response and its ancestors, oldest first; of a longer chain the newest ``limit``. Raises
-        ``BrokenChainError`` for one that is not kept."""
+        """The response and its ancestors, oldest first, without their bodies; of a longer chain the newest ``limit``.
+        Raises ``BrokenChainError`` for one that is not kept."""
         return await self.database.read(responses.chain, owner, id, limit)
 
     async def item(self, owner: str, id: str) -> dict[str, Any] | None:

@@ -1,18 +1,20 @@
 """The tables, and what SQLite and PostgreSQL say differently.
 
-What is looked for has a column; the rest of a row is one JSON value in ``content``. ``size`` is what a row and its
-items take, in bytes. Times are seconds since 1970, by the database's clock: several machines agree on no other.
+What is looked for has a column; the rest of a row is JSON, in ``content``. ``size`` is what a row and its items take,
+in bytes. Times are seconds since 1970.
+
+Statements that every turn runs are constants of their modules: building one costs several times what running it does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Double,
     ForeignKey,
     Index,
@@ -32,8 +34,8 @@ __all__ = [
     "PREFIX",
     "conversation_items",
     "conversations",
+    "either",
     "events",
-    "insert",
     "metadata",
     "now",
     "processes",
@@ -70,6 +72,7 @@ responses = Table(
     Column("conversation_id", String),
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # apart: who follows a chain does not read it
     Index(PREFIX + "responses_by_age", "created_at", "size"),
     Index(PREFIX + "responses_by_worker", "worker"),
     Index(PREFIX + "responses_by_end", "ended_at"),
@@ -122,13 +125,14 @@ conversation_items = Table(
 )
 
 
-def insert(connection: Connection, table: Table) -> Any:
-    """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``, alike in both databases."""
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+def either(build: Callable[[Callable[[Table], Any]], Any]) -> dict[str, Any]:
+    """The statement that ``build`` makes with an ``insert`` which knows ``on_conflict_do_nothing`` and
+    ``on_conflict_do_update``, by the name of the database's dialect."""
+    return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
 
 
 class now(FunctionElement[float]):
-    """The database's time, in seconds since 1970."""
+    """The database's time, in seconds since 1970: several machines agree on no other."""
 
     type = Double()
     inherit_cache = True

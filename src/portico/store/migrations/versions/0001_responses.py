@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("conversation_id", sa.String),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
     )
     op.create_index("portico_responses_by_age", "portico_responses", ["created_at", "size"])
     op.create_index("portico_responses_by_worker", "portico_responses", ["worker"])

@@ -1,9 +1,13 @@
 """CPU per streamed event, end to end: a real server over the replay engine, a client that only reads bytes.
 
     python benchmarks/line.py [--streams 64] [--tokens 256] [--rate 50] [--json]
+    python benchmarks/line.py --against REVISION --runs 20
+    python benchmarks/line.py --against-options=--no-resume --runs 20
 
-``--rate 0`` is a burst. The figure is CPU time of the server's process (user and system, from /proc) over the number of
-events sent, with what idle costs taken off.
+``--rate 0`` is a burst. The figure is CPU time of the server's threads, user and system, over the number of events
+sent. With ``--against`` another revision of this repository is measured beside it, with ``--against-options`` a server
+with other options: both run, and take turns. Told are both medians, the median of the turns' ratios, and the ratio of
+the lower quartiles, which other work on the machine disturbs least.
 """
 
 from __future__ import annotations
@@ -16,14 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
 BODY = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 100000}
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time of all threads of the process; the times of a whole process come in hundredths only."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 async def one_stream(host: str, port: int) -> tuple[int, int]:
@@ -62,38 +70,79 @@ async def measure(url: str, pid: int, streams: int) -> dict[str, float]:
     }
 
 
+@contextmanager
+def serving(source: Path, options: Sequence[str], given: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """The URL and the process of a server that runs what lies in ``source``."""
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(directory) / "replay.jsonl"
+        script.write_text(json.dumps({"token_ids": [(i % 5000) + 1000 for i in range(given.tokens)]}) + "\n")
+        command = [sys.executable, "-m", "portico", "serve", "--engine", f"replay:{script}", "--port", "0"]
+        command += ["--replay-rate", str(given.rate), "--log-level", "warning", "--max-in-flight", "4096", *options]
+        environment = {**os.environ, "PYTHONPATH": str(source)}
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split(" at ")[1].split("/v1")[0].strip()
+            time.sleep(0.5)
+            yield url, server.pid
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@contextmanager
+def revision(name: str) -> Iterator[Path]:
+    """Where that revision's sources lie for a while."""
+    with tempfile.TemporaryDirectory() as directory:
+        git = ("git", "-C", str(ROOT), "worktree")
+        subprocess.run([*git, "add", "-q", "--detach", directory, name], check=True)
+        try:
+            yield Path(directory) / "src"
+        finally:
+            subprocess.run([*git, "remove", "--force", directory], check=True)
+
+
+def shown(name: str, runs: Sequence[dict[str, float]], rate: float) -> str:
+    """One line about a server's runs."""
+    middle = {key: median(run[key] for run in runs) for key in runs[0]}
+    pace = f"{rate:g} steps/s" if rate else "burst"
+    figures = f"{middle['us_per_event']:.2f} us CPU per event (median of {len(runs)})"
+    return (
+        f"{name}{middle['streams']:g} streams, {pace}: {figures}, "
+        f"{middle['events_per_read']:.1f} events per read, {middle['wall_s']:.2f} s"
+    )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--streams", type=int, default=64)
     options.add_argument("--tokens", type=int, default=256)
     options.add_argument("--rate", type=float, default=0.0, help="steps per second; 0 is a burst")
     options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--against", metavar="REVISION", help="measure that one in turns with this")
+    options.add_argument("--against-options", metavar="OPTIONS", help="measure with those in turns with none")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory) / "replay.jsonl"
-        script.write_text(json.dumps({"token_ids": [(i % 5000) + 1000 for i in range(given.tokens)]}) + "\n")
-        command = [sys.executable, "-m", "portico", "serve", "--engine", f"replay:{script}", "--port", "0"]
-        command += ["--replay-rate", str(given.rate), "--log-level", "warning", "--max-in-flight", "4096"]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().split(" at ")[1].split("/v1")[0].strip()
-            time.sleep(0.5)
-            runs = [asyncio.run(measure(url, server.pid, given.streams)) for _ in range(given.runs)]
-        finally:
-            server.terminate()
-            server.wait()
-    runs.sort(key=lambda run: run["us_per_event"])
-    median = runs[len(runs) // 2]
+    with ExitStack() as running:
+        servers = {"": running.enter_context(serving(ROOT / "src", (), given))}
+        if given.against or given.against_options:
+            source = running.enter_context(revision(given.against)) if given.against else ROOT / "src"
+            more = (given.against_options or "").split()
+            servers["against: "] = running.enter_context(serving(source, more, given))
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        for turn in range(given.runs):
+            for name in [*servers] if turn % 2 else reversed(servers):
+                runs[name].append(asyncio.run(measure(*servers[name], given.streams)))
     if given.json:
-        print(json.dumps({"rate": given.rate, "median": median, "runs": runs}))
-    else:
-        pace = f"{given.rate:g} steps/s" if given.rate else "burst"
-        print(
-            f"{given.streams} streams, {pace}: {median['us_per_event']:.1f} us CPU per event (median of {given.runs}), "
-            f"{median['events_per_read']:.1f} events per read, {median['wall_s']:.2f} s"
-        )
+        print(json.dumps({"rate": given.rate, "runs": list(runs.values())}))
+        return
+    for name in servers:
+        print(shown(name, runs[name], given.rate))
+    if len(servers) > 1:
+        here, there = ([run["us_per_event"] for run in some] for some in runs.values())
+        ratio = median(a / b for a, b in zip(here, there, strict=True))
+        quarter = len(here) // 4
+        print(f"ratio: {ratio:.3f}; of the lower quartiles: {sorted(here)[quarter] / sorted(there)[quarter]:.3f}")
 
 
 main()

@@ -10,10 +10,12 @@ Rules kept here:
 - Tokens after the one that completed a stop string are neither shown nor counted.
 - The token that ended the sequence is counted (the engine computed it) but not shown, unless asked for.
 - Logprobs ride on the next delta; none is lost when text is held back.
+- All token ids of an answer are kept, for whoever takes it up should its engine die.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,7 +175,11 @@ class Choice:
         self._stops = StopStrings(spec.stop, include=spec.include_stop) if spec.stop else None
         self._thinks = spec.reasoning_parser is not None
         self._aligned = ContentTokens() if spec.content_logprobs else None
-        self._pending_ids: list[int] = []
+        self._singly = self._stops is not None or self._aligned is not None
+        self._with_logprobs = spec.sampling.logprobs is not None
+        self._packed: array[int] | None = array("i", spec.generated)
+        self._ids: list[int] = []  # what has come since
+        self._told = 0  # how many of those deltas have carried
         self._pending_logprobs: list[TokenLogprob] = []
 
     @property
@@ -210,6 +216,26 @@ class Choice:
         """Whether the arguments of a call are being read."""
         return self._parser.in_call
 
+    @property
+    def token_ids(self) -> list[int] | None:
+        """Every token id of the answer so far, those included that the client had before; None once forgotten."""
+        return None if self._packed is None else [*self._packed, *self._ids]
+
+    def pack(self) -> int:
+        """Have what has been told take 4 bytes a token, or none once forgotten; how many tokens are packed. To be
+        called now and then."""
+        told = self._told
+        if told:
+            if self._packed is not None:
+                self._packed.fromlist(self._ids[:told])
+            del self._ids[:told]
+            self._told = 0
+        return len(self._packed or ())
+
+    def forget(self) -> None:
+        """Keep no token ids from here on."""
+        self._packed = None
+
     def wrap(self, decoder: Callable[[Decoder], Decoder], parser: Callable[[Parser], Parser]) -> None:
         """Put something around the decoder and the parser that lets through what they do."""
         self._detokenizer, self._parser = decoder(self._detokenizer), parser(self._parser)
@@ -218,10 +244,8 @@ class Choice:
         """Take one engine output of this choice; returns what it meant, or None while everything is held back."""
         ids = output.token_ids
         events: list[Event] = []
-        if self._aligned is not None:
-            self._aligned.expect(output.logprobs or ())
-        if self._stops is not None or self._aligned is not None or (self._thinks and len(ids) > 1):
-            used = self._feed_singly(ids, events)
+        if self._singly or (self._thinks and len(ids) > 1):
+            used = self._feed_singly(output, events)
         else:
             used = len(ids)
             thinking = self._thinks and self._parser.in_thought
@@ -235,7 +259,7 @@ class Choice:
         if output.prompt_logprobs is not None:
             self.prompt_logprobs = output.prompt_logprobs
         self.completion_tokens += used
-        self._pending_ids += ids[:used]
+        self._ids += ids if used == len(ids) else ids[:used]
         if output.logprobs is not None:
             self._pending_logprobs += output.logprobs[:used]
 
@@ -247,9 +271,12 @@ class Choice:
             return None
         return self._delta(events)
 
-    def _feed_singly(self, ids: Sequence[int], events: list[Event]) -> int:
+    def _feed_singly(self, output: EngineOutput, events: list[Event]) -> int:
         """Feed token by token, so that what a token completes (a stop string, a thought) is known; returns how many
         were used."""
+        ids = output.token_ids
+        if self._aligned is not None:
+            self._aligned.expect(output.logprobs or ())
         for position, token in enumerate(ids):
             thinking = self._parser.in_thought
             text = self._detokenizer.feed((token,))
@@ -334,12 +361,13 @@ class Choice:
         stop_reason: str | int | None = None,
         error: str | None = None,
     ) -> Delta:
-        ids, self._pending_ids = self._pending_ids, []
+        ids = self._ids[self._told :]
+        self._told = len(self._ids)
         logprobs: list[TokenLogprob] | None = None
-        if self._spec.sampling.logprobs is not None:
+        if self._with_logprobs:
             logprobs, self._pending_logprobs = self._pending_logprobs, []
-        if self._aligned is not None:
-            logprobs = self._aligned.shown(sum(len(event.text) for event in events if isinstance(event, Content)))
+            if self._aligned is not None:
+                logprobs = self._aligned.shown(sum(len(event.text) for event in events if isinstance(event, Content)))
         return Delta(self.index, events, ids, logprobs, finish, stop_reason, error)
 
 

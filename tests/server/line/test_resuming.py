@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from portico.errors import PorticoError
-from portico.generation import Model
+from portico.events import EngineOutput, SamplingParams
+from portico.generation import Generation, GenerationSpec, Model
 from portico.server.line import resuming
+from portico.server.line.flight import Flight, Route
 from support.generation import tiny_model
-from support.mortal import answered
+from support.mortal import Collecting, answered
 from support.shared import shared_path
 from support.streams import TOOL_PARSERS, TOOLS, sample_answers
 
@@ -114,13 +116,19 @@ async def test_whoever_prefers_the_error_gets_it() -> None:
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Beyond the bound the longest answers are given up, and only they."""
 
-    class Stub:
-        def __init__(self, name: str, length: int) -> None:
-            self.request = type("Request", (), {"request_id": name})
-            self.tokens: list[int] | None = [0] * length
+    def route(name: str, length: int) -> Route:
+        spec = GenerationSpec(request_id=name, prompt_ids=[1], sampling=SamplingParams(max_tokens=1000))
+        generation = Generation(spec, tiny_model().tokenizer)
+        (request,), (choice,) = generation.engine_requests(), generation.choices
+        for _ in range(length):
+            choice.feed(EngineOutput(name, [65]))
+        return Route(Flight([generation], Collecting(None)), request, choice.feed, 0, choice, ())
 
     monkeypatch.setattr(resuming, "MOST_KEPT", 100)
-    routes: list[Any] = [Stub("short", 40), Stub("long", 90), Stub("none", 0)]
+    routes = [route("short", 40), route("long", 90), route("none", 0)]
     resuming.Resuming(*[None] * 4).bound(routes)  # type: ignore[arg-type]
-    assert [None if route.tokens is None else len(route.tokens) for route in routes] == [40, None, 0]
+    assert [one.choice.token_ids for one in routes] == [[65] * 40, None, []]
     assert "long" in caplog.text
+    for one in routes:
+        one.choice.feed(EngineOutput("", [66]))
+    assert [one.choice.token_ids for one in routes] == [[65] * 40 + [66], None, [66]]

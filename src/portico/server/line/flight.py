@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
@@ -67,8 +66,7 @@ class Flight:
 class Route(Struct, eq=False):
     """Where the outputs of one engine request go, and what is needed to ask another engine for the rest of them.
 
-    ``tokens`` are all token ids of the answer so far, 4 bytes each; None where they are not kept. ``losses`` counts the
-    engines that died under it.
+    The answer's tokens are kept by its ``choice``. ``losses`` counts the engines that died under it.
     """
 
     flight: Flight
@@ -77,7 +75,6 @@ class Route(Struct, eq=False):
     position: int
     choice: Choice
     watches: Sequence[Watch]
-    tokens: array[int] | None
     last_output: float = 0.0
     losses: int = 0
     lost: float = 0.0  # when the last of them died, in the loop's time

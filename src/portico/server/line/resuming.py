@@ -77,14 +77,13 @@ class Resuming:
 
     def bound(self, routes: Collection[Route]) -> None:
         """Keep the tokens of all routes within ``MOST_KEPT``; to be called now and then."""
-        kept = sum(len(route.tokens) for route in routes if route.tokens is not None)
-        if kept <= MOST_KEPT:
-            return
-        for route in sorted(routes, key=lambda route: len(route.tokens or ()), reverse=True):
-            if kept <= MOST_KEPT or route.tokens is None:
+        lengths = {route: route.choice.pack() for route in routes}
+        kept = sum(lengths.values())
+        for route in sorted(lengths, key=lengths.__getitem__, reverse=True) if kept > MOST_KEPT else ():
+            if kept <= MOST_KEPT:
                 return
-            kept -= len(route.tokens)
-            route.tokens = None
+            kept -= lengths[route]
+            route.choice.forget()
             log.warning("request %s has grown too long to outlive its engine", route.request.request_id)
 
     def close(self) -> None:
@@ -95,7 +94,7 @@ class Resuming:
     def _refusal(self, route: Route, why: str) -> PorticoError | None:
         """Why the answer ends here, if it does."""
         request_id = route.request.request_id
-        if not self.enabled or route.tokens is None:
+        if not self.enabled or route.choice.token_ids is None:
             return EngineError(why)
         if route.losses >= MOST_LOSSES:
             log.error("request %s ends: engines were lost with it %d times, it may be why", request_id, route.losses)
@@ -135,8 +134,9 @@ class Resuming:
             log.info("%d answers go on after at most %.1f s; %d tokens of theirs existed", answers, pause, tokens)
 
     async def _hand_in(self, route: Route) -> None:
-        assert route.tokens is not None
+        generated = route.choice.token_ids
+        assert generated is not None
         # An id of its own: a host that was only out of reach may still work on the old one.
         name, _, _ = route.request.request_id.partition("+")
-        route.request = replace(route.request, request_id=f"{name}+{route.losses}", generated=route.tokens.tolist())
+        route.request = replace(route.request, request_id=f"{name}+{route.losses}", generated=generated)
         await self._submit(route)

@@ -31,7 +31,8 @@ class StreamSink(ConnectionWriter):
         """Encode one delta."""
         data = self._encoder.feed(delta, position)
         if data:
-            self.write(data)
+            self._unsent.append(data)  # as ``write`` does; a call of it per event would be felt
+            self._unsent_bytes += len(data)
             self._silent = False
 
     def finish(self) -> None:

@@ -31,9 +31,18 @@ MAX_RUNS = 1024  # kept at a time, over or not
 class Run:
     """One answer and its log. It is a ``Sink``; ``over`` is called once, when nobody needs it any more."""
 
-    def __init__(self, encoder: StreamEncoder, owner: str, grace: float, over: Callable[[Run], None]) -> None:
-        self.id = f"run_{secrets.token_hex(16)}"
+    def __init__(
+        self,
+        encoder: StreamEncoder,
+        owner: str,
+        grace: float,
+        over: Callable[[Run], None],
+        id: str | None = None,
+        lasting: bool = False,
+    ) -> None:
+        self.id = id or f"run_{secrets.token_hex(16)}"
         self.owner = owner
+        self.lasting = lasting  # it goes on however long nobody reads it
         self.complete = False
         self.stop: Callable[[], None] = lambda: None  # ends the answer at the engine
         self._encoder = encoder
@@ -109,7 +118,17 @@ class Run:
         if self._unread is not None:  # its grace begins anew: who was to read it may not know yet that it is over
             self._unread.cancel()
             self._unread = None
+        if not self._readers:
             self._wait()
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event."""
+        return self._last
+
+    def events(self, after: int) -> list[bytes]:
+        """The events behind number ``after`` that are kept."""
+        return list(islice(self._log, max(0, after - (self._last - len(self._log))), None))
 
     # -- its readers --------------------------------------------------------------------------------------------------
 
@@ -144,7 +163,7 @@ class Run:
                 self._wait()
 
     def _wait(self) -> None:
-        if self._unread is None:
+        if self._unread is None and (self.complete or not self.lasting):
             self._unread = asyncio.get_running_loop().call_later(self._grace, self._over, self)
 
 
@@ -155,22 +174,28 @@ class Runs:
         self.grace = grace
         self._runs: dict[str, Run] = {}
 
-    def begin(self, encoder: StreamEncoder, owner: str) -> Run:
-        """A new run of that key's. Raises ``OverloadedError`` when too many are kept."""
+    def begin(self, encoder: StreamEncoder, owner: str, *, id: str | None = None, lasting: bool = False) -> Run:
+        """A new run of that key's; one that is ``lasting`` needs no readers to go on. Raises ``OverloadedError`` when too
+        many are kept."""
         if len(self._runs) >= MAX_RUNS:
             raise OverloadedError(
                 "Too many resumable answers are kept; try again, or without X-Portico-Resume.", retry_after=1
             )
-        run = Run(encoder, owner, self.grace, self.end)
+        run = Run(encoder, owner, self.grace, self.end, id, lasting)
         self._runs[run.id] = run
         return run
 
     def get(self, id: str, owner: str) -> Run:
         """That key's run of that id. Raises ``NotFoundError`` for any other."""
-        run = self._runs.get(id)
-        if run is None or run.owner != owner:
+        run = self.find(id, owner)
+        if run is None:
             raise NotFoundError("There is no such run, or it is no longer kept.", param="id")
         return run
+
+    def find(self, id: str, owner: str) -> Run | None:
+        """That key's run of that id, if there is one."""
+        run = self._runs.get(id)
+        return run if run is not None and run.owner == owner else None
 
     def end(self, run: Run) -> None:
         """Nobody needs it any more: stop the answer if it goes on, and forget it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -23,10 +23,12 @@ from portico.threads import CALLER
 __all__ = [
     "LEFT_OUT",
     "UNKNOWN_FIELDS",
+    "admitted",
     "answer_body",
     "answer_stream",
     "chat_prompt",
     "completion_prompts",
+    "decided",
     "warn",
 ]
 
@@ -39,18 +41,33 @@ MOST_RANKS = 1 << 16
 LONGEST_NUMBER = 20  # digits and sign
 
 
+Around = Callable[[Sink], Sink]
+
+
+def _itself(sink: Sink) -> Sink:
+    return sink
+
+
 async def answer_stream(
-    exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: StreamEncoder
+    exchange: Exchange,
+    served: Served,
+    by: ServedModel,
+    generations: list[Generation],
+    encoder: StreamEncoder,
+    around: Around = _itself,
 ) -> None:
-    """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts."""
-    _decided(exchange, generations)
+    """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts.
+
+    ``around`` puts something between the line and the connection.
+    """
+    decided(exchange, generations)
     for onlooker in exchange.onlookers:
         encoder = onlooker.stream(encoder)
     if served.runs.grace and exchange.headers.get(b"x-portico-resume") == b"1":
-        await _answer_run(exchange, served, by, encoder)
+        await _answer_run(exchange, served, by, encoder, around)
         return
     sink = StreamSink(encoder)
-    flight = await _admitted(exchange, served, by, sink)
+    flight = await admitted(exchange, served, by, around(sink))
     try:
         await sink.open(exchange)
         with by.line.meter.streaming():
@@ -61,11 +78,13 @@ async def answer_stream(
         by.line.abort(flight)
 
 
-async def _answer_run(exchange: Exchange, served: Served, by: ServedModel, encoder: StreamEncoder) -> None:
+async def _answer_run(
+    exchange: Exchange, served: Served, by: ServedModel, encoder: StreamEncoder, around: Around
+) -> None:
     """As a run: the answer goes on for a while when its client is gone, and may be read again."""
     run = served.runs.begin(encoder, CALLER.get())
     try:
-        flight = await _admitted(exchange, served, by, run)
+        flight = await admitted(exchange, served, by, around(run))
     except BaseException:
         served.runs.end(run)
         raise
@@ -78,14 +97,19 @@ async def _answer_run(exchange: Exchange, served: Served, by: ServedModel, encod
 
 
 async def answer_body(
-    exchange: Exchange, served: Served, by: ServedModel, generations: list[Generation], encoder: BodyEncoder
+    exchange: Exchange,
+    served: Served,
+    by: ServedModel,
+    generations: list[Generation],
+    encoder: BodyEncoder,
+    around: Around = _itself,
 ) -> None:
     """Admit, wait for the whole answer, send it."""
-    _decided(exchange, generations)
+    decided(exchange, generations)
     for onlooker in exchange.onlookers:
         encoder = onlooker.body(encoder)
     sink = BodySink(encoder)
-    flight = await _admitted(exchange, served, by, sink)
+    flight = await admitted(exchange, served, by, around(sink))
     try:
         body = await sink.body(exchange)
     finally:
@@ -93,13 +117,13 @@ async def answer_body(
     await exchange.respond(200, body)
 
 
-def _decided(exchange: Exchange, generations: list[Generation]) -> None:
+def decided(exchange: Exchange, generations: list[Generation]) -> None:
     """All is decided; say what of the request's schemas is not held."""
     exchange.decided(*generations)
     warn(exchange, "not enforced", dict.fromkeys(words for one in generations for words in one.spec.left_out))
 
 
-async def _admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
+async def admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
     """The flight of the exchange's generations, taken by the engine. Raises where it is refused."""
     _heed_headers(exchange)
     watches = [onlooker.watch for onlooker in exchange.onlookers]

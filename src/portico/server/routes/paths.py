@@ -7,13 +7,20 @@ from collections.abc import Mapping
 from portico.server.http.app import Methods
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
-from portico.server.routes import anthropic, embeddings, infill, openai, prompts
+from portico.server.routes import anthropic, embeddings, infill, openai, prompts, responses
 from portico.server.routes.about import AboutHandlers
 from portico.server.routes.runs import RunHandlers
 
 __all__ = ["routes"]
 
-BODIES = {**openai.BODIES, **embeddings.BODIES, **prompts.BODIES, **infill.BODIES, **anthropic.BODIES}
+BODIES = {
+    **openai.BODIES,
+    **embeddings.BODIES,
+    **prompts.BODIES,
+    **infill.BODIES,
+    **anthropic.BODIES,
+    **responses.BODIES,
+}
 
 
 def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None = None) -> dict[str, Methods]:
@@ -27,6 +34,8 @@ def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None
         **prompts.PromptHandlers(served).routes(),
         **infill.InfillHandlers(served).routes(),
         **anthropic.AnthropicHandlers(served).routes(about.list_models, about.get_model),
+        **responses.ResponseHandlers(served).routes(),
+        **responses.ConversationHandlers(served).routes(),
         **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)

@@ -1,0 +1,70 @@
+"""Items that a client sends, as they are kept and given back: each with a type, an id and a status.
+
+Text is put into parts, since that is how OpenAI's API gives messages back however they came. What an item means is read
+in ``conversation``; an unknown type is kept as it is, for a client that knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from portico.errors import BadRequestError
+from portico.protocols.responses.ids import LONGEST_ID, item_id
+
+__all__ = ["REFERENCE", "Item", "kept_items", "kind_of", "references"]
+
+Item: TypeAlias = dict[str, Any]
+
+REFERENCE = "item_reference"
+_WITH_STATUS = ("message", "function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call")
+_NOT_KEPT = ("compaction_trigger", REFERENCE)  # they say what is to be done, and are done
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The type of an item, which messages and references may leave out."""
+    kind = item.get("type")
+    if isinstance(kind, str):
+        return kind
+    return REFERENCE if "id" in item and "role" not in item else "message"
+
+
+def references(items: Sequence[Item], where: str = "input") -> list[tuple[int, str]]:
+    """Where the items point to others, and to which."""
+    found: list[tuple[int, str]] = []
+    for index, item in enumerate(items):
+        if kind_of(item) == REFERENCE:
+            id = item.get("id")
+            if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
+                param = f"{where}[{index}].id"
+                raise BadRequestError(f"{param} must be the id of an item.", param=param)
+            found.append((index, id))
+    return found
+
+
+def kept_items(items: Iterable[Item]) -> list[Item]:
+    """The items in the form in which they are kept."""
+    return [_kept(item) for item in items if kind_of(item) not in _NOT_KEPT]
+
+
+def _kept(item: Item) -> Item:
+    kind = kind_of(item)
+    id = item.get("id")
+    kept: Item = {**item, "type": kind}
+    kept["id"] = id if isinstance(id, str) and 0 < len(id) <= LONGEST_ID else item_id(kind)
+    if kind in _WITH_STATUS and not isinstance(item.get("status"), str):
+        kept["status"] = "completed"
+    content = item.get("content")
+    if kind == "message":
+        assistant = item.get("role") == "assistant"
+        if isinstance(content, str):
+            content = [{"type": "output_text" if assistant else "input_text", "text": content}]
+        kept["content"] = [_part(part) for part in content] if isinstance(content, list) else []
+    return kept
+
+
+def _part(part: Any) -> Any:
+    """Texts of assistants have annotations and logprobs, whoever gives them back."""
+    if isinstance(part, dict) and part.get("type") == "output_text":
+        return {**part, "annotations": part.get("annotations") or [], "logprobs": part.get("logprobs") or []}
+    return part

@@ -1,0 +1,116 @@
+"""A sink between the line and where an answer goes: what ends is kept before its end is told.
+
+An answer may also go on when a generation ends, where this server runs the tools that the model has called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from portico.errors import CancelledError, PorticoError, StoreError
+from portico.generation import Delta
+from portico.protocols.responses.stream import Answer
+from portico.server.line.flight import Sink
+
+__all__ = ["Keeping", "settled"]
+
+log = logging.getLogger("portico")
+
+_ENDING: set[asyncio.Task[None]] = set()  # answers that are being kept
+
+
+async def settled() -> None:
+    """Return when all answers that have ended are kept."""
+    if _ENDING:
+        await asyncio.wait(_ENDING)
+
+
+class Keeping:
+    """Passes deltas on to ``sink``. At the end it awaits ``keep``, then tells it.
+
+    ``go_on`` takes the answer up with another generation, and says whether it did.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        sink: Sink,
+        keep: Callable[[Answer], Awaitable[None]] | None,
+        go_on: Callable[[Sink], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._answer = answer
+        self._sink = sink
+        self._keep = keep
+        self._go_on = go_on
+
+    @property
+    def stalled(self) -> bool:
+        """As the sink behind it."""
+        return self._sink.stalled
+
+    def feed(self, delta: Delta, position: int) -> None:
+        """One delta."""
+        self._sink.feed(delta, position)
+
+    def flush(self) -> None:
+        """A step is over."""
+        self._sink.flush()
+
+    def keep_alive(self) -> None:
+        """Nothing may have been written for a while."""
+        self._sink.keep_alive()
+
+    def finish(self) -> None:
+        """The generation is finished."""
+        if self._keep is None and not self._answer.server_calls:
+            self._sink.finish()
+        else:
+            self._start(None)
+
+    def fail(self, error: PorticoError) -> None:
+        """The answer ends with an error."""
+        if self._answer.over:
+            return
+        if self._keep is None:
+            self._sink.fail(error)
+        else:
+            self._start(error)
+
+    async def cancelled(self) -> None:
+        """Nobody waits for it any more: keep what there is."""
+        if not self._answer.over:
+            self._answer.settle(CancelledError("The client has gone."))
+            await self._kept()
+
+    def _start(self, error: PorticoError | None) -> None:
+        task = asyncio.create_task(self._end(error))
+        _ENDING.add(task)
+        task.add_done_callback(_ENDING.discard)
+
+    async def _end(self, error: PorticoError | None) -> None:
+        try:
+            if error is None and self._answer.server_calls and self._go_on is not None and await self._go_on(self):
+                return
+        except PorticoError as raised:
+            error = raised
+        except Exception:
+            log.exception("a response could not go on")
+            error = PorticoError("The server failed on this request; the error has been logged.")
+        self._answer.settle(error)
+        await self._kept()
+        if error is None:
+            self._sink.finish()
+        else:
+            self._sink.fail(error)
+        self._sink.flush()
+
+    async def _kept(self) -> None:
+        if self._keep is None:
+            return
+        try:
+            await self._keep(self._answer)
+        except StoreError as error:
+            log.error("response %s could not be kept: %s", self._answer.response["id"], error)
+            self._answer.not_kept()

@@ -66,8 +66,11 @@ def test_the_longest_text_of_an_agents_schema_ends(name: str, preferred: bytes) 
 def test_the_longest_text_of_any_schema_ends(schema: Any) -> None:
     if _open_beside_optional(schema):
         return  # the one kind that is not bounded, see bounds.py
+    lark = lark_of(schema, SMALL)
+    if "unsatisfiable" in LLMatcher(byte_vocabulary().build(), lark, log_level=0).get_error().lower():
+        return  # no text is of it, so that requests with it are refused
     for preferred in PREFERENCES:
-        assert longest(lark_of(schema, SMALL), preferred, 30_000) is not None
+        assert longest(lark, preferred, 30_000) is not None
 
 
 def _open_beside_optional(schema: Any) -> bool:

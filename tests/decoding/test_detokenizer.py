@@ -148,7 +148,8 @@ def test_nothing_is_held_but_the_beginning_of_a_character(kind: str, ids: list[A
         out += stream.feed([token_id])
         held = stream.held
         assert len(held) <= 3
-        if held:  # some continuation makes it a character: it is truncated, not invalid
+        surrogate = held[:1] == b"\xed" and held[1:2] >= b"\xa0"  # Python's decoder waits for its third byte
+        if held and not surrogate:  # some continuation makes it a character: it is truncated, not invalid
             with pytest.raises(UnicodeDecodeError, match="unexpected end of data"):
                 held.decode()
         assert out == Detokenizer(tokenizer).feed(ids[:count])  # one step or many: the same is out

@@ -193,7 +193,7 @@ async def test_a_stuck_process_is_killed(smollm2_path: Path, monkeypatch: pytest
 
 
 PARENT = """
-    import asyncio, sys
+    import asyncio, signal, sys
     from portico.engines.llamacpp import LlamaCppEngine
     from portico.events import EngineRequest, SamplingParams
 
@@ -205,6 +205,7 @@ PARENT = """
         async for _ in engine.steps():
             pass
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     asyncio.run(main())
 """
 

@@ -28,6 +28,7 @@ from portico.server.line.served import Served, ServedModel
 from portico.server.observe.inspector import PAGES, Inspector
 from portico.server.observe.metrics import Metrics
 from portico.server.routes.paths import routes
+from portico.store import open_store
 from portico.trace import Recorder
 from support.generation import tiny_model, tiny_tokenizer
 from support.mortal import MortalEngine
@@ -84,6 +85,7 @@ def replaying(
     redact: bool = False,
     keep: int = 200,
     resume_grace: float = 0.0,
+    store: str | None = None,
     lives: Sequence[int] = (),
     observers: Sequence[Observer] = (),
     host: str = "127.0.0.1",
@@ -138,6 +140,9 @@ def replaying(
         metrics = Metrics()
         line = Line(engine, metrics, max_in_flight=max_in_flight, keep_alive=keep_alive)
         await line.start()
+        kept = open_store(store) if store is not None else None
+        if kept is not None:
+            await kept.start()
         base = tiny_model(name=names[0], **facts, **model)
         adapted = [replace(base, name=adapter, parent=base.name) for adapter in adapters]
         served = Served(
@@ -145,6 +150,7 @@ def replaying(
             request_timeout,
             signing_key=signing_key,
             resume_grace=resume_grace,
+            store=kept,
         )
         gate = Gate(max_in_flight, max_per_key)
         inspectors = []
@@ -174,6 +180,8 @@ def replaying(
         up.set()
         await serving
         await line.close()
+        if kept is not None:
+            await kept.close()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))
     thread.start()

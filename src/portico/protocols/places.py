@@ -34,7 +34,7 @@ class Places(NamedTuple):
     """The way back: where each message comes from (None: from its own place), and the index of each tool that is shown.
 
     ``root`` is the client's list of messages, ``arguments`` the key of a call's arguments there; ``flat``: a tool's
-    name and schema stand beside its type.
+    name and schema stand beside its type, and parts of messages are those of chat completions.
     """
 
     origins: Sequence[Origin] | None
@@ -72,6 +72,7 @@ class Places(NamedTuple):
             paths = origin.calls if calls else origin.parts
             if item < len(paths):
                 rest = {".function.name": ".name", ".function.arguments": f".{self.arguments}"}
-                return paths[item] + (rest.get(place["rest"], "") if calls else "")
+                behind = place["rest"] if self.flat else ""
+                return paths[item] + (rest.get(place["rest"], "") if calls else behind)
         messages = {path.partition(".content")[0] for path in (*origin.parts, *origin.calls)}
         return messages.pop() if len(messages) == 1 else self.root

@@ -68,14 +68,14 @@ class Output:
             if kind is Content:
                 if event.text:  # type: ignore[union-attr]
                     message = self._open if type(self._open) is _Message else self._begin(_Message, self._events)
-                    message.feed(event.text, logprobs)  # type: ignore[union-attr, attr-defined]
+                    message.feed(event.text, logprobs)  # type: ignore[union-attr]
                     logprobs = ()
             elif kind is Reasoning:
                 if event.text:  # type: ignore[union-attr]
                     thought = self._open
                     if type(thought) is not _Thought:
                         thought = self._begin(_Thought, self._events, self._sealer, self._summarized)
-                    thought.feed(event.text)  # type: ignore[union-attr, attr-defined]
+                    thought.feed(event.text)  # type: ignore[union-attr]
             elif kind is CallArguments:
                 if isinstance(self._open, _Call):
                     self._open.feed(event.json_fragment)  # type: ignore[union-attr]

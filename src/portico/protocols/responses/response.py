@@ -60,8 +60,9 @@ def new_response(request: ResponsesRequest, model: Model, *, id: str, created: i
         "top_p": 1.0 if request.top_p is None else request.top_p,
         "truncation": request.truncation or "disabled",
         "usage": None,
-        "user": request.user,
     }
+    if request.user is not None:  # the one key that may not be null
+        body["user"] = request.user
     if conversation is not None:
         body["conversation"] = {"id": conversation}
     return body

@@ -175,8 +175,10 @@ class Runs:
         self._runs: dict[str, Run] = {}
 
     def begin(self, encoder: StreamEncoder, owner: str, *, id: str | None = None, lasting: bool = False) -> Run:
-        """A new run of that key's; one that is ``lasting`` needs no readers to go on. Raises ``OverloadedError`` when too
-        many are kept."""
+        """A new run of that key's; one that is ``lasting`` needs no readers to go on.
+
+        Raises ``OverloadedError`` when too many are kept.
+        """
         if len(self._runs) >= MAX_RUNS:
             raise OverloadedError(
                 "Too many resumable answers are kept; try again, or without X-Portico-Resume.", retry_after=1

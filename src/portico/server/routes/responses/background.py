@@ -83,7 +83,8 @@ class Background:
         await turn.begin(answer)
         try:
             decided(exchange, [made])
-            await self._store.put_response(turn.stored(answer))
+            queued = turn.stored(answer)
+            await self._store.put_response(queued)
             encoder = ResponseStream(answer)
             run = self._runs.begin(encoder, turn.owner, id=id, lasting=True)
             try:
@@ -106,7 +107,7 @@ class Background:
             with by.line.meter.streaming():
                 await run.read(exchange)
         else:
-            await exchange.respond_json(turn.stored(answer).body)
+            await exchange.respond_json(queued.body)
 
     async def read(self, exchange: Exchange, stored: StoredResponse, after: int) -> None:
         """Send the events behind number ``after``, and those to come."""

@@ -21,8 +21,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from portico.errors import StoreError
-from portico.store.faults import fault, spoken
+from portico.store.faults import fault, is_lost, lost, spoken
 from portico.threads import Threads
 
 __all__ = ["Database"]
@@ -50,7 +49,7 @@ class Database:
         self._writer = engine.execution_options(writes=True)
         self._reading = Threads("store reading", READERS)
         self._writing = Threads("store writing", 1 if isinstance(where, Path) else WRITERS)
-        self._lost: tuple[float, StoreError] | None = None  # since when it cannot be reached
+        self._rests = 0.0  # until when it is not tried again, in the clock's time
         self._fault = ""  # what the log was told last
 
     async def read(
@@ -79,13 +78,18 @@ class Database:
         """In this thread and without a transaction: what databases do in none, and long readings."""
         return self._do(self._reader.execution_options(stream_results=True), work)
 
+    @property
+    def shown(self) -> str:
+        """Where it is, for people: without the password, which may stand in the query, too."""
+        return str(self.where) if isinstance(self.where, Path) else str(self.where.set(query={}))
+
     def close(self) -> None:
         """Let go of every connection."""
         self._engine.dispose()
 
     def _do(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
-        if self._lost is not None and time.monotonic() - self._lost[0] < REST:
-            raise self._lost[1]
+        if time.monotonic() < self._rests:
+            raise lost()
         again = True
         while True:
             done = connected = False
@@ -98,13 +102,12 @@ class Database:
                 if again and not done and isinstance(error, DBAPIError) and error.connection_invalidated:
                     again = False
                     continue
-                told = fault(error)
-                self._lost = None if connected else (time.monotonic(), told)
+                if not connected and is_lost(error):
+                    self._rests = time.monotonic() + REST
                 if (said := spoken(error)) != self._fault:
                     self._fault = said
                     log.error("the store: %s", said)
-                raise told from None
-            self._lost = None
+                raise fault(error) from error
             if self._fault:
                 self._fault = ""
                 log.warning("the store is back")

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from portico.errors import StoreError
 
-__all__ = ["fault", "spoken"]
+__all__ = ["fault", "is_lost", "lost", "spoken"]
 
 FULL: Final = "The server's store is full; nothing can be kept until there is room."
 BUSY: Final = "The server's store is too busy; try again."
@@ -39,17 +39,34 @@ SIGNS: Final = {
 
 def fault(error: Exception) -> StoreError:
     """What a client is told of a database's ``error``."""
+    text = _text(error)
+    return StoreError(text, retry_after=None if text in (READ_ONLY, DAMAGED) else 1)
+
+
+def lost() -> StoreError:
+    """What a client is told of a database that cannot be reached."""
+    return StoreError(LOST, retry_after=1)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether the database cannot be reached."""
+    return _text(error) == LOST
+
+
+def _text(error: Exception) -> str:
     state = getattr(_cause(error), "sqlstate", None)
     said = str(_cause(error))
     for sign, text in SIGNS.items():
         if state.startswith(sign) if state is not None else sign in said:
-            return StoreError(text, retry_after=None if text in (READ_ONLY, DAMAGED) else 1)
-    return StoreError(LOST, retry_after=1)
+            return text
+    return LOST
 
 
 def spoken(error: Exception) -> str:
     """What a log is told of it: one line, without the statement and its values."""
-    return " ".join(str(_cause(error)).split()) or type(error).__name__
+    cause = _cause(error)
+    said = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    return " ".join(said.split()).rstrip(".")
 
 
 def _cause(error: Exception) -> BaseException:

@@ -25,20 +25,14 @@ VERSION_TABLE: Final = PREFIX + "version"
 
 def create(path: Path, patience: float) -> None:
     """Make SQLite's file, readable by its user alone, if it is not there, and have it written ahead. Raises
-    ``StoreError``."""
+    ``OSError`` and ``sqlite3.Error``."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            _write_ahead(connection, time.monotonic() + patience)
-        finally:
-            connection.close()
-    except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise StoreError(
-            f"The store {path} cannot be used: {reason}. Name another with --store, or 'none'.", param="store"
-        ) from None
+        _write_ahead(connection, time.monotonic() + patience)
+    finally:
+        connection.close()
 
 
 def _write_ahead(connection: sqlite3.Connection, deadline: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +19,7 @@ from sqlalchemy import Connection
 from portico.errors import StoreError
 from portico.store import conversations, leases, responses, streams
 from portico.store.database import Database
+from portico.store.faults import spoken
 from portico.store.migrating import create, migrate
 from portico.store.records import RUNNING, StoredConversation, StoredItem, StoredResponse
 from portico.store.retention import Retention, sweep
@@ -179,10 +181,19 @@ class Store:
     # -- this process among others ------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        if isinstance(self.database.where, Path):
-            create(self.database.where, self.database.patience)
-        self.database.now(migrate)
-        self.database.now(self._enter)
+        try:
+            if isinstance(self.database.where, Path):
+                create(self.database.where, self.database.patience)
+            self.database.now(migrate)
+            self.database.now(self._enter)
+        except (StoreError, OSError, sqlite3.Error) as error:
+            cause = error.__cause__ if isinstance(error, StoreError) else error
+            if not isinstance(cause, Exception):
+                raise
+            raise StoreError(
+                f"The store {self.database.shown} cannot be used: {spoken(cause)}. Name another with --store, or none.",
+                param="store",
+            ) from None
 
     def _enter(self, connection: Connection) -> None:
         leases.beat(connection, self._me)

@@ -78,7 +78,7 @@ def leave(connection: Connection, me: Identity) -> None:
 
 def is_lost(connection: Connection, me: Identity, worker: str) -> bool:
     """Whether the process ``worker`` has died."""
-    return worker != me.id and worker not in _living(connection, me)
+    return not _lives(connection, me).get(worker, False)
 
 
 def is_first(connection: Connection, me: Identity) -> bool:
@@ -88,19 +88,18 @@ def is_first(connection: Connection, me: Identity) -> bool:
 
 def recover(connection: Connection, me: Identity) -> None:
     """End what dead processes ran, and void their locks."""
-    living = _living(connection, me)
-    dead = [id for id in connection.scalars(select(processes.c.id)) if id not in living]
+    dead = [id for id, lives in _lives(connection, me).items() if not lives]
     if dead:
         connection.execute(delete(processes).where(processes.c.id.in_(dead)))
     _settle(connection)
 
 
-def _living(connection: Connection, me: Identity) -> set[str]:
-    found = set()
+def _lives(connection: Connection, me: Identity) -> dict[str, bool]:
+    """Whether it lives, of every process that has a row."""
+    found = {}
     for row in connection.execute(select(processes, (now() - processes.c.beat).label("silent"))):
         here = me.place and row.place == me.place
-        if row.id == me.id or (_born(row.pid) == row.born if here else row.silent < LEASE):
-            found.add(row.id)
+        found[row.id] = row.id == me.id or (_born(row.pid) == row.born if here else row.silent < LEASE)
     return found
 
 

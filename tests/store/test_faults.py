@@ -161,15 +161,15 @@ async def test_a_server_that_goes_away_and_comes_back(caplog: pytest.LogCaptureF
         await store.put_response(made("resp_before"))
         with caplog.at_level(logging.WARNING, "portico"):
             server.stop()
-            for _ in range(3):
+            for _ in range(20):
                 await refused(store.put_response(made("resp_a")), LOST)
                 await refused(store.response(OWNER, "resp_before"), LOST)
             server.start()
             await again(lambda: store.put_response(made("resp_a")))
-        assert await store.response(OWNER, "resp_before") == made("resp_before")
+        assert await again(lambda: store.response(OWNER, "resp_before")) == made("resp_before")
         assert "is back" in caplog.text
         assert "a-secret" not in caplog.text
-        assert len(caplog.records) < 8, "it is said once, not with every call"
+        assert len(caplog.records) < 20, "it is said once, not with every call"
         await store.close()
 
 

@@ -124,6 +124,23 @@ def test_a_thought_that_a_template_drops_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("turn", "path"),
+    [
+        ({"reasoning": "Hm, well."}, "reasoning"),
+        ({"thinking": "Hm, well."}, "thinking"),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "Hm, well."}]}, "reasoning_details"),
+        ({"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm, well."}]}, "reasoning_details"),
+        ({"content": [{"type": "thinking", "thinking": "Hm, well."}, {"type": "text", "text": "So."}]}, "content[0]"),
+        ({"content": [{"type": "refusal", "refusal": "Never."}]}, "content[0].refusal"),
+    ],
+)
+def test_in_whatever_words_it_was_given(turn: dict[str, Any], path: str) -> None:
+    messages = [QUESTION, {**ANSWER, **turn}]
+    assert f"messages[1].{path}" in left_out(messages, "What is it? It is that. So.")
+    assert left_out(messages, "What is it? Hm, well. Never. It is that. So.") == []
+
+
+@pytest.mark.parametrize(
     ("text", "prompt"),
     [
         ("  spaces \n", "a spaces b"),

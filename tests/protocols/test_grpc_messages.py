@@ -328,7 +328,7 @@ def test_a_conversation_means_the_same_in_both_spellings() -> None:
             "role": "assistant",
             "content": "",
             "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}],
-            "reasoning_content": "hm",
+            "reasoning": "hm",
         },
         {"role": "tool", "content": "2", "tool_call_id": "c"},
         {

@@ -84,7 +84,11 @@ def test_a_tool_behind_one_that_is_not_shown() -> None:
 ORIGINS = [
     Origin(["system"]),
     Origin(["messages[0].content", "messages[1].content[0]"]),
-    Origin(["messages[2].content[0]"], ["messages[2].content[1]"]),
+    Origin(
+        ["messages[2].content[0]"],
+        ["messages[2].content[1]"],
+        ["messages[2].content[2]", "messages[2].content[3]"],
+    ),
 ]
 
 
@@ -99,14 +103,17 @@ ORIGINS = [
         ("messages[2].tool_calls[0].function.arguments", "messages[2].content[1].input"),
         ("messages[2].tool_calls[7]", "messages[2]"),
         ("messages[9].content", "messages"),
-        ("tools[0].function.parameters", "tools[3].function.parameters"),
+        ("tools[0].function.parameters", "tools[3].input_schema"),
+        ("tools[0].function.name", "tools[3].name"),
+        ("messages[2].reasoning", "messages[2].content[2], messages[2].content[3]"),
+        ("messages[1].reasoning", "messages"),
         ("tools[5]", "tools"),
         ("max_tokens", "max_tokens"),
         (None, None),
     ],
 )
 def test_every_kind_of_place(neutral: str | None, own: str | None) -> None:
-    with pytest.raises(BadRequestError) as caught, Places(ORIGINS, [3]).told():
+    with pytest.raises(BadRequestError) as caught, Places(ORIGINS, [3], schema="input_schema").told():
         raise BadRequestError(f"In {neutral}, something is wrong.", param=neutral)
     assert caught.value.param == own
     assert caught.value.message == f"In {own}, something is wrong."

@@ -71,8 +71,9 @@ def promised(
         limits=limits,
     )
     grammars = tuple(f"grammar of {tool.name}" for tool in (policy.tools if policy else ()) if tool.has_grammar)
-    if compiled is None:
-        return Promise(None, tool_parser, grammars)
+    if compiled is None:  # for want of a format of calls
+        strict = (policy.strict,) if policy is not None and policy.strict else ()
+        return Promise(None, tool_parser, (*grammars, *strict))
     if not able:
         sent = {"response_format": response_format, "structured_outputs": structured_outputs, **(older or {})}
         field = next((name for name, value in sent.items() if value), None)

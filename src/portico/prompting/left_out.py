@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from portico.prompting.messages import THINKING_PARTS, detailed, plain_text
 from portico.prompting.turns import REASONING_KEYS
 
 __all__ = ["left_out"]
@@ -39,13 +40,18 @@ def _texts(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     content = message.get("content")
     if isinstance(content, str):
         yield "content", content
+    thoughts = []
     for j, part in enumerate(content if isinstance(content, list) else ()):
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            yield f"content[{j}].text", part["text"]
-    for key in REASONING_KEYS:
-        if isinstance(message.get(key), str):
-            yield key, message[key]
-            break
+        if not isinstance(part, Mapping):
+            continue
+        if part.get("type") in THINKING_PARTS:
+            thoughts.append((f"content[{j}]", plain_text(part.get(THINKING_PARTS[part["type"]]) or part.get("text"))))
+        for key in ("text", "refusal"):
+            if isinstance(part.get(key), str) and part.get("type") not in THINKING_PARTS:
+                yield f"content[{j}].{key}", part[key]
+    named = [(key, message[key]) for key in REASONING_KEYS if message.get(key) and isinstance(message[key], str)]
+    details = detailed(message.get("reasoning_details"))
+    yield from named[:1] or ([("reasoning_details", details)] if details else thoughts)
     calls = message.get("tool_calls")
     for k, call in enumerate(calls if isinstance(calls, list) else ()):
         function = call.get("function") if isinstance(call, Mapping) else None

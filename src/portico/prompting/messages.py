@@ -137,9 +137,9 @@ class _Reader:
         for key in REASONING_KEYS:
             read.pop(key, None)
         details = read.pop("reasoning_details", None)
-        reasoning = reasoning or _detailed(details)
+        reasoning = reasoning or detailed(details)
         if not isinstance(reasoning, str):
-            reasoning = _plain_text(reasoning)
+            reasoning = plain_text(reasoning)
         reasoning = reasoning or "\n".join(thoughts)
         if calls:
             read["tool_calls"] = calls
@@ -182,13 +182,13 @@ class _Reader:
             if kind in TEXT_PARTS:
                 parts.append({"type": "text", "text": _text_of(part, TEXT_PARTS[kind], where)})
             elif kind in THINKING_PARTS:
-                thoughts.append(_plain_text(part.get(THINKING_PARTS[kind]) or part.get("text")))
+                thoughts.append(plain_text(part.get(THINKING_PARTS[kind]) or part.get("text")))
             elif kind in MEDIA_PARTS:
                 parts.append(self._medium(part, kind, where, given=path != self.last_user))
             elif kind == "tool_reference":
-                parts.append({"type": "text", "text": _plain_text(part.get("tool_name") or part.get("name"))})
-            elif kind in ("redacted_thinking",):
-                continue
+                parts.append({"type": "text", "text": plain_text(part.get("tool_name") or part.get("name"))})
+            elif kind == "redacted_thinking":
+                self.left_out.append(f"{where} (redacted thinking)")
             elif kind in ("file", "input_file"):
                 raise NotSupportedError(
                     f"{where}: file parts are not supported; send the text itself.", param=f"{where}.type"
@@ -314,19 +314,19 @@ def _text_of(part: Mapping[str, Any], key: str, where: str) -> str:
     return text
 
 
-def _detailed(details: Any) -> str:
+def detailed(details: Any) -> str:
     """The thought in ``reasoning_details`` (OpenRouter's form): its texts, else its summaries."""
     given = [one for one in details if isinstance(one, Mapping)] if isinstance(details, list) else []
-    texts = "".join(_plain_text(one.get("text")) for one in given)
-    return texts or "\n".join(filter(None, (_plain_text(one.get("summary")) for one in given)))
+    texts = "".join(plain_text(one.get("text")) for one in given)
+    return texts or "\n".join(filter(None, (plain_text(one.get("summary")) for one in given)))
 
 
-def _plain_text(value: Any) -> str:
+def plain_text(value: Any) -> str:
     """The text in a thought, however it is wrapped."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return _plain_text(value.get("text") or value.get("thinking"))
+        return plain_text(value.get("text") or value.get("thinking"))
     if isinstance(value, list):
-        return "".join(_plain_text(item) for item in value)
+        return "".join(plain_text(item) for item in value)
     return ""

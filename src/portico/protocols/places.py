@@ -19,22 +19,24 @@ __all__ = ["Origin", "Places"]
 
 _PLACE = re.compile(
     r"\bmessages\[(?P<message>\d+)\](?:\.(?P<list>content|tool_calls)\[(?P<item>\d+)\])?(?P<rest>(?:\.\w+|\[\d+\])*)"
-    r"|\btools\[(?P<tool>\d+)\](?P<shape>\.function|\.custom)?"
+    r"|\btools\[(?P<tool>\d+)\](?P<shape>\.function|\.custom)?(?P<schema>\.parameters\b)?"
 )
 
 
 class Origin(NamedTuple):
-    """The paths, in the client's request, of the parts that one neutral message was made of."""
+    """The paths, in the client's request, of the parts, calls and thoughts that one neutral message was made of."""
 
     parts: Sequence[str] = ()
     calls: Sequence[str] = ()
+    thoughts: Sequence[str] = ()
 
 
 class Places(NamedTuple):
     """The way back: where each message comes from (None: from its own place), and the index of each tool that is shown.
 
     ``root`` is the client's list of messages, ``arguments`` the key of a call's arguments there; ``flat``: a tool's
-    name and schema stand beside its type, and parts of messages are those of chat completions.
+    name and schema stand beside its type, and parts of messages are those of chat completions. With ``schema``, the key
+    of a tool's schema, only the former.
     """
 
     origins: Sequence[Origin] | None
@@ -42,6 +44,7 @@ class Places(NamedTuple):
     root: str = "messages"
     arguments: str = "input"
     flat: bool = False
+    schema: str = ""
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -60,8 +63,9 @@ class Places(NamedTuple):
     def _own(self, place: re.Match[str]) -> str:
         if place["tool"]:
             index = int(place["tool"])
-            shape = "" if self.flat else place["shape"] or ""
-            return f"tools[{self.tools[index]}]{shape}" if index < len(self.tools) else "tools"
+            shape = "" if self.flat or self.schema else place["shape"] or ""
+            schema = f".{self.schema or 'parameters'}" if place["schema"] else ""
+            return f"tools[{self.tools[index]}]{shape}{schema}" if index < len(self.tools) else "tools"
         if self.origins is None:
             return place.group()
         if int(place["message"]) >= len(self.origins):
@@ -74,5 +78,7 @@ class Places(NamedTuple):
                 rest = {".function.name": ".name", ".function.arguments": f".{self.arguments}"}
                 behind = place["rest"] if self.flat else ""
                 return paths[item] + (rest.get(place["rest"], "") if calls else behind)
-        messages = {path.partition(".content")[0] for path in (*origin.parts, *origin.calls)}
+        if place["rest"] == ".reasoning" and origin.thoughts:
+            return ", ".join(origin.thoughts)
+        messages = {path.partition(".content")[0] for path in (*origin.parts, *origin.calls) or origin.thoughts}
         return messages.pop() if len(messages) == 1 else self.root

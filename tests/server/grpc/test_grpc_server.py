@@ -180,6 +180,20 @@ async def test_facts_loads_tokenizer_and_embeddings() -> None:
 # -- Inference --------------------------------------------------------------------------------------------------------
 
 
+async def test_what_a_template_drops_is_told() -> None:
+    async with calling({"a": "Sure."}) as up:
+        messages = [
+            pb.Message(role="user", content="a"),
+            pb.Message(role="assistant", content="b", reasoning="Hm, so."),
+        ]
+        call = InferenceStub(up.channel).Chat(
+            pb.ChatRequest(messages=[*messages, pb.Message(role="user", content="c")])
+        )
+        metadata = await call.initial_metadata()
+        assert ("x-portico-warning", "left out of the prompt: messages[1].reasoning") in list(metadata)
+        await collected(call)
+
+
 async def test_a_chat_is_a_stream_of_events() -> None:
     answer = '<think>hm</think>Sure.<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
     async with calling({"a": answer}, tool_parser="hermes", reasoning_parser="qwen3") as up:

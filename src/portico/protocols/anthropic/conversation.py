@@ -141,14 +141,14 @@ class _Reader:
     def assistant(self, blocks: list[tuple[str, Block]]) -> None:
         """A turn of the model: its thoughts, its text, its calls."""
         parts: list[tuple[str, Part]] = []
-        thoughts: list[str] = []
+        thoughts: list[tuple[str, str]] = []
         calls: list[tuple[str, dict[str, Any]]] = []
         for path, block in blocks:
             kind = block["type"]
             if kind == "tool_use":
                 calls.append((path, _call(path, block)))
             elif kind == "thinking":
-                thoughts += self._thought(path, block)
+                thoughts += [(path, thought) for thought in self._thought(path, block)]
             elif kind == "redacted_thinking":
                 self.found.left_out.append(f"{path} (redacted thinking)")
             else:
@@ -157,18 +157,25 @@ class _Reader:
             return
         more: dict[str, Any] = {}
         if thoughts:
-            more["reasoning"] = "\n\n".join(thoughts)
+            more["reasoning"] = "\n\n".join(thought for _, thought in thoughts)
         if calls:
             more["tool_calls"] = [call for _, call in calls]
-        self._add("assistant", parts, [path for path, _ in calls], **more)
+        self._add("assistant", parts, [path for path, _ in calls], [path for path, _ in thoughts], **more)
 
     def _say(self, role: str, parts: list[tuple[str, Part]]) -> None:
         if parts:
             self._add(role, parts)
 
-    def _add(self, role: str, parts: list[tuple[str, Part]], calls: Sequence[str] = (), **more: Any) -> None:
+    def _add(
+        self,
+        role: str,
+        parts: list[tuple[str, Part]],
+        calls: Sequence[str] = (),
+        thoughts: Sequence[str] = (),
+        **more: Any,
+    ) -> None:
         self.found.messages.append({"role": role, "content": _content([part for _, part in parts]), **more})
-        self.found.origins.append(Origin([path for path, _ in parts], calls))
+        self.found.origins.append(Origin([path for path, _ in parts], calls, thoughts))
 
     # -- blocks -------------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
         neutral_choice(choice, tools),
         parallel=not (choice and choice.disable_parallel_tool_use),
         left_out=[*conversation.left_out, *shown.left_out, *_not_carried_out(request)],
-        places=Places(conversation.origins, shown.places),
+        places=Places(conversation.origins, shown.places, schema="input_schema"),
     )
 
 
@@ -107,7 +107,7 @@ def generation(
         parallel=asked.parallel,
         stop=stops,
         constraint=constraint,
-        left_out=left_out,
+        left_out=[asked.places.words(one) for one in left_out],
         lora=model.lora,
     )
     return Generation(spec, model.tokenizer)

@@ -142,7 +142,7 @@ def _message(message: pb.Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     if message.reasoning:
-        found["reasoning_content"] = message.reasoning
+        found["reasoning"] = message.reasoning
     if message.tool_call_id:
         found["tool_call_id"] = message.tool_call_id
     if message.name:

@@ -16,6 +16,7 @@ from portico.protocols.openai.custom import (
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.openai.tokens import TokenizeRequest
+from portico.protocols.places import Places
 
 __all__ = ["ChatBody", "ChatStream", "generation", "prompt_arguments"]
 
@@ -81,7 +82,7 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         skip_special_tokens=request.skip_special_tokens is not False,
         content_logprobs=logprobs is not None and request.logprobs_scope == "content",
         constraint=constraint,
-        left_out=left_out,
+        left_out=[Places(None, request.tool_places).words(one) for one in left_out],
         parallel=request.parallel_tool_calls is not False,
         priority=request.priority or 0,
         cache_salt=request.cache_salt,

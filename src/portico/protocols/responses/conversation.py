@@ -139,6 +139,7 @@ class _Reader:
                 self._found.left_out.append(f"{path}.encrypted_content (not sealed by this server)")
         if thought:
             turn.thoughts.append(thought)
+            turn.thought_paths.append(path)
 
     def _call(self, id: str, name: str, arguments: Any, path: str) -> None:
         turn = self._assistant()
@@ -194,7 +195,7 @@ class _Reader:
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, None
         if turn is not None and (turn.parts or turn.calls or turn.thoughts):
-            self._add(turn.message, Origin(turn.paths, turn.call_paths))
+            self._add(turn.message, Origin(turn.paths, turn.call_paths, turn.thought_paths))
 
     def _all_answered(self) -> None:
         for id, path in self._unanswered.items():
@@ -210,6 +211,7 @@ class _Turn:
     """What the model said in one go."""
 
     thoughts: list[str] = field(default_factory=list)
+    thought_paths: list[str] = field(default_factory=list)
     parts: list[Any] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)

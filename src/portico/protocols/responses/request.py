@@ -115,7 +115,7 @@ def generation(request: ResponsesRequest, asked: Asked, prompt: Prompt, model: M
         tool_choice=as_function_choice(asked.offered.choice),
         content_logprobs=request.with_logprobs,
         constraint=constraint,
-        left_out=left_out,
+        left_out=[asked.places.words(one) for one in left_out],
         parallel=request.parallel_tool_calls is not False,
         priority=_priority(request),
         cache_salt=request.cache_salt,

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Generic, Protocol, TypeVar
 
 from portico.errors import PorticoError
 from portico.generation import Delta, Generation
+from portico.protocols.warnings import LEFT_OUT, NOT_ENFORCED, warning
 from portico.server.line.flight import Flight
 from portico.server.line.served import Served, ServedModel
 
@@ -95,9 +96,15 @@ class MessageSink(Generic[Message]):
 
 
 class Answer(Generic[Message]):
-    """The messages of an admitted flight. Whoever has it closes it, which aborts what is not finished."""
+    """The messages of an admitted flight. Whoever has it closes it, which aborts what is not finished.
 
-    def __init__(self, by: ServedModel, flight: Flight, sink: MessageSink[Message]) -> None:
+    ``warnings`` say what of the request was passed over.
+    """
+
+    def __init__(
+        self, by: ServedModel, flight: Flight, sink: MessageSink[Message], warnings: Sequence[str] = ()
+    ) -> None:
+        self.warnings = warnings
         self.flight = flight
         self.sink = sink
         self._line = by.line
@@ -119,15 +126,22 @@ class Answer(Generic[Message]):
 
 
 async def admitted(
-    served: Served, by: ServedModel, generation: Generation, encoder: Encoder[Message], started: float
+    served: Served,
+    by: ServedModel,
+    generation: Generation,
+    encoder: Encoder[Message],
+    started: float,
+    left_out: Iterable[str] = (),
 ) -> Answer[Message]:
-    """Hand the generation to the engine. What is refused is refused here."""
+    """Hand the generation to the engine. What is refused is refused here. ``left_out`` names what of the request did
+    not reach the prompt."""
     sink = MessageSink(encoder)
     flight = Flight([generation], sink, served.request_timeout)
     await by.check(flight.generations)
     await by.line.admit(flight)
     by.line.meter.prepare.observe(time.perf_counter() - started)
-    return Answer(by, flight, sink)
+    told = (warning(LEFT_OUT, left_out), warning(NOT_ENFORCED, generation.spec.left_out))
+    return Answer(by, flight, sink, [one for one in told if one])
 
 
 def new_id() -> str:

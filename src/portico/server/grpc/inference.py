@@ -30,7 +30,8 @@ class InferenceService:
         by = self._served.generating(checked.model)
         prompt = await by.model.prompter.chat(**chat.prompt_arguments(checked))
         generation = chat.generation(checked, prompt, by.model, new_id())
-        return await admitted(self._served, by, generation, inference.EventEncoder(generation), started)
+        encoder = inference.EventEncoder(generation)
+        return await admitted(self._served, by, generation, encoder, started, prompt.left_out)
 
     async def Complete(self, request: pb.CompleteRequest) -> Answer[pb.Event]:
         started = time.perf_counter()

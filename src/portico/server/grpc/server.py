@@ -204,7 +204,8 @@ class _Calls:
         work: Callable[[Any], Awaitable[Any]], message: type[Message], data: bytes, context: Any
     ) -> None:
         async with aclosing(await work(await _decoded(message, data))) as messages:
-            await context.send_initial_metadata((("portico-accepted", "1"),))  # clients may wait for that
+            warnings = (("x-portico-warning", one) for one in getattr(messages, "warnings", ()))
+            await context.send_initial_metadata((("portico-accepted", "1"), *warnings))  # clients may wait for that
             async for message in messages:
                 await context.write(message)
 

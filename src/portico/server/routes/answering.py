@@ -14,6 +14,7 @@ from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.protocols.openai import chat, completions
 from portico.protocols.openai.sampling import cut_to
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
+from portico.protocols.warnings import LEFT_OUT, NOT_ENFORCED, UNKNOWN_FIELDS, warning
 from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.line.flight import Flight, Sink
 from portico.server.line.served import Served, ServedModel
@@ -32,11 +33,6 @@ __all__ = [
     "warn",
 ]
 
-UNKNOWN_FIELDS = "unknown fields ignored"
-LEFT_OUT = "left out of the prompt"
-
-MOST_WARNINGS = 20
-LONGEST_WARNING = 100  # characters
 MOST_RANKS = 1 << 16
 LONGEST_NUMBER = 20  # digits and sign
 
@@ -120,7 +116,7 @@ async def answer_body(
 def decided(exchange: Exchange, generations: list[Generation]) -> None:
     """All is decided; say what of the request's schemas is not held."""
     exchange.decided(*generations)
-    warn(exchange, "not enforced", dict.fromkeys(words for one in generations for words in one.spec.left_out))
+    warn(exchange, NOT_ENFORCED, (words for one in generations for words in one.spec.left_out))
 
 
 async def admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
@@ -165,11 +161,9 @@ def _integer(exchange: Exchange, name: bytes, least: int, most: int) -> int | No
 
 
 def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
-    """Say in a response header what of the request was passed over: a typo should not pass in silence."""
-    spelled = (name.encode("ascii", "backslashreplace").decode() for name in names)
-    shown = [name[:LONGEST_WARNING] for name in spelled if name.isprintable()][:MOST_WARNINGS]
-    if shown:
-        exchange.response_headers.append((b"x-portico-warning", f"{what}: {', '.join(shown)}".encode("ascii")))
+    """Say in a response header what of the request was passed over."""
+    if told := warning(what, names):
+        exchange.response_headers.append((b"x-portico-warning", told.encode("ascii")))
 
 
 async def chat_prompt(exchange: Exchange, request: ChatRequest, model: Model) -> Prompt:

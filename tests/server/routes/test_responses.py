@@ -253,6 +253,68 @@ def test_cutting_what_does_not_fit(server: Replaying) -> None:
         assert "number 8" in up.prompts[-1]
 
 
+LONG_TALK = [
+    {"role": "user", "content": "Look it up."},
+    {"type": "function_call", "call_id": "a", "name": "get_weather", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "a", "output": "a very long report"},
+    {"role": "assistant", "content": "It rains."},
+]
+
+
+def test_a_conversation_in_short(server: Replaying, client: Client) -> None:
+    body = {"model": "tiny", "input": [*LONG_TALK, {"role": "user", "content": "[[plain]]"}]}
+    short = client.ask("POST", "/v1/responses/compact", body)
+    assert short["object"] == "response.compaction"
+    assert "a very long report" in server.prompts[-1]
+    assert [item["type"] for item in short["output"]] == ["message", "message", "compaction"]
+    assert short["usage"]["output_tokens"] > 0
+    item = short["output"][-1]
+    assert ANSWERS["plain"] not in json.dumps(item)  # it is sealed
+    client.create([*short["output"], {"role": "user", "content": "Well? [[plain]]"}])
+    prompt = server.prompts[-1]
+    assert "Look it up." in prompt
+    assert ANSWERS["plain"] in prompt
+    assert "report" not in prompt
+    foreign = {**item, "encrypted_content": item["encrypted_content"][:-9] + "AAAAAAAAA"}
+    assert client.create([foreign], status=400)["error"]["param"] == "input[0].encrypted_content"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_trigger_is_answered_with_a_summary(client: Client, stream: bool) -> None:
+    asked = [*LONG_TALK, {"role": "user", "content": "[[plain]]"}, {"type": "compaction_trigger"}]
+    if stream:
+        events = client.stream("/v1/responses", {"model": "tiny", "input": asked, "stream": True})
+        assert_in_order(events)
+        answer = events[-1]["response"]
+    else:
+        answer = client.create(asked)
+    assert [item["type"] for item in answer["output"]] == ["compaction"]
+    assert answer["status"] == "completed"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_is_over_the_threshold_is_summed_up_first(server: Replaying, client: Client, stream: bool) -> None:
+    first = client.create([{"role": "user", "content": "Remember this. " + "word " * 50}], store=True)
+    fields = {"previous_response_id": first["id"]}
+    within = [{"type": "compaction", "compact_threshold": 100_000}]
+    answer = client.create("[[plain]]", context_management=within, **fields)
+    assert [item["type"] for item in answer["output"]] == ["message"]
+    over = [{"type": "compaction", "compact_threshold": 20}]
+    if stream:
+        body = {"model": "tiny", "input": "[[plain]]", "stream": True, "context_management": over, **fields}
+        events = client.stream("/v1/responses", body)
+        assert_in_order(events)
+        answer = events[-1]["response"]
+    else:
+        answer = client.create("[[plain]]", context_management=over, **fields)
+    assert_valid(answer)
+    assert [item["type"] for item in answer["output"]] == ["compaction", "message"]
+    counted = client.ask("POST", "/v1/responses/input_tokens", {"model": "tiny", "input": "[[plain]]", **fields})
+    assert answer["usage"]["input_tokens"] > counted["input_tokens"]  # both runs
+    client.create("Go on. [[plain]]", previous_response_id=answer["id"])
+    assert "Remember this." in server.prompts[-1]
+
+
 def test_counted_as_they_would_be_read(client: Client) -> None:
     body = {"model": "tiny", "input": "[[plain]]", "instructions": "Be brief.", "tools": [TOOL]}
     counted = client.ask("POST", "/v1/responses/input_tokens", body)

@@ -3,7 +3,8 @@
 - What the model made between two inputs is one turn of the assistant: its thoughts, its texts, its calls.
 - A thought comes from its ``encrypted_content`` where this server sealed it, else from its ``content``; a summary is
   not what the model thought. What another server sealed is left out and told: a conversation that has moved here must
-  not fail over it. A compacted past of another server is refused, since it was the whole conversation.
+  not fail over it. A compacted past stands for all that the model said and did before it; that of another server is
+  refused, since it was the whole conversation.
 - Every output answers a call before it, and every call is answered before the next word of somebody else: templates
   know nothing else.
 - Tools that a search has found join the request's own.
@@ -182,6 +183,11 @@ class _Reader:
                 "which cannot be read here. Send the conversation itself.",
                 param=param,
             )
+        self._end_turn()
+        self._unanswered.clear()
+        found = self._found
+        kept = [n for n, message in enumerate(found.messages) if message["role"] not in ("assistant", "tool")]
+        found.messages, found.origins = [found.messages[n] for n in kept], [found.origins[n] for n in kept]
         self.say("developer", f"{COMPACTED}\n\n{summary}", path)
 
     # -- turns --------------------------------------------------------------------------------------------------------

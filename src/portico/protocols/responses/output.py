@@ -107,7 +107,8 @@ class Output:
         """An item that the server made itself: added, these events of it, done."""
         self.close()
         index = len(self.items)
-        self._events.add("response.output_item.added", output_index=index, item={**item, "status": "in_progress"})
+        added = {**item, "status": "in_progress"} if "status" in item else item
+        self._events.add("response.output_item.added", output_index=index, item=added)
         for kind, fields in events:
             self._events.add(kind, item_id=item["id"], output_index=index, **fields)
         self._done(item)

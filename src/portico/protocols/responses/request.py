@@ -15,7 +15,7 @@ from portico.protocols.openai.sampling import max_new_tokens
 from portico.protocols.places import Places
 from portico.protocols.responses.conversation import Conversation, read_conversation
 from portico.protocols.responses.items import Item
-from portico.protocols.responses.schema import InputTokensRequest, ResponsesRequest
+from portico.protocols.responses.schema import InputTokensRequest, PromptFields, ResponsesRequest
 from portico.protocols.responses.sealing import Sealer
 from portico.protocols.responses.tools import Offered, offered_tools
 from portico.protocols.sampling import nucleus, temperature
@@ -57,21 +57,20 @@ class Asked:
         }
 
 
-def read_request(
-    request: InputTokensRequest, items: Sequence[Item], before: int, model: Model, sealer: Sealer
-) -> Asked:
+def read_request(request: PromptFields, items: Sequence[Item], before: int, model: Model, sealer: Sealer) -> Asked:
     """Everything in ``request`` that makes its prompt. ``items`` are its own behind the ``before`` of its past.
 
     Raises ``BadRequestError`` naming the field at fault.
     """
-    if request.tools is not None and len(request.tools) > model.limits.tools:
+    fields = request if isinstance(request, InputTokensRequest) else InputTokensRequest()
+    if fields.tools is not None and len(fields.tools) > model.limits.tools:
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
-    context = request.reasoning.context if request.reasoning else None
+    context = fields.reasoning.context if fields.reasoning else None
     conversation = read_conversation(items, sealer, instructions=request.instructions, before=before, thoughts=context)
     if not conversation.messages:
         raise BadRequestError("input: there is nothing to answer.", param="input")
-    offered = offered_tools(request.tools, request.tool_choice, conversation.tools)
-    return Asked(request, items, conversation, offered, _response_format(request))
+    offered = offered_tools(fields.tools, fields.tool_choice, conversation.tools)
+    return Asked(fields, items, conversation, offered, _response_format(fields))
 
 
 def _response_format(request: InputTokensRequest) -> dict[str, Any] | None:

@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 
 from portico.decoding import chat_logprobs
-from portico.errors import CancelledError, PorticoError
+from portico.errors import CancelledError, EngineError, PorticoError
 from portico.events import Content, Finish
 from portico.generation import Delta, Generation, Model
+from portico.protocols.responses.compaction import Summary
 from portico.protocols.responses.events import Events, NoEvents
 from portico.protocols.responses.output import Output
 from portico.protocols.responses.response import Response, ended, usage_body
@@ -27,7 +28,10 @@ __all__ = ["Answer", "ResponseBody", "ResponseStream"]
 
 
 class Answer:
-    """One response in the making. ``response`` is the object as it was last told; ``clock`` gives Unix seconds."""
+    """One response in the making. ``response`` is the object as it was last told; ``clock`` gives Unix seconds.
+
+    One that ``compacts`` has a summary of the conversation for its only item.
+    """
 
     def __init__(
         self,
@@ -39,17 +43,21 @@ class Answer:
         clock: Callable[[], float],
         *,
         streamed: bool,
+        compacts: bool = False,
     ) -> None:
         self.response = response
         self.events = Events() if streamed else NoEvents()
         summarized = bool(request.reasoning and request.reasoning.summarized)
         sealing = sealer if request.with_sealed_thoughts else None
         self.output = Output(self.events, offered, sealer=sealing, summarized=summarized)
+        self.made: list[dict[str, Any]] = []  # items that come first
         self.calls_left = request.max_tool_calls
         self.over = False
         self._tokenizer = model.tokenizer
         self._clock = clock
         self._shown = not request.prewarms
+        self._summary = Summary() if compacts else None
+        self._sealer = sealer
         self._generations: list[Generation] = []
         self._finish: Finish | None = None
 
@@ -67,9 +75,16 @@ class Answer:
         """Take one delta in."""
         if delta.finish is not None:
             self._finish = delta.finish
-        if self._shown:
+        if self._summary is not None:
+            self._summary.feed(delta.events)
+        elif self._shown:
             logprobs = chat_logprobs(delta.logprobs, self._tokenizer) if delta.logprobs else ()
             self.output.feed(delta.events, logprobs)
+
+    @property
+    def plain(self) -> bool:
+        """Whether what the model says goes out as it is."""
+        return self._shown and self._summary is None
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -84,17 +99,31 @@ class Answer:
         if self.over:
             return
         self.over = True
+        if error is None and self._summary is not None:
+            try:
+                self._compacted(self._summary.item(self._sealer))
+            except EngineError as failed:
+                error = failed
         if isinstance(error, CancelledError):
             self.response = ended(self.response, "cancelled", self.output.so_far, self.usage)
         elif error is not None:
             self.response = ended(self.response, "failed", self.output.so_far, self.usage, error=error)
-        elif self._shown and self._finish is not None and self._finish.reason == "length":
+        elif self.plain and self._finish is not None and self._finish.reason == "length":
             self.output.close("incomplete")
             items = self.output.items
             self.response = ended(self.response, "incomplete", items, self.usage, reason="max_output_tokens")
         else:
             self.output.close()
             self.response = ended(self.response, "completed", self.output.items, self.usage, now=int(self._clock()))
+
+    def begin(self) -> None:
+        """Tell what was made before the model says anything."""
+        for item in self.made:
+            self._compacted(item)
+
+    def _compacted(self, item: dict[str, Any]) -> None:
+        """The conversation before has become this item."""
+        self.output.whole(item, ("response.compaction.compacting", {}))
 
     def not_kept(self) -> None:
         """What was to be stored could not be: say so."""
@@ -123,13 +152,14 @@ class ResponseStream:
             self._events.add("response.queued", response=response)
         self.answer.response = {**response, "status": "in_progress"}
         self._events.add("response.in_progress", response=self.answer.response)
+        self.answer.begin()
         return self._events.take()
 
     def feed(self, delta: Delta, position: int = 0) -> bytes:
         """The events of one delta."""
         if delta.logprobs is None and delta.finish is None and len(delta.events) == 1:
             event = delta.events[0]
-            if type(event) is Content and self._output.adds(event.text):
+            if type(event) is Content and self.answer.plain and self._output.adds(event.text):
                 return self._events.take()  # the commonest case
         self.answer.feed(delta)
         return self._events.take()
@@ -157,6 +187,7 @@ class ResponseBody:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        answer.begin()
 
     def feed(self, delta: Delta, position: int = 0) -> None:
         """Fold one delta in."""

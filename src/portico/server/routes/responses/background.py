@@ -10,7 +10,6 @@ import asyncio
 import logging
 from contextlib import ExitStack
 from functools import partial
-from typing import Protocol
 
 from portico.errors import BadRequestError, CancelledError, GoneError, StoreError
 from portico.generation import Generation
@@ -22,6 +21,7 @@ from portico.server.line.served import Served, ServedModel
 from portico.server.line.writing import ConnectionWriter
 from portico.server.routes.answering import admitted, decided
 from portico.server.routes.responses.keeping import Keeping
+from portico.server.routes.responses.turn import Turn
 from portico.store import Store, StoredResponse
 
 __all__ = ["Background", "starting_after"]
@@ -33,20 +33,6 @@ WRITTEN = 0.25  # seconds between two writes of an answer's events
 ASKED = 1.0  # seconds between two looks at whether another worker wants an answer stopped
 PATIENCE = 10.0  # seconds for another worker to stop one
 MOST_DIGITS = 18
-
-
-class Turn(Protocol):
-    """What is added to the past, and how it is kept."""
-
-    owner: str
-
-    def stored(self, answer: Answer) -> StoredResponse: ...
-
-    async def begin(self, answer: Answer) -> None: ...
-
-    async def keep(self, answer: Answer) -> None: ...
-
-    async def end(self, answer: Answer) -> None: ...
 
 
 class _Going:

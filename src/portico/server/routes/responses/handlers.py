@@ -9,14 +9,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from portico.errors import BadRequestError, ContextLengthError, NotFoundError
-from portico.generation import Generation, Model
-from portico.prompting import Prompt
+from portico.errors import BadRequestError, NotFoundError
+from portico.generation import Generation
 from portico.protocols import sse
+from portico.protocols.responses.compaction import (
+    compacted,
+    compaction_object,
+    summary_generation,
+    triggered,
+)
 from portico.protocols.responses.ids import new_id
 from portico.protocols.responses.items import Item, kept_items
 from portico.protocols.responses.paging import page
-from portico.protocols.responses.request import Asked, cut, generation, read_request
+from portico.protocols.responses.request import generation
 from portico.protocols.responses.response import TERMINAL, new_response
 from portico.protocols.responses.schema import CompactRequest, InputTokensRequest, ResponsesRequest
 from portico.protocols.responses.sealing import Sealer
@@ -24,10 +29,12 @@ from portico.protocols.responses.stream import Answer, ResponseBody, ResponseStr
 from portico.server.http.app import Methods
 from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.line.served import Served, ServedModel
-from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
 from portico.server.routes.responses.background import Background, starting_after
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.past import NO_STORE, Lane, Past, resolved
+from portico.server.routes.responses.prompts import Prompts
+from portico.server.routes.responses.turn import Turn
 from portico.store import Store, StoredResponse
 from portico.threads import CALLER
 
@@ -50,6 +57,7 @@ class ResponseHandlers:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._sealer = Sealer(served.signing_key)
+        self._prompts = Prompts(served, self._sealer)
         self._background = Background(served)
 
     @property
@@ -80,18 +88,31 @@ class ResponseHandlers:
             raise BadRequestError(NO_STORE, param="background")
         past = await Past.of(request, self._store, owner, lane)
         own = kept_items(await resolved(request.given, past, self._store, owner))
-        asked, prompt = await self._prompt(exchange, request, past.items, own, by.model)
+        asked, prompt, summary = await self._prompts.in_bounds(exchange, request, past.items, own, by)
+        compacts = triggered(request.given)
         with asked.places.told():
-            response_id = new_id("resp")
-            made = await exchange.work(partial(generation, request, asked, prompt, by.model, response_id))
-            now = time.time()
-            response = new_response(request, by.model, id=response_id, created=int(now), kept=kept)
+            id = new_id("resp")
+            if compacts:
+                made = summary_generation(prompt, by.model, id)
+            else:
+                made = await exchange.work(partial(generation, request, asked, prompt, by.model, id))
+            response = new_response(request, by.model, id=id, created=int(time.time()), kept=kept)
+            streamed = bool(request.stream or request.background)
             answer = Answer(
-                request, response, asked.offered, by.model, self._sealer, time.time, streamed=bool(request.stream)
-                or bool(request.background),
-            )  # fmt: skip
+                request,
+                response,
+                asked.offered,
+                by.model,
+                self._sealer,
+                time.time,
+                streamed=streamed,
+                compacts=compacts,
+            )
+            if summary is not None:
+                answer.made.append(summary.item)
+                answer.take_up(summary.generation)
             answer.take_up(made)
-            turn = _Turn(self._store if kept else None, owner, past, own, lane)
+            turn = Turn(self._store if kept else None, owner, past, own, lane)
             if request.background:
                 await self._background.answer(exchange, by, made, answer, turn, streamed=bool(request.stream))
             else:
@@ -104,7 +125,7 @@ class ResponseHandlers:
         by: ServedModel,
         made: Generation,
         answer: Answer,
-        turn: _Turn,
+        turn: Turn,
     ) -> None:
         """In the foreground: to the client that waits for it."""
         await turn.begin(answer)
@@ -125,53 +146,6 @@ class ResponseHandlers:
             raise
         finally:
             await turn.end(answer)
-
-    async def _prompt(
-        self, exchange: Exchange, request: InputTokensRequest, before: list[Item], own: list[Item], model: Model
-    ) -> tuple[Asked, Prompt]:
-        """The request and its prompt, cut where it may be; says what was left out."""
-        items = [*before, *own]
-        asked = await exchange.work(partial(read_request, request, items, len(before), model, self._sealer))
-        prompt = await self._fitting(exchange, request, asked, model)
-        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
-        warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
-        left_out = [*asked.left_out, *(asked.places.words(one) for one in prompt.left_out)]
-        warn(exchange, LEFT_OUT, left_out)
-        if left_out:
-            log.warning("%s: left out of the prompt: %s", exchange.request_id, ", ".join(left_out[:20]))
-        exchange.prompted(model, prompt)
-        return asked, prompt
-
-    async def _fitting(self, exchange: Exchange, request: InputTokensRequest, asked: Asked, model: Model) -> Prompt:
-        """The prompt; with ``truncation: auto`` without what was said first, as little of it as lets it fit."""
-        whole = await self._rendered(exchange, asked, model, whole=request.truncation == "auto")
-        if whole is not None:
-            return whole
-        low, high, found = 0, len(asked.conversation.messages), None  # ``low`` does not fit
-        while high - low > 1:
-            middle = (low + high) // 2
-            shorter = cut(asked, middle)
-            prompt = None if shorter is asked else await self._rendered(exchange, shorter, model, whole=True)
-            if prompt is not None or shorter is asked:
-                high, found = middle, prompt or found
-            else:
-                low = middle
-        if found is not None:
-            return found
-        prompt = await self._rendered(exchange, asked, model)
-        assert prompt is not None
-        return prompt
-
-    async def _rendered(self, exchange: Exchange, asked: Asked, model: Model, *, whole: bool = False) -> Prompt | None:
-        """The prompt; with ``whole`` None where it leaves no room for an answer."""
-        with asked.places.told():
-            try:
-                prompt = await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
-            except ContextLengthError:
-                if whole:
-                    return None
-                raise
-        return None if whole and len(prompt.token_ids) >= model.context_length else prompt
 
     # -- what is stored -----------------------------------------------------------------------------------------------
 
@@ -242,63 +216,17 @@ class ResponseHandlers:
         owner = CALLER.get()
         past = await Past.of(request, self._store, owner)
         own = kept_items(await resolved(request.given, past, self._store, owner))
-        _, prompt = await self._prompt(exchange, request, past.items, own, model)
+        _, prompt = await self._prompts.prompt(exchange, request, past.items, own, model)
         await exchange.respond_json({"object": "response.input_tokens", "input_tokens": len(prompt.token_ids)})
 
     async def compact(self, exchange: Exchange) -> None:
         """POST /v1/responses/compact: the conversation in short, to go on from."""
-        raise NotFoundError("Not here.")
-
-
-class _Turn:
-    """One response and what it is added to."""
-
-    def __init__(self, store: Store | None, owner: str, past: Past, own: list[Item], lane: Lane | None) -> None:
-        self._store = store
-        self.owner = owner
-        self._past = past
-        self._own = own
-        self._lane = lane
-
-    @property
-    def keeps(self) -> bool:
-        """Whether anything is to be kept of it."""
-        return self._store is not None or self._lane is not None
-
-    def stored(self, answer: Answer) -> StoredResponse:
-        """The response as it is kept now."""
-        response = answer.response
-        return StoredResponse(
-            id=response["id"],
-            owner=self.owner,
-            created_at=response["created_at"],
-            status=response["status"],
-            model=response["model"],
-            previous_id=self._past.previous_id,
-            conversation_id=self._past.conversation_id,
-            background=response["background"],
-            input=self._own,
-            output=response["output"],
-            body=response,
-        )
-
-    async def begin(self, answer: Answer) -> None:
-        """Take what it is added to. Raises where that is taken."""
-        await self._past.lock(self._store, self.owner, answer.response["id"])
-
-    async def keep(self, answer: Answer) -> None:
-        """The response has ended: keep it, and add it to its conversation. Raises ``StoreError``."""
-        stored = self.stored(answer)
-        if self._lane is not None:
-            if stored.status in ("completed", "incomplete"):
-                self._lane.last, self._lane.before = stored, self._past.items
-            else:
-                self._lane.forget()
-        if self._store is not None:
-            good = stored.status in ("completed", "incomplete")
-            new = [*self._own, *stored.output] if good and stored.conversation_id is not None else []
-            await self._store.finish_turn(stored, stored.conversation_id, new)
-
-    async def end(self, answer: Answer) -> None:
-        """However it went: let go of what it was added to."""
-        await self._past.unlock(self._store, self.owner, answer.response["id"])
+        request = await exchange.request(CompactRequest)
+        warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        by = self._served.generating(request.model)
+        owner = CALLER.get()
+        past = await Past.of(request, self._store, owner)
+        items = [*past.items, *kept_items(await resolved(request.given, past, self._store, owner))]
+        summary = await self._prompts.summary(exchange, request, items, by)
+        output = compacted(items, summary.item)
+        await exchange.respond_json(compaction_object(output, int(time.time()), summary.generation.usage))

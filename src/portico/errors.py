@@ -12,6 +12,7 @@ __all__ = [
     "ContextLengthError",
     "EngineDeadError",
     "EngineError",
+    "EngineLostError",
     "HeadTooLargeError",
     "MethodNotAllowedError",
     "ModelNotFoundError",
@@ -146,6 +147,10 @@ class EngineDeadError(EngineError):
     """The engine process is gone; it may be restarting."""
 
     status, type, code = 503, "server_error", "engine_unavailable"
+
+
+class EngineLostError(EngineDeadError):
+    """The engine died while it worked on this: another may be asked."""
 
 
 class StoreError(PorticoError):

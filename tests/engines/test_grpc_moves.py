@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,34 @@ async def test_the_answer_moves(leaving: bool) -> None:
         assert bytes(taken_up.generated) != b""
         if leaving:
             assert not _playing(first), "the host that is leaving is free"
+        await line.close()
+
+
+async def test_embeddings_move() -> None:
+    """The host that is gone in the middle of them is not asked again, the other is."""
+    able = frozenset({"embed"})
+    async with calling({"a": ""}, capabilities=able) as one, calling({"a": ""}, capabilities=able) as other:
+        line = Line(GrpcEngine(f"grpc://{one.target},{other.target}"), Metrics(), keep_alive=0)
+        await line.start()
+        undisturbed = await line.embed([[1, 2], [3]])
+        asked: list[Calling] = []
+
+        def answering(host: Calling) -> Any:
+            embed = host.engine.embed
+
+            async def computed(inputs: Any) -> Any:
+                asked.append(host)
+                if len({id(host) for host in asked}) == 1:
+                    await host.server._server.stop(0)
+                return await embed(inputs)
+
+            return computed
+
+        for host in (one, other):
+            host.engine.embed = answering(host)  # type: ignore[method-assign]
+        again = await line.embed([[1, 2], [3]])
+        assert {id(host) for host in asked} == {id(one), id(other)}
+        assert again.vectors.tolist() == undisturbed.vectors.tolist()
         await line.close()
 
 

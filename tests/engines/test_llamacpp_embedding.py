@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from portico.engines.llamacpp import LlamaCppEngine
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
 from portico.events import EngineRequest, SamplingParams
 from portico.prompting import Tokenizer, load_tokenizer
+from portico.server.line.line import Line
+from portico.server.observe.metrics import Metrics
 from support.llamacpp import Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,6 +85,22 @@ async def test_a_cancelled_request_is_dropped(engine: LlamaCppEngine) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await engine.embed([[1000]])).vectors.shape == (1, 384)
+
+
+async def test_embeddings_outlive_their_engine(minilm_path: Path) -> None:
+    inputs = [[1000 + number] * 500 for number in range(60)]
+    async with Client(LlamaCppEngine(minilm_path, model_id="minilm", embedding=True)) as client:
+        engine = client.engine
+        line = Line(engine, Metrics(), keep_alive=0)
+        undisturbed = await line.embed(inputs)
+        computing = asyncio.create_task(line.embed(inputs))
+        await asyncio.sleep(0.05)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        assert not computing.done()
+        again = await computing
+        np.testing.assert_allclose(again.vectors, undisturbed.vectors, atol=1e-5)
+        assert list(again.prompt_tokens) == list(undisturbed.prompt_tokens)
 
 
 async def test_a_decoder_embeds_by_its_last_token(smollm2_path: Path) -> None:

@@ -118,3 +118,27 @@ async def test_health_turns_and_the_end_of_the_hub_is_told() -> None:
         assert not one.healthy
         with pytest.raises(EngineDeadError):
             await one.submit(asking("b"))
+
+
+@pytest.mark.parametrize("how", [None, "was ended by SIGKILL"])
+async def test_how_its_process_ended_is_told_or_not_asked_any_more(how: str | None) -> None:
+    """The process's end may never be told: whoever would tell it is cancelled when the server ends."""
+    complaints: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    hub = Hub(ReplayEngine([Script([1])]))
+    ours, theirs = socket.socketpair()
+    await hub.join(theirs)
+    gone: asyncio.Future[str] = loop.create_future()
+    one = SharedEngine(ours, leader=os.getpid(), silence=120, gone=gone)
+    await one.start()
+    await hub.close()
+    await eventually(lambda: not one.healthy)
+    if how is None:
+        gone.cancel()
+    else:
+        gone.set_result(how)
+    await eventually(lambda: bool(one.trouble))
+    assert one.trouble == (how or "it is closed")
+    assert not complaints
+    await one.close()

@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
-from openai import OpenAI
 
+from support.openai_client import client_of
 from support.server import RunningServer, grpc_port, running_server
 from support.vllm import needs_vllm, vllm_server, write_adapter
 
 pytestmark = needs_vllm
 
+SAFETY = 600  # seconds; vLLM takes minutes to load
 CAPITAL = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
 
@@ -37,10 +37,6 @@ def front(server: RunningServer) -> Iterator[RunningServer]:
     """Another front door, which has that server as its engine."""
     with running_server("--engine", f"grpc://127.0.0.1:{grpc_port(server)}") as running:
         yield running
-
-
-def client_of(server: RunningServer) -> OpenAI:
-    return client_of(server)
 
 
 def answer(server: RunningServer, model: str = "smollm2") -> str:
@@ -62,16 +58,15 @@ def processes(named: str) -> list[int]:
     return found
 
 
-def until(condition: Callable[[], bool], seconds: float) -> float:
-    started = time.monotonic()
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SAFETY
     while not condition():
-        assert time.monotonic() - started < seconds, "waited too long"
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
-    return time.monotonic() - started
 
 
 def health(server: RunningServer) -> int:
-    return httpx.get(server.url + "/health", timeout=120).status_code
+    return httpx.get(server.url + "/health", timeout=SAFETY).status_code
 
 
 def test_adapters_are_models(server: RunningServer) -> None:
@@ -98,29 +93,25 @@ def test_an_adapter_changes_the_answer_and_only_its_own(server: RunningServer) -
 
 
 def test_death_of_the_core_and_its_return(server: RunningServer, front: RunningServer) -> None:
+    """What was in flight goes on when it is back, and counts each token once; what comes meanwhile is refused."""
     segments = len(os.listdir("/dev/shm"))
+    asked = {"model": "smollm2", "messages": CAPITAL, "stream": True, "stream_options": {"include_usage": True}}
     for _ in range(2):
         (core,) = processes("VLLM::EngineCore")
         streams, clients = [], [client_of(server), client_of(front)]
         for client in clients:
-            stream = client.chat.completions.create(
-                model="smollm2", messages=CAPITAL, stream=True, max_tokens=1500, extra_body={"ignore_eos": True}
-            )  # type: ignore[call-overload]
+            stream = client.chat.completions.create(**asked, max_tokens=1500, extra_body={"ignore_eos": True})  # type: ignore[call-overload]
             next(stream)
             streams.append(stream)
         os.kill(core, signal.SIGKILL)
-        killed = time.monotonic()
-        for stream in streams:
-            with pytest.raises(openai.APIError):
-                for _ in stream:
-                    pass
-        assert time.monotonic() - killed < 5
-        until(lambda: health(server) == 503 and health(front) == 503, 5)
+        until(lambda: health(server) == 503 and health(front) == 503)
         refused = httpx.post(server.base_url + "/chat/completions", json={"model": "smollm2", "messages": CAPITAL})
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
-        took = until(lambda: health(server) == 200 and health(front) == 200, 400)
-        print(f"well again after {took:.0f} s")
+        for stream in streams:
+            *_, last = stream
+            assert last.usage.completion_tokens == 1500
+        until(lambda: health(server) == 200 and health(front) == 200)
         assert "Paris" in answer(server)
         assert "Paris" in answer(front)
         assert answer(server, "strong") != answer(server)
@@ -143,5 +134,5 @@ def test_nothing_stays_behind(how: signal.Signals) -> None:
     with vllm_server() as running:
         assert set(processes("VLLM::EngineCore")) - others
         running.process.send_signal(how)
-        running.process.wait(120)
-        until(lambda: others.issuperset(processes("VLLM::") + processes("portico.engines.vllm.child")), 30)
+        running.process.wait(SAFETY)
+        until(lambda: others.issuperset(processes("VLLM::") + processes("portico.engines.vllm.child")))

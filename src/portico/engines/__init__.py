@@ -90,7 +90,8 @@ class Engine(Protocol):
         ...
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
-        """Embed token sequences. Raises ``NotSupportedError`` where the model cannot."""
+        """Embed token sequences. Raises ``NotSupportedError`` where the model cannot, ``EngineLostError`` where the
+        engine dies over it."""
         ...
 
 

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
-from portico.errors import PorticoError
+from portico.engines import EmbeddingBatch
+from portico.engines.replay import ReplayEngine, Script
+from portico.errors import EngineDeadError, EngineLostError, PorticoError
 from portico.events import EngineOutput, SamplingParams
 from portico.generation import Generation, GenerationSpec, Model
 from portico.server.line import resuming
 from portico.server.line.flight import Flight, Route
+from portico.server.line.line import Line
+from portico.server.observe.metrics import Metrics
 from support.generation import tiny_model
 from support.mortal import Collecting, answered
 from support.shared import shared_path
@@ -111,6 +115,52 @@ async def test_whoever_prefers_the_error_gets_it() -> None:
     found = await answered("chat", PLAIN, tiny_model(), lives=[2], resume=False)
     assert found.error is not None
     assert found.error.message == "The engine stopped: it was killed."
+
+
+@pytest.mark.parametrize(
+    ("deaths", "away", "resume", "asked"), [(1, 0, True, 2), (1, 3, True, 5), (2, 0, True, 2), (1, 0, False, 1)]
+)
+async def test_embeddings_are_computed_again(
+    deaths: int, away: int, resume: bool, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the bounds of answers: an engine that dies with them twice is not asked a third time."""
+    monkeypatch.setattr(resuming, "RETRY", 0.0)
+    engine, metrics = ReplayEngine([Script([1])]), Metrics()
+    failures = [EngineLostError("It died.")] * deaths + [EngineDeadError("It is away.")] * away
+    questions = []
+    right = await engine.embed([[1, 2], [3]])
+
+    async def embed(inputs: Any) -> EmbeddingBatch:
+        questions.append(inputs)
+        if failures:
+            raise failures.pop(0)
+        return right
+
+    monkeypatch.setattr(engine, "embed", embed)
+    line = Line(engine, metrics, keep_alive=0, resume=resume)
+    await line.start()
+    if deaths < resuming.MOST_LOSSES and resume:
+        assert await line.embed([[1, 2], [3]]) is right
+        assert b"portico_answers_resumed_total 1.0" in metrics.render()
+    else:
+        with pytest.raises(EngineLostError, match="It died"):
+            await line.embed([[1, 2], [3]])
+    assert questions == [[[1, 2], [3]]] * asked
+    await line.close()
+
+
+async def test_an_engine_that_was_away_before_is_not_waited_for() -> None:
+    engine = ReplayEngine([Script([1])])
+    line = Line(engine, Metrics(), keep_alive=0)
+    await line.start()
+
+    async def embed(_: Any) -> EmbeddingBatch:
+        raise EngineDeadError("It is away.")
+
+    engine.embed = embed  # type: ignore[method-assign]
+    with pytest.raises(EngineDeadError, match="away"):
+        await line.embed([[1]])
+    await line.close()
 
 
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

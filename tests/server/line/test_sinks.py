@@ -12,6 +12,7 @@ from portico.errors import EngineError, PorticoError, RequestTimeoutError
 from portico.server.line import writing
 from portico.server.line.flight import Flight
 from portico.server.line.line import Line
+from portico.server.line.runs import Run
 from portico.server.line.sinks import StreamSink
 from portico.server.observe.metrics import Metrics
 from support.generation import tiny_model
@@ -31,6 +32,9 @@ class Exchange:
 
     async def start_stream(self, media_type: bytes) -> None:
         assert media_type.startswith(b"text/event-stream")
+
+    async def disconnected(self) -> None:
+        await asyncio.get_running_loop().create_future()
 
     async def send(self, message: dict[str, Any]) -> None:
         assert not self.ended, "nothing follows the end"
@@ -75,6 +79,35 @@ async def test_a_client_that_never_reads_costs_bounded_memory(
     assert 50_000 < most < 100_000
     assert generations[0].choices[0].completion_tokens < 25 * 150 / 2
     assert not engine._playing
+    await line.close()
+
+
+async def test_a_reader_that_never_reads_is_let_go_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MAX_UNSENT", 50_000)
+    line = Line(ReplayEngine([Script(list(range(65, 90)) * 150)], tokens_per_step=3), Metrics(), keep_alive=0)
+    await line.start()
+    generations, encoder = encoded("completion", tiny_model(), ())
+    over: list[Run] = []
+    run = Run(encoder, "", 120.0, over.append)
+    stuck, reading = Exchange(full=True), Exchange()
+    readers = [asyncio.create_task(run.read(one)) for one in (stuck, reading)]  # type: ignore[arg-type]
+    await eventually(lambda: len(run._readers) == 2)
+    (writer,) = [reader for reader in run._readers if reader._exchange is stuck]
+    await line.admit(Flight(generations, run))
+    await eventually(lambda: not line.in_flight)
+    assert generations[0].finished
+    assert writer not in run._readers
+    assert writer.complete
+    assert writer._unsent_bytes < 100_000
+    assert reading.ended
+    assert b"[DONE]" in reading.sent[-1]
+    assert not over
+    for task in readers:
+        task.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    run._wait()
+    assert run._unread is not None
+    run._unread.cancel()
     await line.close()
 
 

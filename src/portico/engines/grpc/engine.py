@@ -25,7 +25,14 @@ from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.grpc.host import Host
 from portico.engines.grpc.messages import Reader, error_of, generate_request
 from portico.engines.resuming import as_prompt, needs
-from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError, PorticoError
+from portico.errors import (
+    BadRequestError,
+    EngineDeadError,
+    EngineError,
+    EngineLostError,
+    NotSupportedError,
+    PorticoError,
+)
 from portico.events import EngineOutput, EngineRequest, FinishReason
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as pb
@@ -179,7 +186,8 @@ class GrpcEngine(Described):
                 return
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
-        """One call per input, some at a time, as the protocol has it."""
+        """One call per input, some at a time, as the protocol has it. Raises ``EngineLostError`` where a host is lost
+        with it."""
         if "embed" not in self.info.capabilities:
             raise NotSupportedError("This model generates; it does not embed.", param="model")
         gate = asyncio.Semaphore(EMBEDDINGS_AT_ONCE)
@@ -188,13 +196,16 @@ class GrpcEngine(Described):
             async with gate:
                 host = await self._host(set(), RETURN_SECONDS)
                 message = pb.EmbedRequest(request_id=f"embed-{number}", tokenized=pb.TokenizedInput(input_ids=ids))
-                response: pb.EmbedResponse = await host.stub.Embed(message, metadata=host.metadata)
+                try:
+                    response: pb.EmbedResponse = await host.stub.Embed(message, metadata=host.metadata)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise _error_of(error) from None
+                    host.lost()
+                    raise EngineLostError(_error_of(error).message, retry_after=1) from None
                 return response
 
-        try:
-            found = await asyncio.gather(*(one(number, ids) for number, ids in enumerate(token_id_lists)))
-        except grpc.aio.AioRpcError as error:
-            raise _error_of(error) from None
+        found = await asyncio.gather(*(one(number, ids) for number, ids in enumerate(token_id_lists)))
         vectors = np.array([list(one.embedding) for one in found], dtype=np.float32)
         return EmbeddingBatch(vectors, [one.prompt_tokens for one in found])
 

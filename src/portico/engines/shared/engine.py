@@ -19,7 +19,7 @@ import numpy as np
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.shared import wire
 from portico.engines.silence import LOOKS, Silence, processor_seconds
-from portico.errors import BadRequestError, EngineDeadError, EngineError, PorticoError
+from portico.errors import BadRequestError, EngineDeadError, EngineError, EngineLostError, PorticoError
 from portico.events import EngineOutput, EngineRequest, FinishReason
 
 __all__ = ["SharedEngine"]
@@ -197,7 +197,7 @@ class SharedEngine(Described, asyncio.Protocol):
         if self._gone is None:
             self._part("the process that has it is gone")
         else:
-            self._gone.add_done_callback(lambda gone: self._part(gone.result()))
+            self._gone.add_done_callback(lambda gone: self._part("it is closed" if gone.cancelled() else gone.result()))
 
     def _part(self, how: str) -> None:
         self._parted = True
@@ -248,7 +248,7 @@ class SharedEngine(Described, asyncio.Protocol):
         asked = {str(number) for number, answer in self._answers.items() if not answer.done()}
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(self._dead())
+                answer.set_exception(self._dead() if error is None else EngineLostError(error, retry_after=1))
         ended = [
             EngineOutput(request_id, (), finish_reason=reason, error=error)
             for number, request_id in self._ids.items()

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
@@ -153,10 +154,10 @@ class Line:
             self.engine.abort(request_id)
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
-        """Embed token sequences on the engine."""
+        """Embed token sequences on the engine, or on the next where it dies over them."""
         if self._draining:
             raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
-        return await self.engine.embed(token_id_lists)
+        return await self._resuming.outlive(partial(self.engine.embed, token_id_lists))
 
     def abort(self, flight: Flight) -> None:
         """Stop the flight's requests at the engine; nothing more is delivered. Idempotent."""

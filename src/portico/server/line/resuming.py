@@ -6,6 +6,7 @@
 - A request in whose company engines died ``MOST_LOSSES`` times is suspected of killing them, and ends with an error.
 - What an engine cannot take up exactly (``EngineInfo.resumes``) ends with an error, as does what has waited to its
   deadline, or ``PATIENCE`` where it has none.
+- What is asked in one question, as embeddings are, is asked again as a whole, within the same bounds.
 - Tokens are kept within ``MOST_KEPT``: beyond it the longest answers are no longer kept, and end with their engine.
 """
 
@@ -15,13 +16,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
 from portico.engines import Engine
 from portico.engines.resuming import can_resume
-from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError
+from portico.errors import EngineDeadError, EngineError, EngineLostError, OverloadedError, PorticoError
 from portico.server.line.flight import Flight, Route
 from portico.server.line.meter import Meter
 
@@ -33,6 +34,8 @@ MOST_LOSSES: Final = 2
 MOST_KEPT: Final = 16 << 20  # tokens of all answers of one line, 4 bytes each
 PATIENCE: Final = 600.0  # seconds that an answer without a deadline waits for an engine
 RETRY: Final = 0.1  # seconds between attempts while no engine takes requests
+
+T = TypeVar("T")
 
 
 class Resuming:
@@ -58,6 +61,7 @@ class Resuming:
         self._end = end
         self._waiting: deque[Route] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def lost(self, route: Route, why: str | None) -> None:
         """The engine that had this route's request is gone."""
@@ -86,8 +90,31 @@ class Resuming:
             route.choice.forget()
             log.warning("request %s has grown too long to outlive its engine", route.request.request_id)
 
+    async def outlive(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` gives; asked again where it raises ``EngineLostError``, as soon as an engine can be."""
+        loop = asyncio.get_running_loop()
+        losses, lost = 0, 0.0
+        while True:
+            try:
+                found = await ask()
+            except EngineLostError as error:
+                losses, lost = losses + 1, loop.time()
+                if losses >= MOST_LOSSES:
+                    log.error("what engines were lost with %d times is not asked again: %s", losses, error.message)
+                if losses >= MOST_LOSSES or not self.enabled or self._closed:
+                    raise
+            except (EngineDeadError, OverloadedError):
+                if not losses or self._closed or loop.time() > lost + PATIENCE:
+                    raise
+            else:
+                if losses:
+                    self._meter.resumed(0, loop.time() - lost)
+                return found
+            await asyncio.sleep(RETRY)
+
     def close(self) -> None:
         """Hand nothing in any more."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
 

@@ -29,7 +29,12 @@ MAX_RUNS = 1024  # kept at a time, over or not
 
 
 class Run:
-    """One answer and its log. It is a ``Sink``; ``over`` is called once, when nobody needs it any more."""
+    """One answer and its log. It is a ``Sink``; ``over`` is called once, when nobody needs it any more.
+
+    It is never stalled: a reader that does not read is let go, and the answer goes on.
+    """
+
+    stalled = False
 
     def __init__(
         self,
@@ -58,21 +63,18 @@ class Run:
 
     # -- the answer ---------------------------------------------------------------------------------------------------
 
-    @property
-    def stalled(self) -> bool:
-        """A reader that does not read is let go, the answer goes on."""
-        for reader in [reader for reader in self._readers if reader.stalled]:
-            self.detach(reader)
-        return False
-
     def feed(self, delta: Delta, position: int) -> None:
         """Encode one delta."""
         self._take(self._encoder.feed(delta, position))
 
     def flush(self) -> None:
-        """A step is over: let the readers have what has come."""
-        for reader in self._readers:
+        """A step is over: let the readers have what has come. One that does not read gets the rest of what it has been
+        written, should it ever, and the end of its response."""
+        for reader in tuple(self._readers):
             reader.flush()
+            if reader.stalled:
+                reader.complete = True
+                self.detach(reader)
 
     def finish(self) -> None:
         """Every choice is finished."""

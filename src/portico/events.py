@@ -72,6 +72,7 @@ class SamplingParams(Struct, frozen=True):
     stop_token_ids: frozenset[int] = frozenset()  # beside the model's own end-of-generation tokens
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; 0: the sampled token's; N: also the N most likely
+    logprob_ids: tuple[int, ...] = ()  # with logprobs: these in place of the most likely ones, in this order
     prompt_logprobs: int | None = None
     thought: ThoughtBudget | None = None  # None: thoughts end by themselves
 
@@ -118,7 +119,7 @@ class TokenLogprob(NamedTuple):
 
     token_id: int
     logprob: float
-    top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), most likely first
+    top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), most likely first, or those of ``logprob_ids``
 
 
 class EngineOutput(Struct):

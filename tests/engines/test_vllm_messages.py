@@ -29,7 +29,8 @@ def test_rules_are_passed_on_and_neutral_ones_switched_off() -> None:
     arguments = sampling_arguments(asking(seed=3, stop_token_ids=frozenset({9, 8}), logit_bias={4: 1.0}))
     assert (arguments["seed"], arguments["stop_token_ids"], arguments["logit_bias"]) == (3, [8, 9], {4: 1.0})
     assert sampling_arguments(asking())["logit_bias"] is None
-    assert not {"structured_outputs", "thinking_token_budget"} & set(arguments)
+    assert not {"structured_outputs", "thinking_token_budget", "logprob_token_ids"} & set(arguments)
+    assert sampling_arguments(asking(logprobs=0, logprob_ids=(4, 2)))["logprob_token_ids"] == [4, 2]
     thought = ThoughtBudget(7, (1,), ("<think>",), ("</think>",))
     assert sampling_arguments(asking(thought=thought))["thinking_token_budget"] == 7
 
@@ -59,6 +60,13 @@ def test_logprobs_are_the_sampled_tokens_then_the_most_likely() -> None:
     found = engine_output(said([5, 2], new_logprobs=rows, finish_reason="stop"), "r", asking(logprobs=2), {2})
     assert found.logprobs == [TokenLogprob(5, -1.5, ((7, -0.5), (5, -1.5)))]
     assert engine_output(said([5], new_logprobs=rows), "r", asking(), {2}).logprobs is None
+
+
+def test_logprobs_of_named_tokens_are_found_wherever_they_stand() -> None:
+    rows = SimpleNamespace(logprob_token_ids=[[5, 9, 7, 5, -1]], logprobs=[[-1.5, -3.0, -0.5, -1.5, 0.0]])
+    request = asking(logprobs=0, logprob_ids=(7, 5, 9))
+    found = engine_output(said([5], new_logprobs=rows, finish_reason="length"), "r", request, {2})
+    assert found.logprobs == [TokenLogprob(5, -1.5, ((7, -0.5), (5, -1.5), (9, -3.0)))]
 
 
 async def test_without_vllm_starting_says_what_to_install() -> None:

@@ -35,8 +35,8 @@ def _resolved(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     if "$ref" in schema:
         return _resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     found = dict(schema)
-    if "anyOf" in schema:
-        found["anyOf"] = [_resolved(one, definitions) for one in schema["anyOf"]]
+    if branches := schema.get("anyOf", schema.get("oneOf")):
+        found["anyOf"] = [_resolved(one, definitions) for one in branches]
     if isinstance(schema.get("items"), dict):
         found["items"] = _resolved(schema["items"], definitions)
     return found

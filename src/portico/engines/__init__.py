@@ -21,9 +21,9 @@ __all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache"
 class EngineInfo:
     """What an engine is and can do. Known after ``start()``.
 
-    ``capabilities`` holds any of ``generate``, ``embed``, ``logprobs``, ``prompt_logprobs``, ``constraints``,
-    ``lora``, ``priority``, ``thinking_budget``, ``cache_salt``, ``vision``. ``metadata`` is for people (architecture,
-    quantisation, versions).
+    ``capabilities`` holds any of ``generate``, ``embed``, ``logprobs``, ``logprob_ids`` (of tokens that the request
+    names), ``prompt_logprobs``, ``constraints``, ``lora``, ``priority``, ``thinking_budget``, ``cache_salt``,
+    ``vision``. ``metadata`` is for people (architecture, quantisation, versions).
     """
 
     model: str

@@ -151,7 +151,10 @@ class ReplayEngine:
         elif playing.position >= sampling.max_tokens:
             output.finish_reason = "length"
         if sampling.logprobs is not None:
-            output.logprobs = [TokenLogprob(t, 0.0, ((t, 0.0),) * bool(sampling.logprobs)) for t in output.token_ids]
+            top = tuple((one, 0.0) for one in sampling.logprob_ids)
+            output.logprobs = [
+                TokenLogprob(t, 0.0, top or ((t, 0.0),) * bool(sampling.logprobs)) for t in output.token_ids
+            ]
         return output
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:

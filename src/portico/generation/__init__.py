@@ -2,6 +2,7 @@
 
 from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Held, Usage
 from portico.generation.model import Limits, Model
+from portico.generation.opening import answer_opening
 from portico.generation.promise import Promise, promised
 from portico.generation.thinking import thought_budget
 from portico.generation.tokens import TokenChoice, TokenGeneration
@@ -20,6 +21,7 @@ __all__ = [
     "TokenGeneration",
     "Usage",
     "Watch",
+    "answer_opening",
     "promised",
     "thought_budget",
     "watched",

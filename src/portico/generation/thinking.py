@@ -11,7 +11,7 @@ from portico.generation.model import Model
 from portico.parsing.registry import program
 from portico.prompting import Tokenizer
 
-__all__ = ["thought_budget"]
+__all__ = ["spelled", "thought_budget"]
 
 
 def thought_budget(
@@ -33,9 +33,9 @@ def thought_budget(
         raise _unsupported("this model's reasoning format has no marker that ends a thought")
     return ThoughtBudget(
         tokens,
-        close=tuple(model.tokenizer.encode(_spelled(thought.close, model.tokenizer)[0], add_special_tokens=False)),
-        openers=tuple(word for opener in thought.openers for word in _spelled(opener, model.tokenizer)),
-        closers=tuple(word for closer in thought.closers for word in _spelled(closer, model.tokenizer)),
+        close=tuple(model.tokenizer.encode(spelled(thought.close, model.tokenizer)[0], add_special_tokens=False)),
+        openers=tuple(word for opener in thought.openers for word in spelled(opener, model.tokenizer)),
+        closers=tuple(word for closer in thought.closers for word in spelled(closer, model.tokenizer)),
         open=thought.open,
     )
 
@@ -46,7 +46,7 @@ def _unsupported(why: str) -> NotSupportedError:
     )
 
 
-def _spelled(marker: str, tokenizer: Tokenizer) -> list[str]:
+def spelled(marker: str, tokenizer: Tokenizer) -> list[str]:
     """A marker as this vocabulary spells it: ``<think*>`` may be ``<think:6124c78e>``, and is ``<think>`` otherwise."""
     before, star, after = marker.partition("*")
     if not star:

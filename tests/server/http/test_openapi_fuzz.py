@@ -56,7 +56,7 @@ def server() -> Iterator[Replaying]:
         context_length=2_000,
         embedding_size=8,
         checked=True,
-        capabilities=frozenset({"generate", "logprobs", "prompt_logprobs", "embed", "constraints"}),
+        capabilities=frozenset({"generate", "logprobs", "logprob_ids", "prompt_logprobs", "embed", "constraints"}),
     ) as up:
         yield up
 
@@ -212,6 +212,27 @@ PLAUSIBLE: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("/v1/completions", {"prompt": [[65, 66], [67]], "max_tokens": 0, "echo": True, "logprobs": 1}),
+    (
+        "/v1/decisions",
+        {
+            "input": [
+                {"role": "developer", "content": "Be kind."},
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "1"}]},
+                {"role": "user", "content": [{"type": "input_json", "data": {"a": [1]}}]},
+            ],
+            "questions": [
+                {"type": "predicate", "name": "n", "instructions": "a"},
+                {
+                    "type": "choice",
+                    "instructions": [{"type": "input_text", "text": "b"}],
+                    "choices": [{"value": True}, {"value": "x", "description": "d"}],
+                },
+                {"type": "score", "instructions": "c", "levels": [{"label": "x"}, {"label": "y", "description": "d"}]},
+            ],
+            "prompt_cache_options": {"mode": "explicit"},
+        },
+    ),
     ("/v1/completions/render", {"prompt": [65, 66], "structured_outputs": {"json": SCHEMA}}),
     (
         "/v1/embeddings",

@@ -91,6 +91,8 @@ def _check_sampling(rules: SamplingParams, info: EngineInfo) -> None:
             raise BadRequestError("'logit_bias' values must be finite numbers.", param="logit_bias")
     if rules.allowed_token_ids is not None:
         _check_ids(rules.allowed_token_ids, info.vocab_size, "allowed_token_ids")
+    if rules.logprob_ids:
+        _check_ids(rules.logprob_ids, info.vocab_size, "logprob_ids")
     for word in rules.bad_words:
         _check_ids(word, info.vocab_size, "bad_words")
     if rules.stop_token_ids:

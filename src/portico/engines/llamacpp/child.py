@@ -42,7 +42,10 @@ _PR_SET_PDEATHSIG: Final = 1
 _COMPILING_THREADS: Final = 2
 
 _GENERATING: Final = frozenset(
-    {"generate", "logprobs", "prompt_logprobs", "constraints", "priority", "thinking_budget", "cache_salt"}
+    {
+        *("generate", "logprobs", "logprob_ids", "prompt_logprobs", "constraints", "priority", "thinking_budget"),
+        "cache_salt",
+    }
 )
 _EMBEDDING: Final = frozenset({"embed"})
 

@@ -12,6 +12,7 @@ the answer alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -34,14 +35,16 @@ Logits = npt.NDArray[np.float32]
 
 
 class Scores:
-    """The log-softmax of a row of logits, as much of it as is asked for."""
+    """The log-softmax of a row of logits, as much of it as is asked for: of the ``top`` most likely, or of ``ids``."""
 
-    def __init__(self, logits: Logits, top: int) -> None:
+    def __init__(self, logits: Logits, top: int, ids: Sequence[int] = ()) -> None:
         highest = logits.max()
         self._logits = logits
         self._normaliser = float(highest) + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
         self.top: tuple[tuple[int, float], ...] = ()
-        if top:
+        if ids:
+            self.top = tuple((token, float(logits[token]) - self._normaliser) for token in ids)
+        elif top:
             best = np.argpartition(logits, -top)[-top:]
             best = best[np.argsort(-logits[best], kind="stable")]
             self.top = tuple((int(token), float(logits[token]) - self._normaliser) for token in best)
@@ -88,7 +91,7 @@ class Sampler:
         if self._reads_logits or len(self.generated) < self._rules.min_tokens:
             logits = context.logits(index)
             if self._rules.logprobs is not None:
-                scores = Scores(logits, self._rules.logprobs)
+                scores = Scores(logits, self._rules.logprobs, self._rules.logprob_ids)
                 output.logprobs = ()
             if forced is None:
                 self._forbid(logits)

@@ -92,6 +92,8 @@ class VllmCore(Described):
         capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority", "cache_salt"}
         if self._loras:
             capabilities.add("lora")
+        if hasattr(self._names.sampling, "logprob_token_ids"):  # in later versions
+            capabilities.add("logprob_ids")
         reasoning = getattr(config, "reasoning_config", None)
         if reasoning is not None and reasoning.enabled:
             capabilities.add("thinking_budget")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from portico.errors import NotSupportedError
@@ -41,6 +42,8 @@ def sampling_arguments(request: EngineRequest) -> dict[str, Any]:
         "prompt_logprobs": rules.prompt_logprobs,
         "detokenize": False,
     }
+    if rules.logprob_ids:
+        arguments["logprob_token_ids"] = list(rules.logprob_ids)
     if rules.thought is not None:  # vLLM counts, and knows by itself what ends a thought
         arguments["thinking_token_budget"] = rules.thought.tokens
     if rules.bad_words:  # vLLM wants them as text, which an engine does not have
@@ -62,10 +65,11 @@ def engine_output(output: Any, request_id: str, request: EngineRequest, ends: Co
     found = EngineOutput(request_id, ids)
     if rules.logprobs is not None:
         rows = output.new_logprobs
-        found.logprobs = [] if rows is None else _rows(rows.logprob_token_ids, rows.logprobs, rules.logprobs)
+        read = partial(_named, rules.logprob_ids) if rules.logprob_ids else partial(_rows, rules.logprobs)
+        found.logprobs = [] if rows is None else read(rows.logprob_token_ids, rows.logprobs)
     if rules.prompt_logprobs is not None and output.new_prompt_logprobs_tensors is not None:
         tensors = output.new_prompt_logprobs_tensors
-        rest = _rows(tensors.logprob_token_ids.tolist(), tensors.logprobs.tolist(), rules.prompt_logprobs)
+        rest = _rows(rules.prompt_logprobs, tensors.logprob_token_ids.tolist(), tensors.logprobs.tolist())
         found.prompt_logprobs = [None, *rest]
     if output.prefill_stats is not None:
         found.cached_tokens = output.prefill_stats.num_cached_tokens
@@ -80,7 +84,7 @@ def engine_output(output: Any, request_id: str, request: EngineRequest, ends: Co
     return found
 
 
-def _rows(ids: Sequence[Sequence[int]], values: Sequence[Sequence[float]], top: int) -> list[TokenLogprob]:
+def _rows(top: int, ids: Sequence[Sequence[int]], values: Sequence[Sequence[float]]) -> list[TokenLogprob]:
     return [
         TokenLogprob(
             int(row[0]),
@@ -91,3 +95,16 @@ def _rows(ids: Sequence[Sequence[int]], values: Sequence[Sequence[float]], top: 
         )
         for row, logprobs in zip(ids, values, strict=True)
     ]
+
+
+def _named(
+    wanted: Sequence[int], ids: Sequence[Sequence[int]], values: Sequence[Sequence[float]]
+) -> list[TokenLogprob]:
+    """The same with the tokens that were asked for, wherever they stand in a row."""
+    found = []
+    for row, logprobs in zip(ids, values, strict=True):
+        known = {int(token): float(value) for token, value in zip(row, logprobs, strict=True)}
+        found.append(
+            TokenLogprob(int(row[0]), float(logprobs[0]), tuple((one, known[one]) for one in wanted if one in known))
+        )
+    return found

@@ -16,6 +16,7 @@ __all__ = ["OPERATIONS", "EngineWork", "generation_attributes", "server_attribut
 OPERATIONS = {
     "/v1/chat/completions": "chat",
     "/v1/messages": "chat",
+    "/v1/decisions": "chat",
     "/v1/completions": "text_completion",
     "/v1/embeddings": "embeddings",
     "/v1/score": "embeddings",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from portico.server.http.app import Methods
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
-from portico.server.routes import anthropic, embeddings, infill, openai, prompts, responses
+from portico.server.routes import anthropic, decisions, embeddings, infill, openai, prompts, responses
 from portico.server.routes.about import AboutHandlers
 from portico.server.routes.runs import RunHandlers
 
@@ -15,6 +15,7 @@ __all__ = ["routes"]
 
 BODIES = {
     **openai.BODIES,
+    **decisions.BODIES,
     **embeddings.BODIES,
     **prompts.BODIES,
     **infill.BODIES,
@@ -30,6 +31,7 @@ def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None
     paths = {
         **about.routes(),
         **openai.OpenAIHandlers(served).routes(),
+        **decisions.DecisionHandlers(served).routes(),
         **embeddings.EmbeddingHandlers(served).routes(),
         **prompts.PromptHandlers(served).routes(),
         **infill.InfillHandlers(served).routes(),

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from portico.config import load_settings
+from portico.config import Settings, load_settings
 from portico.errors import BadRequestError
+from support import settings_page
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,9 @@ def test_a_file_that_is_no_toml(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(BadRequestError, match=r"portico\.toml is not valid TOML"):
         load_settings({}, file)
+
+
+def test_every_setting_is_on_its_page() -> None:
+    page = settings_page.PAGE.read_text()
+    assert settings_page.generated() in page, "run: python tests/support/settings_page.py"
+    assert [name for name in Settings.model_fields if f"`--{name.replace('_', '-')}`" not in page] == ["model"]

@@ -14,7 +14,7 @@ from portico.terminal import shown
 
 __all__ = ["main"]
 
-COMMANDS = ("serve", "chat", "pull", "models", "render", "detokenize", "formats", "parse", "trace", "replay")
+COMMANDS = ("serve", "chat", "pull", "models", "render", "detokenize", "formats", "parse", "trace", "replay", "store")
 
 
 class LazyGroup(click.RichGroup):

@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 from portico.errors import StoreError
-from portico.store.opening import default_path, open_store
+from portico.store.opening import default_path, open_store, open_upkeep
 from portico.store.records import BrokenChainError, StoredConversation, StoredItem, StoredResponse
 from portico.store.retention import Retention
 from portico.store.store import Store
+from portico.store.upkeep import Info, Upkeep
 
 __all__ = [
     "BrokenChainError",
+    "Info",
     "Retention",
     "Store",
     "StoreError",
     "StoredConversation",
     "StoredItem",
     "StoredResponse",
+    "Upkeep",
     "default_path",
     "open_store",
+    "open_upkeep",
 ]

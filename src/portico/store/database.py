@@ -75,8 +75,8 @@ class Database:
         return self._do(self._writer, work)
 
     def outside(self, work: Callable[[Connection], Result]) -> Result:
-        """In this thread and without a transaction: what databases do in none, and long readings."""
-        return self._do(self._reader.execution_options(stream_results=True), work)
+        """In this thread, without a transaction and the write lock: for readings, and what databases do in none."""
+        return self._do(self._reader, work)
 
     @property
     def shown(self) -> str:

@@ -13,8 +13,9 @@ from portico.errors import StoreError
 from portico.store.database import Database
 from portico.store.retention import Retention
 from portico.store.store import Store
+from portico.store.upkeep import Upkeep
 
-__all__ = ["default_path", "open_store", "place"]
+__all__ = ["default_path", "open_store", "open_upkeep", "place"]
 
 PATIENCE = 10.0  # seconds
 
@@ -25,6 +26,11 @@ def open_store(where: str, *, retention: Retention | None = None, patience: floa
     ``patience`` is how long to wait for a lock or a connection, in seconds. Raises ``StoreError``.
     """
     return Store(Database(place(where), patience), retention or Retention())
+
+
+def open_upkeep(where: str) -> Upkeep:
+    """The store at that place, for an operator's hands. Raises ``StoreError``."""
+    return Upkeep(Database(place(where), PATIENCE))
 
 
 def default_path() -> Path:

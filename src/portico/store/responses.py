@@ -16,7 +16,7 @@ from portico.store.coding import dumps, key, loads
 from portico.store.records import RUNNING, BrokenChainError, StoredResponse
 from portico.store.tables import conversation_items, conversations, either, response_items, responses
 
-__all__ = ["ask_cancel", "cancelled", "chain", "get", "item", "put", "remove", "worker_of"]
+__all__ = ["ask_cancel", "cancelled", "chain", "get", "item", "put", "remove", "shown", "worker_of"]
 
 STATE = ("status", "worker", "ended_at", "size", "content", "body")  # what changes while it runs
 PUT = either(
@@ -101,7 +101,7 @@ def put(connection: Connection, worker: str, response: StoredResponse, known: bo
 def get(connection: Connection, owner: str, id: str) -> StoredResponse | None:
     """The response of that id."""
     found = connection.execute(GET, {"key": key(id), "owner": owner}).first()
-    return None if found is None else _shown(found, loads(found.body))
+    return None if found is None else shown(found, loads(found.body))
 
 
 def worker_of(connection: Connection, id: str) -> str | None:
@@ -118,7 +118,7 @@ def chain(connection: Connection, owner: str, id: str, limit: int) -> list[Store
     """It and its ancestors, oldest first and without bodies; of a longer chain the newest ``limit``. Raises
     ``BrokenChainError``."""
     rows = connection.execute(CHAIN, {"key": key(id), "owner": owner, "limit": limit})
-    found = [_shown(row, {}) for row in rows]
+    found = [shown(row, {}) for row in rows]
     if not found:
         raise BrokenChainError(id)
     if found[0].previous_id is not None and len(found) < limit:
@@ -166,7 +166,8 @@ def _state(response: StoredResponse, worker: str) -> dict[str, Any]:
     }
 
 
-def _shown(row: Any, body: dict[str, Any]) -> StoredResponse:
+def shown(row: Any, body: dict[str, Any]) -> StoredResponse:
+    """The response in a row of ``GET`` or ``CHAIN``."""
     rest = loads(row.content)
     if "output" in body:
         body["output"] = rest["output"]

@@ -146,7 +146,8 @@ def _sqlite(path: Path, patience: float) -> Engine:
     @event.listens_for(engine, "begin")
     def begins(connection: Connection) -> None:
         if connection.get_execution_options().get("writes"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            driver: Any = connection.connection.driver_connection
+            driver.execute("BEGIN IMMEDIATE")
 
     return engine
 

@@ -99,6 +99,12 @@ ROWS: list[tuple[str, str | None, str, dict[str, Any]]] = [
     ("pythonic", None, "[go(to='it\\'s', times=-1), stop()]", {"calls": [("go", {"to": "it's", "times": -1}), STOP]}),
     ("pythonic", None, "[Rom, Paris(old)]", {"content": "[Rom, Paris(old)]"}),
     ("pythonic", None, "[go('Rom')]", {"content": "[go('Rom')]"}),
+    ("granite_pythonic", None, 'Well.\ngo(to="Rom")\nstop()', {"calls": [GO, STOP], "content": "Well."}),
+    ("granite_pythonic", None, "go(to='Rom')<|end_of_text|>", {"calls": [GO]}),
+    ("granite_pythonic", None, 'I would go(to="Rom").', {"content": 'I would go(to="Rom").'}),
+    ("granite_pythonic", None, 'go(to="Rom") goes to Rome.', {"content": 'go(to="Rom") goes to Rome.'}),
+    ("granite_pythonic", None, 'forgo(to="Rom")', {"content": 'forgo(to="Rom")'}),
+    ("granite_pythonic", None, 'unheard_of(to="Rom")', {"content": 'unheard_of(to="Rom")'}),
     ("llama4_pythonic", None, '[go(to="""a\n"b" """)]', {"calls": [("go", {"to": 'a\n"b" '})]}),
     ("olmo3", None, "<function_calls>\ngo(to='a' 'b')\nstop()\n</function_calls>", {"calls": [("go", {"to": "ab"}), STOP]}),
     ("lfm2", None, '<|tool_call_start|>[go(from="x")]<|tool_call_end|>Going.', {"calls": [("go", {"from": "x"})], "content": "Going."}),
@@ -148,25 +154,6 @@ def test_generated_ids() -> None:
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown reasoning parser 'x'; known: apertus"):
         OutputParser(None, "x")
-
-
-@pytest.mark.parametrize(
-    ("tools", "text"),
-    [
-        ("hermes", '<tool_call>\n{"name": "go", "argu'),
-        ("hermes", "<tool_c"),
-        ("json", '[{"name": "go"'),
-        ("qwen3_coder", "<tool_call>\n<function=g"),
-        ("openai", "<|channel|>commentary to=functions.g"),
-        ("kimi_k2", "<|tool_calls_section_begin|><|tool_call_begin|>functions.go:0<|tool_call_arg"),
-        ("mistral", "[TOOL_CALLS]g"),
-    ],
-)
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "go"}}])
-def test_a_promised_call_never_leaks_its_framing(tools: str, text: str, choice: Any) -> None:
-    for pieces in ([text], list(text)):
-        found = fold(run(pieces, tools, tools=TOOLS, tool_choice=choice, finish="length"))
-        assert (found.content, found.tool_calls, found.finish_reason) == ("", [], "length")
 
 
 def test_recoveries_are_told() -> None:

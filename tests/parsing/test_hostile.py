@@ -34,7 +34,7 @@ def attacks(tool_parser: str) -> Iterator[tuple[str, str]]:
     """A beginning, and what is repeated behind it."""
     special = [marker.replace("*", "") for marker in sorted(program(tool_parser, None).special_tokens)]
     described = program(tool_parser, None).calls
-    opener = described.opener if described is not None else "<"
+    opener = (described.opener or "\nping(") if described is not None else "<"
     string = cut_behind(tool_parser, {"text": "QQ"}, "QQ")
     nested = cut_behind(tool_parser, {"extra": {"k": "QQ"}}, "QQ")
     number = cut_behind(tool_parser, {"priority": 77}, "77")

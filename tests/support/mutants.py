@@ -132,7 +132,13 @@ def leaves(value: Any) -> Iterator[str]:
 
 
 def split(text: str, markers: list[str]) -> list[str]:
-    return re.split("|".join(map(re.escape, markers)), text) if markers else [text]
+    longest_first = sorted(markers, key=len, reverse=True)
+    return re.split("|".join(map(re.escape, longest_first)), text) if markers else [text]
+
+
+def shows(marker: str, text: str) -> bool:
+    """Whether a marker stands in a text; a plain word, or a piece of a longer tag, is none."""
+    return not marker.isalpha() and re.search(re.escape(marker) + (r"(?!\w)" * marker[-1].isalnum()), text) is not None
 
 
 def violations(tool_parser: str, mutant: Mutant) -> list[str]:
@@ -162,7 +168,7 @@ def violations(tool_parser: str, mutant: Mutant) -> list[str]:
     words = [word for leaf in before for word in split(leaf, markers_of(tool_parser))]  # a marker in a value may be one
     broken += [f"lost: {w!r}" for w in words if squashed(w) in written and not any(squashed(w) in one for one in said)]
     if len(found.tool_calls) == len(mutant.calls) and not marked:
-        broken += [f"a marker shows: {m!r}" for m in markers_of(tool_parser) if m in found.content]
+        broken += [f"a marker shows: {m!r}" for m in markers_of(tool_parser) if shows(m, found.content)]
     return broken
 
 

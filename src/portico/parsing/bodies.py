@@ -57,21 +57,28 @@ def arguments_follow(m: Machine, codec: Codec, name: str, ends: Ends) -> Generat
     """Read the arguments of the call just committed and end it, unless the text ended inside them."""
     done = yield from codec.read(m, m.tools.get(name), ends)
     if not done and (yield from peek(m.tape)):
-        yield from _rest(m, ends.marks)  # not what the codec expects
+        yield from _rest(m, ends, *codec.openers)  # not what the codec expects
         done = bool((yield from peek(m.tape)))
     if done:
         m.end_call()
 
 
-def _rest(m: Machine, marks: Markers) -> Generator[None, None, None]:
-    """What is left of arguments that broke off, up to what ends the call, is text behind it."""
-    marks = markers(*marks.spellings, *m.final.spellings)
+def _rest(m: Machine, ends: Ends, *more: str) -> Generator[None, None, None]:
+    """What is left of arguments that broke off, up to what ends the call, is text behind it. Where the answer was cut
+    in the middle of such a mark, or of one of ``more``, it is none."""
+    tape = m.tape
+    marks = markers(*ends.marks.spellings, *m.final.spellings)
     while True:
-        found = marks.search(m.tape.text, m.tape.at, m.tape.ended)
-        end = len(m.tape.text) if found is None else found[0]
-        if end > m.tape.at:
-            m.spill(m.tape.take(end))
-        if (found and found[2]) or m.tape.ended:
+        if tape.ended and not m.stopped:
+            marks = markers(*marks.spellings, *more)
+        found = marks.search(tape.text, tape.at, tape.ended and m.stopped)
+        end = len(tape.text) if found is None else found[0]
+        if end > tape.at:
+            m.spill(tape.take(end))
+        if found and found[2]:
+            return
+        if tape.ended:
+            tape.at = len(tape.text)
             return
         yield
 
@@ -152,7 +159,10 @@ class Headed:
             m.call(name, holes.get("id"))
             yield from arguments_follow(m, codec, name, ends)
         if self.close:
-            yield from comes(tape, markers(*self.closers, *map(unslashed, self.closers)))
+            closers = markers(*self.closers, *map(unslashed, self.closers))
+            if (yield from comes(tape, closers)):
+                while (yield from comes(tape, closers)):
+                    m.recovered("a marker twice")
         return True
 
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str:
@@ -289,7 +299,7 @@ class JsonObject:
         if (yield from reader):
             m.end_call()
         elif (yield from peek(m.tape)):
-            yield from _rest(m, ends.marks)
+            yield from _rest(m, ends)
             if (yield from peek(m.tape)):
                 m.end_call()
 

@@ -16,6 +16,7 @@ from portico import grammar as g
 from portico.events import ToolCall
 from portico.parsing.ending import Ends
 from portico.parsing.json_text import Done
+from portico.parsing.lines import is_line
 from portico.parsing.machine import Machine
 from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
@@ -27,6 +28,7 @@ __all__ = ["Body", "Calls", "Either"]
 _SHORTEST = 4  # characters of an opener that says by itself that a call begins
 _REREAD = 128  # characters behind another family's opener that are read again when it was none
 _NOISE = 256  # characters of text that may stand between a section's opener and its first call
+_NOISE_IN_TAG = 48  # and between the opener of a call and its header
 _LITTER = "}],"
 _SPACE = re.compile(r"\s")
 
@@ -71,10 +73,10 @@ class Calls:
 
     ``bare``: the outermost opener may be missing. Where it may not, a call without it is still one if its tool
     is declared; so is one whose body is in the dialect of a neighbour. ``plain``: the opener is ordinary text
-    (a bracket), so that, behind other text, only a call of a declared tool is believed. ``in_thought``: a call
-    written inside an open thought ends it (almost everywhere; a few families think aloud about calls they do
-    not make). ``id``: the id of a call whose wire has none, from
-    its index and name.
+    (a bracket), so that, behind other text, only a call of a declared tool is believed. ``lines``: there is no opener;
+    a line that is a call of a declared tool and nothing else is one. ``in_thought``: a call written inside an open
+    thought ends it (almost everywhere; a few families think aloud about calls they do not make). ``id``: the id of a
+    call whose wire has none, from its index and name.
     """
 
     body: Body
@@ -85,6 +87,7 @@ class Calls:
     list: tuple[str, str, str] = ("", "", "")  # opener, separator, closer
     bare: bool = False
     plain: bool = False
+    lines: bool = False
     in_thought: bool = True
     id: Callable[[int, str], str] | None = None
 
@@ -103,6 +106,11 @@ class Calls:
         """Further literals at which a call of a declared tool may begin: those of a section or a tag that was lost."""
         every = sum(self._levels[1:], ())
         return tuple(dict.fromkeys(o for o in every if len(o) > _SHORTEST and o not in self.openers))
+
+    def within(self, m: Machine) -> tuple[str, ...]:
+        """What calls may begin with behind another family's opener."""
+        names = () if self.body.openers else m.tools
+        return tuple(o for o in (*sum(self._levels, ()), *names) if len(o) >= _SHORTEST)
 
     @property
     def opener(self) -> str:
@@ -132,20 +140,24 @@ class Calls:
         found |= {name: markers(*literals(word)) for name, word in zip(("[", ",", "]"), self.list, strict=True)}
         return found
 
-    def read(self, m: Machine, foreign: bool = False) -> Generator[None, None, None]:
+    def read(self, m: Machine, foreign: bool = False, behind: str = "") -> Generator[None, None, None]:
         """Read calls from an opener on; what is no call is given back as text. ``foreign``: it is not this family's
-        model that writes."""
+        model that writes. ``behind``: another family's opener, which stood in place of this one's."""
         tape, marks = m.tape, self._marks
-        m.suspect()
+        m.suspect(behind)
         before = m.calls
+        if self.lines and not (yield from is_line(m)):
+            tape.take(tape.at + 1)
+            m.false_alarm()
+            return
         outer = yield from self._repeated(m, marks["section"])
-        if outer and not (yield from self._noise(m)):
-            outer = ""
         inner = yield from comes(tape, marks["["])
         if not inner and outer + first(self.open) and (yield from sequence(tape, (markers("["), markers("{")))):
             inner = yield from comes(tape, markers("["))
         listed = bool(inner) or not literals(self.list[0]) or (self.bare and self._levels[0] == literals(self.list[0]))
         m.wary = foreign or not (listed and (outer or self.bare or not literals(self.section)))
+        noise = 0 if foreign else _NOISE if outer else _NOISE_IN_TAG
+        framed: str | None = None  # the openers of the next call
         while True:
             opened = yield from self._repeated(m, marks["open"])
             if literals(self.open) and not opened and not (self.bare and self._levels[0] == literals(self.open)):
@@ -153,8 +165,13 @@ class Calls:
             if not inner and opened and not literals(self.list[0]):
                 inner = "[" if (yield from sequence(tape, (markers("["), markers("{")))) else ""
                 yield from comes(tape, markers("[")) if inner else ()
+            framed = "".join(tape.kept or ()) if framed is None else framed
             if not (yield from self._one(m)):
+                noise = (yield from self._noise(m, framed, noise)) if tape.kept is not None and framed.strip() else 0
+                if noise:
+                    continue
                 break
+            noise, framed = 0, None
             yield from self._litter(m)
             yield from comes(tape, marks["close"])
             yield from comes(tape, marks[","] if literals(self.list[1]) or not inner else markers(","))
@@ -204,43 +221,30 @@ class Calls:
             found = again
         return found
 
-    def _noise(self, m: Machine) -> Done:
-        """Text between the opener of a section and that of its first call is content. False if no call comes."""
+    def _noise(self, m: Machine, framed: str, room: int) -> Generator[None, None, int]:
+        """Go past text that stands between an opener, the framing so far, and its first call; how many characters more
+        there may be of it, 0 if no call comes. It is content, once the call has proved to be one."""
         tape = m.tape
-        look = Look(tape)
-        levels = (
-            *literals(self.list[0]),
-            *literals(self.open),
-            *self.body.openers,
-            "{",
-            "[",
-            "<function",
-            "<invoke",
-            "<arg_key",
-        )
-        begin = (*literals(self.open), *self.inner)
-        if not begin or self.bare or (yield from look.marker(markers(*levels))) or not (yield from look.space()):
-            return True
-        if (yield from look.marker(m.final)):
-            return True
-        wanted = markers(*begin, *literals(self.section_close))
-        while True:
+        begin = {o for o in (*literals(self.open), *self.inner, *self.body.openers) if len(o) > _SHORTEST}
+        if not self.body.openers:
+            begin |= {self.list[0].strip(BLANK) + name for name in m.tools if len(name) > _SHORTEST}
+        room -= len("".join(tape.kept or ())) - len(framed)
+        wanted = markers(*begin, *self.closers, *m.final.spellings)
+        while begin and room > 0:
             found = wanted.search(tape.text, tape.at, tape.ended)
             start = len(tape.text) if found is None else found[0]
-            if start - tape.at > _NOISE or (tape.ended and found is None):
-                return False
-            if found is not None and found[2]:
+            if start - tape.at > room or (tape.ended and found is None):
                 break
-            yield
-        if found[2] not in begin:
-            return False
-        kept = list(tape.kept or ())
-        text = tape.take(start)
-        tape.kept = kept
-        m.recovered("text in front of a section's first call")
-        m.frame()
-        m.write(text)
-        return True
+            if found is None or not found[2]:
+                yield
+                continue
+            if found[2] not in begin:
+                break
+            room -= start - tape.at
+            tape.take(start)
+            m.aside = "".join(tape.kept or ())[len(framed) :]
+            return max(room, 1)
+        return 0
 
     def _nothing(self, m: Machine, text: str) -> Done:
         """Whether this is markup with nothing in it, behind calls or in front of one of another family's."""
@@ -250,7 +254,8 @@ class Calls:
         if text.strip():
             return False
         look = Look(m.tape)
-        if m.calls and (not (yield from look.space()) or (yield from look.marker(m.final))):
+        behind = yield from look.space()
+        if m.calls and (not behind or (behind == "<" and m.voice.framed) or (yield from look.marker(m.final))):
             return True
         return bool((yield from look.marker(m.structure)))
 
@@ -292,7 +297,13 @@ class Calls:
         """Whether a call of this name is one, here. Recoveries, and names no tool would have, want a declared one."""
         if name in m.tools:
             return bool(name)
-        return bool(name) and not m.wary and not (self.plain and m.voice.said) and not _SPACE.search(name)
+        return (
+            bool(name)
+            and not m.wary
+            and not self.lines
+            and not (self.plain and m.voice.said)
+            and not _SPACE.search(name)
+        )
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         before, close, between, after = self._around
@@ -376,6 +387,9 @@ class Either:
     def inner(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.inner if o not in self.openers))
 
+    def within(self, m: Machine) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.within(m)))
+
     @cached_property
     def ends(self) -> Ends:
         return Ends(markers(*sorted(e for shape in self.shapes for e in shape.ends.marks.spellings)))
@@ -388,11 +402,15 @@ class Either:
     def in_thought(self) -> bool:
         return self.shapes[-1].in_thought
 
-    def read(self, m: Machine, foreign: bool = False) -> Generator[None, None, None]:
+    @property
+    def lines(self) -> bool:
+        return self.shapes[-1].lines
+
+    def read(self, m: Machine, foreign: bool = False, behind: str = "") -> Generator[None, None, None]:
         for shape in self.shapes[:-1]:
             if (yield from shape.begins(m)):
-                return (yield from shape.read(m, foreign))
-        return (yield from self.shapes[-1].read(m, foreign))
+                return (yield from shape.read(m, foreign, behind))
+        return (yield from self.shapes[-1].read(m, foreign, behind))
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         return self.shapes[-1].write(calls, tools)

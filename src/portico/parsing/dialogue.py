@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from portico.parsing.calls import Calls, Either
 from portico.parsing.family import Reasoning
 from portico.parsing.machine import Machine, OutputReader
-from portico.parsing.tape import comes, markers, space, until
+from portico.parsing.tape import comes, markers, sequence, space, until
 from portico.parsing.wire import plain as plain_marker
 
 __all__ = ["dialogue", "plain"]
@@ -54,6 +54,7 @@ def dialogue(
     in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends, *foreign, *outside)
     own_ends = markers(*ends, *after_calls)
     structure = markers(*after_calls, *foreign)
+    markup = markers(*(m for m in (*opens, *called, *after_calls, *foreign) if len(m) > 1))
     in_thought = markers(*opens, *closes, *(called if calls and calls.in_thought else ()), *ends)
 
     def read(m: Machine) -> Generator[None, None, None]:
@@ -61,34 +62,42 @@ def dialogue(
         m.final, m.structure = end, structure
         strange = False  # a call of another family was read
         named = False  # the text speaks of a thought's markers
+        heads = frozenset(f"{name}(" for name in m.tools) if calls and calls.lines else frozenset()
+        here = markers(*in_content.spellings, *heads) if heads else in_content
         wrapped = {opener for opener in (*wraps, "") if m.prompt_tail.rstrip().endswith(opener)}
         if reasoning is not None and reasoning.shown and m.thinking:
             m.think(False)
             m.voice.framed = False
             m.write(reasoning.openers[0])
         while True:
-            found = yield from until(tape, in_thought if m.thinking else in_content, m.write)
+            found = yield from until(tape, in_thought if m.thinking else here, m.write)
             if not found:
                 return
             marker = tape.text[tape.mark : tape.at]
-            if found in called:
+            if found in called or (found in heads and m.at_line_start):
                 tape.at = tape.mark  # calls are read from their opener on
                 yield from calls.read(m)  # type: ignore[union-attr]
             elif found in foreign:
                 before, tape.at = m.calls, tape.mark
-                m.final = own_ends
-                yield from foreign[found].read(m, foreign=True)
-                m.final = end
+                own = markers(*calls.within(m))  # type: ignore[union-attr]
+                if (yield from sequence(tape, (markers(found), own))):
+                    yield from comes(tape, markers(found))
+                    yield from calls.read(m, behind=marker)  # type: ignore[union-attr]
+                else:
+                    m.final = own_ends
+                    yield from foreign[found].read(m, foreign=True)
+                    m.final = end
+                    strange = strange or m.calls > before
                 if m.calls > before:
                     m.recovered("a call as another family writes it")
-                    strange = True
             elif found in outside and strange:
                 m.frame()
             elif found in ends:
+                touching = m.voice.framed  # on one side or the other: then it is markup, wherever the answer ends
                 m.suspect(marker)
                 while (yield from comes(tape, end)):
                     pass
-                if (yield from space(tape)):
+                if not touching and (yield from space(tape)) and not (yield from comes(tape, markup, take=False)):
                     m.false_alarm()
                 else:
                     tape.commit()
@@ -107,7 +116,7 @@ def dialogue(
                 wrapped.add(found)
                 m.frame()
             elif (found in unwraps and (found.startswith("<|") or unwraps[found] in wrapped)) or (
-                found in after_calls and (m.calls or not m.content.said)
+                found in after_calls and (m.calls or not m.content.said or (yield from comes(tape, markup, take=False)))
             ):
                 m.frame()
             else:

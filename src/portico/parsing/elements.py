@@ -82,14 +82,17 @@ class Elements:
         while True:
             while (yield from self._stray(m, ends)):
                 m.recovered("a closer with nothing open")
-            if (yield from comes(tape, ends.marks, take=False)) or not (yield from comes(tape, markers(*self.openers))):
+            ended = yield from comes(tape, ends.marks, take=False)
+            if ended or not (yield from comes(tape, markers(*self.openers))):
                 if separator != "{":
                     m.arguments("}")
-                return separator != "{" or m.stopped or tape.at < len(tape.text)
+                more = yield from Look(tape).space()
+                return bool(ended) or (not more and (separator != "{" or m.stopped))
             holes: dict[str, str] = {}
             tape.keep(self.openers[0])
             if not (yield from fill(tape, self._tags, holes)):
-                m.spill(tape.release())
+                if m.no_part():
+                    return False
                 continue
             tape.commit()
             key = holes["key"]

@@ -51,6 +51,7 @@ class Machine:
     """One answer being read. ``tools`` maps declared names to their argument schemas."""
 
     __slots__ = (
+        "aside",
         "calling",
         "calls",
         "content",
@@ -93,6 +94,7 @@ class Machine:
         self.calling = bool(tools)  # whether tool markup means anything
         self.promised = False  # a call must come: what may be the beginning of one is never text
         self.stopped = False  # the engine stopped by itself: what is open is as complete as it gets
+        self.aside = ""  # text found in front of a call, behind its framing's opener
         self.spilled: list[str] = []  # text found inside a call that is no part of it
         self.tools = tools
         self.new_id = new_id
@@ -149,6 +151,12 @@ class Machine:
         """A marker stands here, next to the current region."""
         self.voice.framed = True
 
+    @property
+    def at_line_start(self) -> bool:
+        """Whether no text stands in front on the same line."""
+        voice = self.voice
+        return not voice.said or voice.framed or "\n" in "".join(voice.held)
+
     def think(self, thinking: bool) -> None:
         """A marker stands here and the region changes."""
         self.voice.framed = True
@@ -165,6 +173,7 @@ class Machine:
     def false_alarm(self) -> None:
         """It was not: what was consumed since ``suspect`` is text."""
         text = self.tape.release()
+        self.aside = ""
         if text:
             ended = self.tape.ended and self.tape.at >= len(self.tape.text)
             if not (ended and self.promised and not self.stopped):
@@ -183,6 +192,11 @@ class Machine:
         """The header of a call is complete: the suspicion was right."""
         self.tape.commit()
         self.think(False)
+        if self.aside:
+            self.recovered("text in front of a section's first call")
+            self.write(self.aside)
+            self.aside = ""
+            self.frame()
         name, id = _whole(name), id and _whole(id)
         self.index, self.calls = self.calls, self.calls + 1
         self.open_call = True
@@ -241,6 +255,16 @@ class Machine:
     def spill(self, text: str) -> None:
         """Text inside a call that is no part of it; it comes out as text behind the call."""
         self.spilled.append(text)
+
+    def no_part(self) -> bool:
+        """The suspicion inside an open call is no part of it, so it is text. Where the answer was cut it might have
+        become one, and is nothing: then True."""
+        text = self.tape.release()
+        if self.tape.ended and not self.stopped:
+            self.tape.at = len(self.tape.text)
+            return True
+        self.spill(text)
+        return False
 
     def _unspill(self) -> None:
         if self.spilled:
@@ -302,7 +326,7 @@ class Machine:
             self.open_call = False
             self._unspill()
         for voice in (self.reasoning, self.content):
-            if voice.held and not voice.framed:
+            if voice.held and not voice.framed and (voice.said or self.stopped or not self.promised):
                 self._say(voice.event, "".join(voice.held))
             voice.held = []
 

@@ -185,6 +185,9 @@ class Messages:
             if not fits or (hit and hit[2]) or tape.ended:
                 break
             yield
+        if tape.ended and not first and head.strip() in ("", *self.begins):  # the answer ends behind a marker
+            tape.commit()
+            m.frame()
         m.false_alarm()
         return _LOOSE
 

@@ -11,6 +11,7 @@ WHY = {
     "a colon left out": "behind a key nothing else can stand",
     "a comma left out": "behind a value another key or value can only be the next one",
     "a group in front of a name": "the name behind it is declared",
+    "a key without a value": "it is no member, so it is text behind the call",
     "a marker twice": "with nothing between, the second says what the first said",
     "a thought's closer without a thought": "nothing is open that it could close, and markers are never shown",
     "a value that is no literal": "its text is all that is known of it, so it is given as that",

@@ -71,7 +71,7 @@ def string(
     def judge(found: str) -> Generator[None, None, Verdict]:
         nonlocal suspected
         if found == delimiter:
-            if not (plain or ends is not None) or (yield from _closes(tape, dialect, place, ends)):
+            if not (plain or ends is not None) or (yield from _closes(tape, dialect, place, ends, plain)):
                 return Verdict.CLOSES
             if not plain:
                 tape.matched = ""  # a delimiter is no text
@@ -116,8 +116,8 @@ def _until_escape(judge: Judge) -> Judge:
     return judged
 
 
-def _closes(tape: Tape, dialect: Dialect, place: str, ends: Ends | None) -> Generator[None, None, bool]:
-    """Whether the syntax could go on behind the quote just read."""
+def _closes(tape: Tape, dialect: Dialect, place: str, ends: Ends | None, plain: bool) -> Generator[None, None, bool]:
+    """Whether the syntax could go on behind the delimiter just read; ``plain``: it is a quote, as texts have."""
     look = Look(tape)
     char = yield from look.space()
     if char == "":
@@ -141,7 +141,7 @@ def _closes(tape: Tape, dialect: Dialect, place: str, ends: Ends | None) -> Gene
     if char in closer:
         look.skip()
         char = yield from look.space()
-        if char == "" or char in _BEHIND or _line_above(tape):
+        if not plain or char == "" or char in _BEHIND or _line_above(tape):
             return True
         return ends is not None and bool((yield from look.marker(ends.marks)))
     if char in "'\"" and dialect.escapes:  # 'a' 'b'

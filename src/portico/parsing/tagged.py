@@ -126,7 +126,8 @@ class Tagged:
             tape.keep()
             head = yield from self._head_of(tape, schema)
             if head is None:
-                m.spill(tape.release())
+                if m.no_part():
+                    return False
                 continue
             tape.commit()
             key = head["key"]

@@ -27,7 +27,7 @@ _BARE = re.compile(r'[^,:\[\]{}"\r\n]*')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 
-_KEY, _INKEY, _COLON, _VALUE, _TEXT, _BARE_VALUE, _AFTER, _DONE = range(8)
+_KEY, _INKEY, _COLON, _VALUE, _TEXT, _BARE_VALUE, _AFTER, _DONE, _OVER = range(9)
 
 
 def object_in(text: str) -> str | None:
@@ -81,10 +81,8 @@ class Whole:
         text = self._partial + text
         self._partial = ""
         at = 0
-        while at < len(text) and not self.rest:
+        while at < len(text):
             at = self._step(text, at, out)
-        if at < len(text):
-            self.rest.append(text[at:])
         if out:
             self.said = True
         return "".join(out)
@@ -124,7 +122,7 @@ class Whole:
                 self._bare_value(out)
             return end
         blank = _BLANK.match(text, at)
-        if blank and blank.end() > at:
+        if blank and blank.end() > at and state != _OVER:
             if state == _DONE or not self._open:
                 return blank.end()
             self._held.append(blank.group())
@@ -139,13 +137,13 @@ class Whole:
             elif char == "}":
                 self._held = [piece for piece in self._held if piece != ","]  # a comma before the closer
                 self._closed(out)
-            elif char == ",":
-                pass
-            else:
-                self.rest.append(text[at:])
-                return len(text)
+            elif char not in ",]":
+                return self._give_up(text, at)
             return at + 1
         if state == _COLON:
+            if char in ",}]":
+                self._forget()
+                return at
             self._state = _VALUE
             self._held.append(":")
             if char != ":":
@@ -165,25 +163,34 @@ class Whole:
                 self._closed(out)
             elif char == '"':
                 self._note("a comma left out")
-                self._held.append(", ")
+                self._held += [",", " "]
                 self._state = _KEY if self._open[-1] == "}" else _VALUE
                 return at
             elif char not in "}]":
-                self.rest.append(text[at:])
-                return len(text)
+                return self._give_up(text, at)
             return at + 1
-        if char not in "}]":
-            self.rest.append(text[at:])
-        return at + 1 if char in "}]" else len(text)
+        return at + 1 if state == _DONE and char in "}]" else self._give_up(text, at)
+
+    def _give_up(self, text: str, at: int) -> int:
+        """What follows is no part of the object."""
+        self._state = _OVER
+        self.rest.append(text[at:])
+        return len(text)
+
+    def _forget(self) -> None:
+        """A key that has no value is text and no member."""
+        at = max(index for index, piece in enumerate(self._held) if piece[:1] == '"')
+        self._note("a key without a value")
+        self.rest.append(self._held[at])
+        del self._held[at:]
+        self._state = _KEY
 
     def _value(self, text: str, at: int, char: str, out: list[str]) -> int:
         if not self._open and char != "{":
-            self.rest.append(text[at:])
-            return len(text)
+            return self._give_up(text, at)
         if char in "{[":
             if len(self._open) > DEPTH:
-                self.rest.append(text[at:])
-                return len(text)
+                return self._give_up(text, at)
             if char == "{" and self._wrapped():
                 self._note("arguments wrapped once more")
                 self._held, self._lifted = [], 1
@@ -203,13 +210,10 @@ class Whole:
         elif char == "]" and self._open[-1] == "]":
             self._held = [piece for piece in self._held if piece != ","]
             self._closed(out)
-        elif char == "}" and self._open[-1] == "}":  # a key without a value
-            self._held = []
-            self._closed(out)
+        elif char in "},]" and self._open[-1] == "}":
+            self._forget()
+            return at
         elif char in "}],:":
-            if char == "," and self._open[-1] == "}":
-                self._held = []
-                self._state = _KEY
             return at + 1
         else:
             self._state = _BARE_VALUE
@@ -257,7 +261,7 @@ class Whole:
                 self._state = _KEY
                 body = inside.strip()
                 at = 1
-                while at < len(body) and not self.rest:
+                while at < len(body):
                     at = self._step(body, at, out)
                 return
             self._flush(out)

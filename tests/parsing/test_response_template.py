@@ -106,6 +106,25 @@ TEMPLATES: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ['<acts>[{tool: <q>go</q>, args: {to: <q>a, "b"</q>}}, {tool: <q>stop</q>, args: {}}]</acts>', "dropped"],
     ),
+    "list": (
+        {
+            "start_anchor": "<|turn>",
+            "fields": {
+                "content": {},
+                "tool_calls": {
+                    "open": "<do>",
+                    "close": "</do>",
+                    "content": "python-call-list",
+                    "transform_each": True,
+                    "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{arguments}"}},
+                },
+            },
+        },
+        [
+            r"""Well.<do>[go(to='it\'s "Rom"', times=2), go(to="\u00d6\ud83e\udd8a"), stop()]</do>""",
+            "<do>[go(to={'a': [1, -2.5e3, None, true]})]</do>",
+        ],
+    ),
 }
 ROWS = [(name, text) for name, (_, texts) in TEMPLATES.items() for text in texts]
 
@@ -147,6 +166,44 @@ def test_a_call_that_cannot_be_read_stays_text() -> None:
         assert message(TEMPLATES["json"][0], pieces) == ("", text, [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[go('Rom')]",
+        "[go(to='Rom',)]",
+        "[go(to='Rom'), ]",
+        "[go(to='Rom', to='Rom')]",
+        "[go(to={'a': 1, 'a': 1})]",
+        r"[go(to='\x41')]",
+        "[go(to='a\nb')]",
+        r"[go(to='\ud83e')]",
+        "[go(times=9007199254740992)]",
+        "[go(times=1e999)]",
+        "[go(to=Rom)]",
+        "[go(to=" + "[" * 101 + "]" * 101 + ")]",
+        "[stop()",
+        "stop()",
+        "[stop()] x",
+    ],
+)
+def test_a_list_of_calls_is_read_strictly(text: str) -> None:
+    assert message(TEMPLATES["list"][0], [f"<do>{text}</do>"]) == ("", f"<do>{text}</do>", [])
+    oracle = pytest.importorskip("transformers.utils.chat_parsing", reason="compares with transformers >= 5.13")
+    with pytest.raises(ValueError, match="python-call-list"):
+        oracle.parse_response(f"<do>{text}</do>", TEMPLATES["list"][0], prefix="")
+
+
+@pytest.mark.parametrize(("name", "text"), [row for row in ROWS if row[1].startswith("<")])
+def test_a_promised_call_never_leaks_its_framing(name: str, text: str) -> None:
+    template = TEMPLATES[name][0]
+    for end in range(1, len(text)):
+        how = {"tools": TOOLS, "response_template": template, "tool_choice": "required", "finish": "length"}
+        found = fold(run([text[:end]], "hf", "hf", **how))
+        assert fold(run(list(text[:end]), "hf", "hf", **how)) == found
+        assert "<" not in found.content + found.reasoning, text[:end]
+        assert found.finish_reason == "length"
+
+
 def test_typed_by_the_schema() -> None:
     text = "[call go]to = 7\ntimes = 2[done]"
     template = json.loads(json.dumps(TEMPLATES["lines"][0]))
@@ -160,6 +217,9 @@ def test_grammar_and_writer_where_the_template_is_literal() -> None:
     text = render_calls(calls, name, TOOLS)
     assert text == '<call>{"name": "go", "arguments": {"to": "Rom"}}</call>'
     assert parse(text, name, name, tools=TOOLS).tool_calls[0].arguments == '{"to": "Rom"}'
+    listed = declare(TEMPLATES["list"][0])
+    text = render_calls([{"name": "go", "arguments": {"to": 'it\'s "Rom"\n', "times": -1}}, calls[0]], listed, TOOLS)
+    assert text == """<do>[go(to="it's \\"Rom\\"\\n", times=-1), go(to="Rom")]</do>"""
     assert calls_grammar(declare(TEMPLATES["pattern"][0]), []) is None
     parser = OutputParser(name, name, tools=TOOLS)
     assert "<call>" in parser.special_tokens

@@ -28,6 +28,7 @@ __all__ = ["Body", "Calls", "Either"]
 _SHORTEST = 4  # characters of an opener that says by itself that a call begins
 _REREAD = 128  # characters behind another family's opener that are read again when it was none
 _NOISE = 256  # characters of text that may stand between a section's opener and its first call
+_LONGEST_OPENER = 64
 _NOISE_IN_TAG = 48  # and between the opener of a call and its header
 _LITTER = "}],"
 _SPACE = re.compile(r"\s")
@@ -231,15 +232,18 @@ class Calls:
         room -= len("".join(tape.kept or ())) - len(framed)
         wanted = markers(*begin, *self.closers, *m.final.spellings)
         while begin and room > 0:
-            found = wanted.search(tape.text, tape.at, tape.ended)
-            start = len(tape.text) if found is None else found[0]
-            if start - tape.at > room or (tape.ended and found is None):
-                break
-            if found is None or not found[2]:
+            window = tape.text[tape.at : tape.at + room + _LONGEST_OPENER]
+            whole = tape.ended or len(window) == room + _LONGEST_OPENER
+            found = wanted.search(window, 0, whole)
+            if found is None and not whole and len(window) <= room:
                 yield
                 continue
-            if found[2] not in begin:
+            if found is not None and not found[2]:
+                yield
+                continue
+            if found is None or found[0] > room or found[2] not in begin:
                 break
+            start = tape.at + found[0]
             room -= start - tape.at
             tape.take(start)
             m.aside = "".join(tape.kept or ())[len(framed) :]

@@ -14,7 +14,7 @@ from portico.parsing.bodies import Headed, JsonObject
 from portico.parsing.calls import Calls
 from portico.parsing.family import Reasoning
 from portico.parsing.keywords import Keyword
-from portico.parsing.strings import Dialect
+from portico.parsing.strings import PYTHON, Dialect
 from portico.parsing.tagged import Tagged
 
 __all__ = ["description"]
@@ -78,7 +78,8 @@ def _calls(region: Mapping[str, Any]) -> Calls:
     function = transform.get("function", transform) if isinstance(transform, Mapping) else transform
     if "{name}" in opener:
         return Calls(Headed(opener, _codec(region)), close=closers)
-    if region.get("content", "text") != "json" or not opener:
+    kind = region.get("content", "text")
+    if kind not in ("json", "python-call-list") or not opener:
         raise _More
     names = {"name": "name", "arguments": "arguments"}
     if isinstance(function, Mapping):
@@ -89,6 +90,10 @@ def _calls(region: Mapping[str, Any]) -> Calls:
             names[key] = place[1].split(".")[-1]
     elif function not in (None, "{content}"):
         raise _More
+    if kind == "python-call-list":
+        if names != {"name": "name", "arguments": "arguments"} or not region.get("transform_each"):
+            raise _More
+        return Calls(Headed("{name}", Keyword(PYTHON)), section=opener, section_close=closers, list=("[", ", ", "]"))
     body = JsonObject((names["name"],), (names["arguments"],))
     if region.get("transform_each"):
         return Calls(body, section=opener, section_close=closers, list=("[", ", ", "]"))

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import regex
 
+from portico.parsing.call_list import call_list
+
 __all__ = ["Match", "Region", "Regions", "regions"]
 
 _KEYS = frozenset(
@@ -20,7 +22,7 @@ _KEYS = frozenset(
      "transform", "transform_each")
 )  # fmt: skip
 _TEXT = ("text", "int", "float", "bool")
-_KINDS = (*_TEXT, "json", "xml-inline", "kv-lines")
+_KINDS = (*_TEXT, "json", "xml-inline", "kv-lines", "python-call-list")
 _PLACE = regex.compile(r"\{(\w+(?:\.\w+)*)\}")
 _BARE_KEY = regex.compile(r'"(?:\\.|[^"\\])*"|(?<=[{,])(\s*)(\w+)(\s*):')
 
@@ -239,6 +241,8 @@ def _content(text: str, kind: str, options: Mapping[str, Any]) -> Any:
         return _tags(text, options)
     if kind == "kv-lines":
         return _lines(text, options)
+    if kind == "python-call-list":
+        return call_list(text)
     return stripped
 
 

@@ -119,12 +119,19 @@ class _Reader:
             self._leave(found, self.text[found.start : found.end])
             if not found.opens and empty:
                 break
-        end = len(self.text) if ended else hold
+        if ended and self._cut:
+            hold = self.template.scan(self.here, self.text, self.at, ended=False)[1]
+        end = len(self.text) if ended and not self._cut else hold
         if end > self.at:
             self._say(self.text[self.at : end])
             self.at = end
         if ended:
             self._leave(None, "")
+
+    @property
+    def _cut(self) -> bool:
+        """Whether the answer, if it ends, is cut where calls were promised: then what waits is no text."""
+        return self.m.promised and not self.m.stopped
 
     def _say(self, text: str) -> None:
         if not text:
@@ -152,7 +159,7 @@ class _Reader:
                 self.joined.add(here.name)
             self.m.frame()
             if here is not None and here.name == _CALLS and (body or self.opened):
-                self._calls(here, body, captures, "" if found is None or found.opens else marker)
+                self._calls(here, body, captures, "" if found is None or found.opens else marker, ended=found is None)
         opens = found is not None and found.opens
         self.here = found.region if opens and found is not None else self.template.implicit
         self.captures = found.captures if opens and found is not None else {}
@@ -161,17 +168,18 @@ class _Reader:
         if not self.silent:
             self._enter()
 
-    def _calls(self, region: Region, body: str, captures: Mapping[str, str], closer: str) -> None:
+    def _calls(self, region: Region, body: str, captures: Mapping[str, str], closer: str, ended: bool) -> None:
         m = self.m
         wanted = _calls_in(region, body, captures) if m.calling else None
-        if wanted is None:
+        if wanted is None and ended and self._cut:
+            m.outcomes["truncated"] += 1
+        elif wanted is None:
             if m.calling:
                 m.outcomes["false_alarm"] += 1
             m.think(False)
             m.voice.framed = False
             m.write(self.opened + body + closer)
-            return
-        for name, arguments, id in wanted:
+        for name, arguments, id in wanted or ():
             m.call(name, id)
             m.arguments(_arguments(arguments, m.tools.get(name)))
             m.end_call()

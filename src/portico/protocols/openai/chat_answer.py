@@ -39,6 +39,12 @@ def _echoed(request: ChatRequest) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
+def _empty(generation: Generation) -> str | None:
+    """The content of an answer without text: null where it had to be a call."""
+    choice = generation.spec.tool_choice
+    return None if choice == "required" or isinstance(choice, dict) else ""
+
+
 class ChatStream:
     """Deltas of one generation -> server-sent events."""
 
@@ -78,7 +84,7 @@ class ChatStream:
     def start(self) -> bytes:
         """The role chunk of every choice; sent at admission, long before the first token."""
         generation = self._generation
-        role = b'{"role":"assistant","content":%b}' % orjson.dumps(self._echo)
+        role = b'{"role":"assistant","content":%b}' % orjson.dumps(self._echo or _empty(self._generation))
         chunks = [self._chunk(index, role) for index in range(generation.spec.n)]
         if self._with_token_ids:
             ids = orjson.dumps(list(generation.spec.prompt_ids))
@@ -228,7 +234,7 @@ class ChatBody:
         text = "".join(answer.content)
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": text if text or not answer.calls else None,
+            "content": text or (None if answer.calls else _empty(self._generation)),
             "refusal": None,
         }
         if answer.reasoning and self._request.include_reasoning is not False:

@@ -54,7 +54,7 @@ def dialogue(
     in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends, *foreign, *outside)
     own_ends = markers(*ends, *after_calls)
     structure = markers(*after_calls, *foreign)
-    markup = markers(*(m for m in (*opens, *called, *after_calls, *foreign) if len(m) > 1))
+    begins = markers(*(m for m in (*opens, *called, *foreign) if len(m) > 1))
     in_thought = markers(*opens, *closes, *(called if calls and calls.in_thought else ()), *ends)
 
     def read(m: Machine) -> Generator[None, None, None]:
@@ -82,14 +82,15 @@ def dialogue(
                 own = markers(*calls.within(m))  # type: ignore[union-attr]
                 if (yield from sequence(tape, (markers(found), own))):
                     yield from comes(tape, markers(found))
+                    m.final = markers(*ends, *foreign[found].closers)
                     yield from calls.read(m, behind=marker)  # type: ignore[union-attr]
                 else:
                     m.final = own_ends
                     yield from foreign[found].read(m, foreign=True)
-                    m.final = end
-                    strange = strange or m.calls > before
+                m.final = end
                 if m.calls > before:
                     m.recovered("a call as another family writes it")
+                    strange = True
             elif found in outside and strange:
                 m.frame()
             elif found in ends:
@@ -97,7 +98,7 @@ def dialogue(
                 m.suspect(marker)
                 while (yield from comes(tape, end)):
                     pass
-                if not touching and (yield from space(tape)) and not (yield from comes(tape, markup, take=False)):
+                if not touching and (yield from space(tape)) and not (yield from comes(tape, begins, take=False)):
                     m.false_alarm()
                 else:
                     tape.commit()
@@ -116,7 +117,7 @@ def dialogue(
                 wrapped.add(found)
                 m.frame()
             elif (found in unwraps and (found.startswith("<|") or unwraps[found] in wrapped)) or (
-                found in after_calls and (m.calls or not m.content.said or (yield from comes(tape, markup, take=False)))
+                found in after_calls and (m.calls or not m.content.said or (yield from comes(tape, begins, take=False)))
             ):
                 m.frame()
             else:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.agents import call, run_agent
 from support.js import installed
 from support.replay import Replaying, replaying
 
@@ -25,10 +25,6 @@ pytestmark = pytest.mark.agents
 PACKAGE = Path(__file__).parent
 TASK = "[[begin]] Read notes.txt, correct it as it says, and copy it to copy.txt."
 OLD, NEW = "Grüße an die Welt", "Grüße an 世界 🗼"
-
-
-def call(name: str, **arguments: str) -> str:
-    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}\n</tool_call>"
 
 
 def script(directory: Path) -> dict[str, str]:
@@ -73,29 +69,17 @@ def run(claude: str, server: Replaying, directory: Path, *arguments: str) -> lis
     home = directory.parent / "home"
     home.mkdir()
     names = ("ANTHROPIC_MODEL", *(f"ANTHROPIC_DEFAULT_{size}_MODEL" for size in ("HAIKU", "SONNET", "OPUS")))
-    environment = {
-        **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
-        **dict.fromkeys(names, "tiny"),
-        "HOME": str(home),
-        "ANTHROPIC_BASE_URL": server.url,
-        "ANTHROPIC_AUTH_TOKEN": "none",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_TELEMETRY": "1",
-        "DISABLE_ERROR_REPORTING": "1",
-        "DISABLE_AUTOUPDATER": "1",
-        "HTTPS_PROXY": "http://127.0.0.1:9",  # nobody is there: what is not on this machine is out of reach
-        "HTTP_PROXY": "http://127.0.0.1:9",
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
-    done = subprocess.run(
+    done = run_agent(
         [claude, "-p", TASK, "--output-format", "stream-json", "--verbose", *arguments],
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+        directory,
+        home,
+        **dict.fromkeys(names, "tiny"),
+        ANTHROPIC_BASE_URL=server.url,
+        ANTHROPIC_AUTH_TOKEN="none",
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+        DISABLE_TELEMETRY="1",
+        DISABLE_ERROR_REPORTING="1",
+        DISABLE_AUTOUPDATER="1",
     )
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

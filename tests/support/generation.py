@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from portico.constraints import Vocabulary
 from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Finish, Reasoning, TokenLogprob
 from portico.generation import Delta, Model
 from portico.prompting import ChatTemplate, Prompter, load_tokenizer
@@ -31,6 +32,13 @@ def tiny_tokenizer() -> Any:
         tokenizer.save(str(Path(directory) / "tokenizer.json"))
         (Path(directory) / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
         return load_tokenizer(directory)
+
+
+def tiny_vocabulary() -> Vocabulary:
+    """The same as grammars know it."""
+    tokenizer = tiny_tokenizer()
+    pieces = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+    return Vocabulary(pieces, sorted(tokenizer.special_ids), tokenizer.eos_token_id or 0)
 
 
 def tiny_model(**changes: Any) -> Model:

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from portico.constraints import Checker, Vocabulary
+from portico.constraints import Checker
 from portico.engines import EngineInfo
 from portico.engines.replay import Script
 from portico.engines.resuming import EVERYTHING
@@ -30,7 +30,7 @@ from portico.server.observe.metrics import Metrics
 from portico.server.routes.paths import routes
 from portico.store import open_store
 from portico.trace import Recorder
-from support.generation import tiny_model, tiny_tokenizer
+from support.generation import tiny_model, tiny_tokenizer, tiny_vocabulary
 from support.mortal import MortalEngine
 
 TEMPLATE = """
@@ -146,7 +146,7 @@ def replaying(
         base = tiny_model(name=names[0], **facts, **model)
         adapted = [replace(base, name=adapter, parent=base.name) for adapter in adapters]
         served = Served(
-            [ServedModel(base, names, line, _checker() if checked else None, adapted, patterns)],
+            [ServedModel(base, names, line, Checker(tiny_vocabulary()) if checked else None, adapted, patterns)],
             request_timeout,
             signing_key=signing_key,
             resume_grace=resume_grace,
@@ -201,9 +201,3 @@ class _Released(MortalEngine):
 
     def _step(self) -> list[EngineOutput]:
         return super()._step() if self._turns is None or self._turns.acquire(blocking=False) else []
-
-
-def _checker() -> Checker:
-    tokenizer = tiny_tokenizer()
-    pieces = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
-    return Checker(Vocabulary(pieces, sorted(tokenizer.special_ids), tokenizer.eos_token_id or 0))

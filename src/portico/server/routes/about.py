@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from portico import __version__
 from portico.errors import EngineDeadError
 from portico.protocols.openai import models
+from portico.protocols.responses.catalogue import catalogue
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.http.openapi import openapi_document
@@ -80,8 +82,11 @@ class AboutHandlers:
         await exchange.respond(200, self._metrics.render(), CONTENT_TYPE)
 
     async def list_models(self, exchange: Exchange) -> None:
-        """Every served model."""
-        await exchange.respond_json(models.model_list(self._served.cards))
+        """Every served model; to a client that tells its version also as Codex reads them."""
+        body = models.model_list(self._served.cards)
+        if "client_version" in exchange.query:
+            body["models"] = await asyncio.to_thread(catalogue, list(self._served.cards))
+        await exchange.respond_json(body)
 
     async def get_model(self, exchange: Exchange) -> None:
         """One served model."""

@@ -62,8 +62,13 @@ class Head(Struct):
     seconds: float | None = None
     first_token: float | None = None
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None  # of the prompt's, those that the engine did not compute again
     completion_tokens: int | None = None
     finish: str | None = None
     error: Fault | None = None
     stages: dict[str, float] = field(default_factory=dict)  # of the way to the engine: name -> seconds
+    response: str | None = None  # the id of what is made, where others can follow it
+    previous: str | None = None  # the id of the response that it follows
+    conversation: str | None = None  # the id of the conversation that it is added to
+    background: bool = False
     dropped: int = 0  # artifacts that were not recorded because the trace had reached its bound

@@ -57,6 +57,8 @@ class ChoiceTrace:
         head = self._trace.head
         if head.first_token is None:
             head.first_token = self._trace.now
+        if output.cached_tokens is not None:
+            head.cached_tokens = (head.cached_tokens or 0) + output.cached_tokens
         data: dict[str, Any] = {"ids": list(output.token_ids)}
         for name in ("logprobs", "prompt_logprobs", "finish_reason", "stop_token", "cached_tokens", "error"):
             value = getattr(output, name)

@@ -92,6 +92,13 @@ class Trace(Record):
         self.head.prompt_tokens = (self.head.prompt_tokens or 0) + len(prompt.token_ids)
         self._tell(self.head)
 
+    def follows(self, response: str, previous: str | None, conversation: str | None, background: bool) -> None:
+        """What is made is the response of that id, and comes behind another one, or into a conversation."""
+        head = self.head
+        head.response, head.previous, head.conversation = response, previous, conversation
+        head.background = background
+        self._tell(head)
+
     def decided(self, generations: Sequence[Generation], began: float) -> None:
         """What the answer is held to. The grammar, if there is one, is tried out next."""
         spec = generations[0].spec

@@ -32,6 +32,31 @@ def server() -> Iterator[Replaying]:
         yield up
 
 
+def test_which_response_came_from_which(tmp_path: Path, open_page: OpenPage, pictures: Path) -> None:
+    with replaying(ANSWERS, inspect=True, store=str(tmp_path / "a.db"), **PARSERS) as up:
+
+        def create(text: str, **fields: Any) -> tuple[str, str]:
+            answer = httpx.post(up.url + "/v1/responses", json={"input": text, **fields}, timeout=120)
+            return answer.json()["id"], answer.headers["x-portico-trace-id"]
+
+        first, first_trace = create("[[plain]]")
+        second, second_trace = create("[[plain]] again", previous_response_id=first)
+        third, _ = create("[[plain]] and again", previous_response_id=second, background=True)
+        create("[[plain]] alone")
+        page = open_page(f"{up.url}/inspect#{second_trace}")
+        items = page.locator("#chain li")
+        items.nth(2).wait_for()
+        assert items.locator("button").all_inner_texts() == [first, second, third]
+        assert "in the background" in items.nth(2).inner_text()
+        head, _ = traced(up, second_trace)
+        assert f"{head['prompt_tokens']} prompt tokens" in items.nth(1).inner_text()
+        assert items.nth(1).get_attribute("aria-current") == "true"
+        page.screenshot(path=pictures / "chain.png")
+        items.first.locator("button").click()
+        until(page, f"location.hash === '#{first_trace}'")
+        until(page, "document.querySelector('#chain li[aria-current]') === document.querySelector('#chain li')")
+
+
 def boxes(page: Page) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = page.evaluate(BOXES)
     return found

@@ -2,6 +2,7 @@
 // The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
 
 import { get, NoKeyError, open, values } from "./api.js";
+import { chainList } from "./chain.js";
 import { clock, duration, h, oncePerFrame, shortened } from "./dom.js";
 import { STATES, TraceView } from "./view.js";
 
@@ -48,7 +49,14 @@ const draw = oncePerFrame(() => {
     [...list.children].find((row) => row === document.activeElement || row.dataset.id === shown) ?? list.firstChild;
   for (const row of list.children) row.tabIndex = row === stop ? 0 : -1;
   if (shown === null && all.length && !location.hash) choose(all[0].id);
+  drawChain();
 });
+
+function drawChain() {
+  const found = chainList(heads.values(), heads.get(shown), go);
+  $("chain").hidden = !found;
+  $("chain").replaceChildren(...(found ? [found] : []));
+}
 
 function searchable(head) {
   return [
@@ -63,6 +71,9 @@ function searchable(head) {
     head.finish,
     head.error?.layer,
     head.error?.message,
+    head.response,
+    head.previous,
+    head.conversation,
   ]
     .join(" ")
     .toLowerCase();
@@ -104,6 +115,7 @@ function choose(id, artifact = null) {
   $("welcome").hidden = true;
   document.title = `${id} · Portico inspector`;
   view.open(id, artifact);
+  drawChain();
 }
 
 function go(id) {

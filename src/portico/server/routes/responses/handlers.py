@@ -96,6 +96,8 @@ class ResponseHandlers:
                 made = summary_generation(prompt, by.model, id)
             else:
                 made = await exchange.work(partial(generation, request, asked, prompt, by.model, id))
+            if exchange.trace is not None:
+                exchange.trace.follows(id, past.previous_id, past.conversation_id, bool(request.background))
             response = new_response(request, by.model, id=id, created=int(time.time()), kept=kept)
             streamed = bool(request.stream or request.background)
             answer = Answer(

@@ -96,7 +96,10 @@ def _turns(messages: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[tuple
             yield speaker, turn
             turn = []
         speaker = role
-        turn += _blocks(message.get("content"), f"{where}.content")
+        blocks = _blocks(message.get("content"), f"{where}.content")
+        if not blocks and role == "user":
+            raise BadRequestError(f"{where}.content must not be empty.", param=f"{where}.content")
+        turn += blocks
     if speaker is not None:
         yield speaker, turn
 

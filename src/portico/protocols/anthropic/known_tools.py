@@ -53,7 +53,9 @@ BASH: Schema = {
 
 VIEW_RANGE: Schema = {
     "type": "array",
-    "items": {"type": "integer"},
+    "items": {"type": "integer", "minimum": -1},
+    "minItems": 2,
+    "maxItems": 2,
     "description": "For 'view' of a file: its first and last line to show, counted from 1; -1 is the last line.",
 }
 OLD_TEXT = _text("For 'str_replace': the text to replace, which must occur exactly once.")
@@ -113,7 +115,7 @@ def _computer(version: str, tool: dict[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(tool.get(side), int | float):
             raise BadRequestError(f"{where}.{side} must be a number of pixels.", param=f"{where}.{side}")
     actions = ACTIONS if version == "20241022" else [*ACTIONS, *LATER_ACTIONS]
-    point: Schema = {"type": "array", "items": {"type": "integer"}}
+    point: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2}
     properties: Schema = {
         "action": {"type": "string", "enum": actions},
         "coordinate": {**point, "description": "[x, y] in pixels from the left and the top: where to act."},
@@ -128,7 +130,12 @@ def _computer(version: str, tool: dict[str, Any], where: str) -> dict[str, Any]:
         }
     if tool.get("enable_zoom") is True:
         properties["action"] = {"type": "string", "enum": [*actions, "zoom"]}
-        properties["region"] = {**point, "description": "For 'zoom': [left, top, right, bottom] of what to look at."}
+        corners = {
+            "minItems": 4,
+            "maxItems": 4,
+            "description": "For 'zoom': [left, top, right, bottom] of what to see.",
+        }
+        properties["region"] = {**point, **corners}
     width, height = tool["display_width_px"], tool["display_height_px"]
     return _function(
         f"Works the mouse and keyboard of a computer with a display of {width} by {height} pixels, and takes "

@@ -95,6 +95,11 @@ def input_grammar(definition: str, param: str, *, as_json: bool) -> Input:
     leads = _leads(tokens)
     if "start" not in leads:
         raise _bad(param, "must have a rule 'start'")
+    known = leads.keys() | {alias for token in tokens if token["import"] for alias, _ in _imported(token)}
+    for token in tokens:
+        name = (token["rule"] or token["terminal"] or "").lstrip("!?")
+        if name and name not in known:
+            raise _bad(param, f"mentions {name[:40]!r} in line {_line(definition, token)}, which is not defined")
     whole = not any(token.lastgroup == "ignore" for token in tokens) and not _circular(leads)
     written: list[str] = []
     for token in tokens:
@@ -141,6 +146,13 @@ def _leads(tokens: list[re.Match[str]]) -> dict[str, set[str]]:
     return leads
 
 
+def _imported(token: re.Match[str]) -> list[tuple[str, str]]:
+    """What an import is called here, and in Lark's library."""
+    if token["names"]:
+        return [(name.strip(), name.strip()) for name in token["names"].split(",")]
+    return [(token["alias"] or token["name"], token["name"])]
+
+
 def _is_defined(tokens: list[re.Match[str]], index: int) -> bool:
     """Whether a colon stands behind the name, or a priority and a colon."""
     return next((one[0] for one in tokens[index + 1 :] if not (one["space"] or one["priority"])), "") == ":"
@@ -172,11 +184,10 @@ def _written(token: re.Match[str], *, whole: bool, as_json: bool) -> str:
             body, _, flags = text[1:].rpartition("/")
             return _expression(body, flags, as_json)
         case "import":
-            names = [name.strip() for name in token["names"].split(",")] if token["names"] else [token["name"]]
-            if unknown := [name for name in names if name not in _COMMON]:
+            imported = _imported(token)
+            if unknown := [name for _, name in imported if name not in _COMMON]:
                 raise regex.UnheldError(f"an import of {unknown[0][:40]!r}")
-            defined = [(token["alias"] if token["alias"] and len(names) == 1 else name, name) for name in names]
-            return "\n".join(f"{alias}: {_expression(_COMMON[name], '', as_json)}" for alias, name in defined)
+            return "\n".join(f"{alias}: {_expression(_COMMON[name], '', as_json)}" for alias, name in imported)
         case "alias_of" | "priority":  # they say something of a tree, or of a choice that is never made here
             return ""
         case "rule":

@@ -17,15 +17,19 @@ from portico.prompting.turns import REASONING_KEYS
 __all__ = ["left_out"]
 
 THOUGHT_ENDS = ("</think>", "[/THINK]")  # behind them a text that holds its own thought goes on
+NO_TOOLS = "tools (the model's template has no place for them)"
 MOST_READINGS = 64  # of the whole prompt
 MOST_NAMED = 20
 MOST_LINES = 40  # of a text, from both ends
 
 
-def left_out(messages: object, prompt: str) -> list[str]:
-    """The paths of what is in ``messages`` and not in ``prompt``, such as ``messages[3].reasoning_content``."""
+def left_out(messages: object, prompt: str, tools: object = None) -> list[str]:
+    """The paths of what is in ``messages`` and ``tools`` and not in ``prompt``, such as
+    ``messages[3].reasoning_content``. A tool counts as there if its name is."""
     reader = _Reader(prompt)
-    missing: list[str] = []
+    names = [_name(tool) for tool in (tools if isinstance(tools, Sequence) else ())]
+    missing = [f"tools[{i}]" for i, name in enumerate(names) if reader.budget >= 0 and name and not reader.shows(name)]
+    missing = [NO_TOOLS] if missing and len(missing) == len(names) else missing[:MOST_NAMED]
     for i, message in enumerate(messages if isinstance(messages, Sequence) else ()):
         for path, text in _texts(message) if isinstance(message, Mapping) else ():
             if reader.budget < 0 or len(missing) == MOST_NAMED:
@@ -33,6 +37,12 @@ def left_out(messages: object, prompt: str) -> list[str]:
             if not reader.shows(text):
                 missing.append(f"messages[{i}].{path}")
     return missing
+
+
+def _name(tool: object) -> str:
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def _texts(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -216,7 +216,7 @@ class Prompter:
             rendered.tail,
             rendered.media,
             rendered.passed_over,
-            [*rendered.left_out, *left_out(messages, text)],
+            [*rendered.left_out, *left_out(messages, text, tools)],
             rendering=between - began,
             tokenizing=time.perf_counter() - between,
         )

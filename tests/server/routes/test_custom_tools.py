@@ -127,6 +127,7 @@ def test_what_was_called_is_read_back(client: OpenAI) -> None:
     ("given", "place"),
     [
         ({"type": "grammar", "grammar": {"syntax": "lark", "definition": "begin: /a/"}}, "tools[1].custom.format"),
+        ({"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: b"}}, "tools[1].custom.format"),
         ({"type": "grammar", "grammar": {"syntax": "regex", "definition": "(?=a)b"}}, "tools[1].custom.format"),
         ({"type": "grammar", "grammar": {"syntax": "ebnf", "definition": "a"}}, "tools[1].custom.format"),
         ({"type": "shape"}, "tools[1].custom.format"),
@@ -136,3 +137,4 @@ def test_a_format_that_cannot_be_held_is_refused(client: OpenAI, given: dict[str
     with pytest.raises(openai.BadRequestError) as caught:
         called(client, False, tools=[{"type": "web_search"}, custom(given)], tool_choice="required")
     assert str(caught.value.param).startswith(place)
+    assert "R_" not in caught.value.message  # a name of ours

@@ -53,6 +53,26 @@ def test_thoughts_of_the_messages_api(url: str, path: str) -> None:
     assert warned(url, path, turns([text])) == ""
 
 
+def test_tools_that_no_template_shows(url: str) -> None:
+    """Also where one of them is spoken of."""
+    function = {"type": "function", "function": {"name": "look_around", "parameters": {"type": "object"}}}
+    other = {"type": "function", "function": {"name": "go_home"}}
+    body = {"messages": [{"role": "user", "content": "Please look_around."}], "max_tokens": 5}
+    for tools, place in (
+        ([other], "tools (the model's template has no place for them)"),
+        ([{"type": "web_search"}, function, other], "tools[0] (web_search, which this server does not run), tools[2]"),
+    ):
+        answer = httpx.post(url + "/v1/chat/completions", json={**body, "tools": tools})
+        assert answer.headers["x-portico-warning"] == f"left out of the prompt: {place}"
+
+
+def test_a_kind_of_thinking_that_is_not_known(url: str) -> None:
+    question = [{"role": "user", "content": "What?"}]
+    body = {"model": "tiny", "max_tokens": 5, "messages": question, "thinking": {"type": "lateral"}}
+    answer = httpx.post(url + "/v1/messages", json=body)
+    assert answer.headers["x-portico-warning"] == "left out of the prompt: thinking.type (lateral)"
+
+
 @pytest.mark.parametrize(
     ("turn", "place"),
     [

@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from portico.errors import NotSupportedError
+from portico.server.line.served import Served, ServedModel
+from support.generation import tiny_model
 from support.replay import Replaying, replaying
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
@@ -90,6 +93,16 @@ class TestNames:
         response = httpx.post(server.url + "/v1/chat/completions", json={**CHAT, "model": name})
         assert response.status_code == 404
         assert response.json()["error"]["code"] == "model_not_found"
+
+
+def test_a_pattern_stands_for_the_model_that_can() -> None:
+    chat = ServedModel(tiny_model(name="chat"), ["chat"], None, patterns=["*"])  # type: ignore[arg-type]
+    vectors = ServedModel(tiny_model(name="vectors", capabilities=frozenset({"embed"})), ["vectors"], None)  # type: ignore[arg-type]
+    served = Served([chat, vectors])
+    assert served.generating("gpt-9").model.name == served.embedding("gpt-9").model.name == "gpt-9"
+    assert "embed" in served.embedding("gpt-9").model.capabilities
+    with pytest.raises(NotSupportedError):
+        served.embedding("chat")  # by its own name it is meant
 
 
 class TestTokens:

@@ -72,6 +72,8 @@ def _not_carried_out(request: CountTokensRequest) -> Iterator[str]:
     """What of the request this server does not do, for people."""
     if request.mcp_servers:
         yield "mcp_servers (this server calls none)"
+    if request.thinking and request.thinking.type not in _THINKS:
+        yield f"thinking.type ({request.thinking.type[:40]})"
     for index, edit in enumerate(request.edits):
         if not is_known(edit):
             yield f"context_management.edits[{index}] ({edit.type[:40]})"

@@ -122,11 +122,13 @@ class Served:
         return self._able("embed", name, "does not make embeddings")
 
     def _able(self, capability: str, name: str | None, lack: str) -> ServedModel:
-        if name:
-            served = self.model(name)
-        else:
-            able = [served for served in self.models if capability in served.model.capabilities]
+        able = [served for served in self.models if capability in served.model.capabilities]
+        if not name:
             served = able[0] if able else self.models[0]
+        else:
+            served = self.model(name)
+            if able and name not in self._by_name and capability not in served.model.capabilities:
+                served = able[0].called(name)  # a pattern is about names, whatever is asked of the model
         if capability not in served.model.capabilities:
             raise NotSupportedError(f"The model '{served.model.name}' {lack}.", param="model")
         return served

@@ -52,11 +52,12 @@ class OpenAIHandlers:
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
-        with Places(None, request.tool_places).told():
+        places = Places(None, request.tool_places)
+        with places.told():
             prompt = await chat_prompt(exchange, request, model)
             exchange.prompted(model, prompt)
             warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
-            warn(exchange, LEFT_OUT, [*request.hosted_tools, *prompt.left_out])
+            warn(exchange, LEFT_OUT, [*request.hosted_tools, *map(places.words, prompt.left_out)])
             generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
             created = int(time.time())
             if request.stream:

@@ -1,7 +1,9 @@
-"""What attacks cost a server: the stall of its health probe, its memory, and whether it serves as before afterwards.
+"""What attacks cost a server: the stall of its health probe, its memory, the pace of another client's stream, and
+whether it serves as before afterwards.
 
     python benchmarks/attacks.py [URL [PID]]
 
+Before each attack the stream is at rest for a while. Behind the attacks come the largest bodies that are none.
 Without arguments Portico is started over the replay engine, and where the gateway ``smg`` is installed
 (``pip install 'portico[gateways]'``) it is started beside it, over Portico's gRPC service. With them, the attacks go to
 the server at ``URL``; memory is that of the process ``PID``, 0 where it is not given. Bodies are those of
@@ -20,12 +22,15 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from support.attacks import ATTACKS, assault, serves
+from support.attacks import ALLOWED, ATTACKS, Attack, assault, high, listening, serves
 from support.server import grpc_port, running_server
+
+REST = 3.0  # seconds of the stream before each attack
 
 
 def main() -> None:
@@ -35,21 +40,31 @@ def main() -> None:
             servers = {"server": (sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)}
         else:
             servers = _started(running)
-        print("| attack | body |", "".join(f" {name}: answer, /health p99, memory |" for name in servers), sep="")
+        shown = "answer, /health p99, memory, stream p99 (at rest)"
+        print("| attack | body |", "".join(f" {name}: {shown} |" for name in servers), sep="")
         print("|---|---|", "---|" * len(servers), sep="")
-        for attack in ATTACKS:
-            row = ""
-            for url, pid in servers.values():
-                cost = assault(url, attack, attack.full, pid)
-                row += f" {cost.status or 'none'} in {cost.took:.2f} s, {cost.stall * 1000:.0f} ms, "
-                row += f"+{cost.memory / 1e6:.0f} MB{'' if serves(url) else ', does not serve'} |"
-            print(f"| {attack.name} | {cost.body / 1e6:.1f} MB |{row}", flush=True)
+        for attack in (*ATTACKS, *ALLOWED):
+            body = attack.body(attack.full)  # made before anything is measured
+            row = "".join(_row(url, pid, attack, body) for url, pid in servers.values())
+            print(f"| {attack.name} | {len(body) / 1e6:.1f} MB |{row}", flush=True)
+
+
+def _row(url: str, pid: int | None, attack: Attack, body: bytes) -> str:
+    with listening(url) as gaps:
+        time.sleep(REST)
+        rest = len(gaps)
+        cost = assault(url, replace(attack, body=lambda _: body), attack.full, pid)
+    served = "" if serves(url) else ", does not serve"
+    pace = f"{high(gaps[rest:]) * 1000:.0f} ms ({high(gaps[:rest]) * 1000:.0f})"
+    answer = f"{cost.status or 'none'} in {cost.took:.2f} s, {cost.stall * 1000:.0f} ms"
+    return f" {answer}, +{cost.memory / 1e6:.0f} MB, {pace}{served} |"
 
 
 def _started(running: ExitStack) -> dict[str, tuple[str, int | None]]:
     recorded = Path(running.enter_context(tempfile.TemporaryDirectory())) / "answers.jsonl"
-    recorded.write_text(json.dumps({"text": "hello"}) + "\n")
-    portico = running.enter_context(running_server("smollm2", "--engine", f"replay:{recorded}", "--grpc-port", "0"))
+    recorded.write_text(json.dumps({"text": "hello " * 5000}) + "\n")
+    options = ("--engine", f"replay:{recorded}", "--replay-rate", "50", "--grpc-port", "0")
+    portico = running.enter_context(running_server("smollm2", *options))
     servers: dict[str, tuple[str, int | None]] = {"Portico": (portico.url, portico.process.pid)}
     beside = Path(sys.executable).parent / "smg"
     gateway = str(beside) if beside.exists() else shutil.which("smg")

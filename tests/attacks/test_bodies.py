@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.attacks import ATTACKS, Attack, assault, serves
+from support.attacks import ALLOWED, ATTACKS, Attack, assault, serves
 from support.server import RunningServer, running_server
 
 SPARE = 96 << 20  # bytes that may come and go with anything: pieces being looked at, what the allocator keeps
@@ -36,6 +36,18 @@ def test_is_refused_and_stalls_nobody(server: RunningServer, attack: Attack, siz
     assert len(cost.answer) < 2048
     if attack.param is not None:
         assert attack.param in cost.answer.decode()
+    assert cost.healthy
+    assert cost.memory <= 3 * cost.body + SPARE
+    assert serves(server.url)
+
+
+@pytest.mark.parametrize("attack", ALLOWED, ids=lambda attack: attack.name)
+@pytest.mark.parametrize("size", ["small", pytest.param("full", marks=pytest.mark.slow)])
+def test_the_largest_that_is_allowed_stalls_nobody(server: RunningServer, attack: Attack, size: str) -> None:
+    cost = assault(server.url, attack, getattr(attack, size), server.process.pid)
+    print(f"\n{attack.name}: {cost.body / 1e6:.1f} MB, {cost.status} after {cost.took:.2f} s, ", end="")
+    print(f"/health {cost.stall * 1000:.0f} ms, {cost.memory / 1e6:.0f} MB")
+    assert cost.status in (200, 400), cost.answer[:500]
     assert cost.healthy
     assert cost.memory <= 3 * cost.body + SPARE
     assert serves(server.url)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
 from portico.errors import BadRequestError
-from portico.prompting.tokenizers import Tokenizer, TokenizerError, load_tokenizer
+from portico.prompting.tokenizers import Tokenizer, TokenizerError, huggingface, load_tokenizer
 from portico.prompting.tokenizers.fast import FastEncoder
 from portico.prompting.tokenizers.special_split import SpecialSplitter
 from portico.prompting.tokenizers.tiktoken import load_tiktoken
@@ -156,6 +156,17 @@ def test_lone_surrogates_are_replaced(kind: str) -> None:
     assert tokenizer.encode("a \ud83d b") == tokenizer.encode("a \ufffd b")
 
 
+@pytest.mark.parametrize("kind", HUGGING_FACE)
+@pytest.mark.parametrize("skip", [False, True])
+def test_long_sequences_are_decoded_like_short_ones(kind: str, skip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = made(kind)
+    ids = [token for line in LINES for token in tokenizer.encode(line)] + [*tokenizer.special_ids, 10**6]
+    short = tokenizer.decode(ids, skip_special_tokens=skip)
+    monkeypatch.setattr(huggingface, "LONG", 0)
+    assert tokenizer.decode(ids, skip_special_tokens=skip) == short
+    assert tokenizer.decode([], skip_special_tokens=skip) == ""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_threads_see_the_same_tokenizer(kind: str) -> None:
     tokenizer = made(kind)
@@ -166,20 +177,22 @@ def test_threads_see_the_same_tokenizer(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "llama_like", "sp_bpe", "tekken"])
-def test_other_threads_run_while_a_long_text_is_encoded(kind: str) -> None:
+@pytest.mark.parametrize("way", ["encoded", "decoded"])
+def test_other_threads_run_while_a_long_text_is(kind: str, way: str) -> None:
     text = "".join(f"{line} {i}\n" for i in range(6000) for line in LINES[:6])
     tokenizer = made(kind)
+    ids = tokenizer.encode(text)
 
     def longest_silence() -> float:
         """The part of the time of encoding for which this thread could not run at a stretch."""
         done = threading.Event()
 
-        def encode() -> None:
-            tokenizer.encode(text)
+        def work() -> None:
+            tokenizer.encode(text) if way == "encoded" else tokenizer.decode(ids)
             done.set()
 
         started = last = time.perf_counter()
-        threading.Thread(target=encode).start()
+        threading.Thread(target=work).start()
         longest = 0.0
         while not done.wait(0.001):
             now = time.perf_counter()

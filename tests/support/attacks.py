@@ -2,7 +2,8 @@
 
 An attack is a body of some size. ``assault`` sends it to a server that runs as a process of its own, asks for
 ``/health`` beside it all the while, and says what that cost: how long the probe waited, how much memory the process
-took. ``serves`` says whether it is as before afterwards. ``benchmarks/attacks.py`` prints the same of any server.
+took. ``listening`` reads a stream meanwhile. ``serves`` says whether it is as before afterwards.
+``benchmarks/attacks.py`` prints the same of any server.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["ATTACKS", "Attack", "Cost", "assault", "serves"]
+__all__ = ["ALLOWED", "ATTACKS", "Attack", "Cost", "assault", "high", "listening", "serves"]
 
 CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 PROBE_SECONDS = 0.01  # between one answer of the probe and the next question
@@ -50,7 +52,12 @@ class Cost:
     @property
     def stall(self) -> float:
         """The 99th percentile of the probe's waits."""
-        return sorted(self.waits)[int(len(self.waits) * 0.99)] if self.waits else float("inf")
+        return high(self.waits)
+
+
+def high(values: list[float]) -> float:
+    """The 99th percentile."""
+    return sorted(values)[int(len(values) * 0.99)] if values else float("inf")
 
 
 def _list(field: str, item: bytes, rest: bytes = b'"model":"smollm2"') -> Callable[[int], bytes]:
@@ -98,6 +105,47 @@ ATTACKS = [
     Attack("quotes", CHAT, lambda count: b'"' * count, 20_000_000, small=2_000_000),
     Attack("brackets", CHAT, lambda count: b"[" * count, 20_000_000, small=2_000_000),
 ]
+
+# The largest that are no attack: within every bound, so that all their work is done.
+ALLOWED = [
+    Attack("as many ids to turn into text as may be", "/detokenize", _list("tokens", b"300"), 500_000, small=100_000),
+    Attack("a prompt of ids for a larger context", COMPLETIONS, _list("prompt", b"300"), 200_000, small=100_000),
+    Attack("a long text", CHAT, _said(lambda count: b'"' + b"word " * count + b'"'), 60_000, small=20_000),
+    Attack("many messages", CHAT, _list("messages", b'{"role":"user","content":"x"}'), 10_000, small=3_000),
+    Attack("tools with long schemas", CHAT, _with("tools", _items(
+        b'{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{%b}}}}'
+        % b",".join(b'"p%d":{"type":"string"}' % number for number in range(60))
+    )), 500, small=100),
+]  # fmt: skip
+
+
+@contextmanager
+def listening(url: str) -> Iterator[list[float]]:
+    """The times between the events of a stream that is read meanwhile, in seconds; a new one begins where it ends."""
+    gaps: list[float] = []
+    over = threading.Event()
+    body = {"model": "smollm2", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+
+    def listen() -> None:
+        while not over.is_set():
+            connection = _connection(url)
+            connection.request("POST", CHAT, json.dumps(body), {"Content-Type": "application/json"})
+            response, last = connection.getresponse(), 0.0
+            while not over.is_set() and (line := response.readline()):
+                if line.startswith(b"data: {"):
+                    now = time.monotonic()
+                    if last:
+                        gaps.append(now - last)
+                    last = now
+            connection.close()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    try:
+        yield gaps
+    finally:
+        over.set()
+        listener.join()
 
 
 def assault(url: str, attack: Attack, count: int, pid: int | None = None) -> Cost:

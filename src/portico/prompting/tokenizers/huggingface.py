@@ -33,6 +33,8 @@ from portico.prompting.tokenizers.parts import in_parts
 
 __all__ = ["HuggingFaceTokenizer", "load_huggingface"]
 
+LONG = 2_000  # ids; to decode fewer holds no other thread up
+
 
 class HuggingFaceTokenizer(Tokenizer):
     """A ``tokenizers`` pipeline. Made by ``load_huggingface``, or rebuilt from other formats' vocabularies.
@@ -141,7 +143,11 @@ class HuggingFaceTokenizer(Tokenizer):
         return any(token.normalized and token.content in self.structure for token in added)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        text: str = self._backend.decode(self._without(ids, frozenset()), skip_special_tokens=skip_special_tokens)
+        known = self._without(ids, frozenset())
+        if len(known) < LONG:
+            text: str = self._backend.decode(known, skip_special_tokens=skip_special_tokens)
+        else:  # the batch form lets other threads run meanwhile, and costs a thread's wake-up
+            (text,) = self._backend.decode_batch([known], skip_special_tokens=skip_special_tokens)
         return text
 
     def to_json(self) -> str | None:

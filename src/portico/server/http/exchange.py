@@ -132,7 +132,10 @@ class Exchange:
             body = await self._body(held)
             self.place.enter_context(self._gate.passing(CALLER.get()))
             request = await self.work(partial(parse_body, model, body))
-        self._validated(request)
+        began = self._stage("validate")
+        if self.trace is not None:
+            dump = partial(request.model_dump, mode="json", exclude_unset=True)
+            self.trace.validated(await self.work(dump), began)
         return request
 
     async def work(self, function: Callable[[], Result]) -> Result:
@@ -189,11 +192,6 @@ class Exchange:
         return RequestTooLargeError(f"The request body is over the limit of {self._max_body} bytes.")
 
     # -- what its way was -------------------------------------------------------------------------------------------
-
-    def _validated(self, request: BaseModel) -> None:
-        began = self._stage("validate")
-        if self.trace is not None:
-            self.trace.validated(request.model_dump(mode="json", exclude_unset=True), began)
 
     def prompted(self, model: Model, *prompts: Prompt) -> None:
         """The prompts have been rendered and tokenized."""

@@ -106,12 +106,14 @@ ATTACKS = [
     Attack("brackets", CHAT, lambda count: b"[" * count, 20_000_000, small=2_000_000),
 ]
 
+SHORT = b'"model":"smollm2","max_tokens":1'
+
 # The largest that are no attack: within every bound, so that all their work is done.
 ALLOWED = [
     Attack("as many ids to turn into text as may be", "/detokenize", _list("tokens", b"300"), 500_000, small=100_000),
-    Attack("a prompt of ids for a larger context", COMPLETIONS, _list("prompt", b"300"), 200_000, small=100_000),
+    Attack("a prompt of ids for a larger context", COMPLETIONS, _list("prompt", b"300", SHORT), 200_000, small=100_000),
     Attack("a long text", CHAT, _said(lambda count: b'"' + b"word " * count + b'"'), 60_000, small=20_000),
-    Attack("many messages", CHAT, _list("messages", b'{"role":"user","content":"x"}'), 10_000, small=3_000),
+    Attack("many messages", CHAT, _list("messages", b'{"role":"user","content":"x"}', SHORT), 10_000, small=3_000),
     Attack("tools with long schemas", CHAT, _with("tools", _items(
         b'{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{%b}}}}'
         % b",".join(b'"p%d":{"type":"string"}' % number for number in range(60))

@@ -167,7 +167,7 @@ def replaying(
             cors_origins=cors_origins,
             observers=[metrics, *inspectors, *observers],
         )
-        http = connections(max_head=max_header, client_timeout=client_timeout)
+        http = connections(max_head=max_header, max_body=max_body, client_timeout=client_timeout)
         config = uvicorn.Config(
             app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
         )

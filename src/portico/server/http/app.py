@@ -18,7 +18,9 @@ from portico.server.http.auth import Keys
 from portico.server.http.browsers import Browsers
 from portico.server.http.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
 from portico.server.http.gate import Bodies, Gate
+from portico.server.http.inner import ASKED_BY
 from portico.server.http.refusals import refusal, speaks_anthropic
+from portico.server.http.sockets import WEBSOCKET, Socket
 from portico.threads import CALLER
 
 __all__ = ["Methods", "Observer", "Outcome", "build_app"]
@@ -86,7 +88,7 @@ class Endpoint:
         self._no_route = no_route
         self._path = path.replace(":path}", "}")
         self._methods = dict(methods)
-        self._allowed = ", ".join(sorted(methods))
+        self._allowed = ", ".join(sorted(set(methods) - {WEBSOCKET}))
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]  # the connection leaves the body out
 
@@ -129,11 +131,16 @@ class Front:
         self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":  # the lifespan protocol is not used: the server starts and stops the line
-            return
+        """Answer a request, or serve a WebSocket. The lifespan protocol is not used: the server starts and stops the
+        line."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            socket = Socket(self, scope, receive, send)
+            await self._answer(socket.handshake, receive, socket.respond)
+            await socket.go_on()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, max_body=self._max_body, gate=self._gate, bodies=self._bodies)
         scope["portico.exchange"] = exchange
         if speaks_anthropic(exchange.path, exchange.headers):
@@ -141,9 +148,7 @@ class Front:
         outcome: Outcome = "ok"
         cause = ""
         try:
-            if self._browsers is not None:
-                self._browsers.check(exchange)
-            CALLER.set(self._keys.check(exchange))
+            CALLER.set(self._check(exchange))
             for observer in self._observers:
                 observer.begun(exchange)
             with exchange.place:
@@ -164,6 +169,15 @@ class Front:
             status = exchange.status or outcome
             milliseconds = (time.perf_counter() - exchange.started) * 1000
             log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
+
+    def _check(self, exchange: Exchange) -> str:
+        """Who is asking, as ``Keys.check`` says it. Raises where that is nobody who may."""
+        if ASKED_BY in exchange.scope:
+            asked_by: str = exchange.scope[ASKED_BY]
+            return asked_by
+        if self._browsers is not None:
+            self._browsers.check(exchange)
+        return self._keys.check(exchange)
 
     async def _refuse(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
         if exchange.status:  # too late for a status; the stream's own end tells the client

@@ -6,8 +6,8 @@ as the request has told whose client it is from.
 
 A request that is here as a whole is answered, whatever its client sends behind it, or closes.
 
-No upgrade is taken, neither to WebSockets nor to HTTP/2. Some clients ask for one with every request (Java's does), and
-the parser would end the request there: it is read again without the wish.
+A handshake that is all there becomes a WebSocket's connection. No other upgrade is taken: some clients ask for HTTP/2
+with every request (Java's does), and the parser would end the request there: it is read again without the wish.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -31,23 +31,28 @@ from portico.errors import (
     RequestTimeoutError,
 )
 from portico.protocols.anthropic.ids import request_id
+from portico.server.http.progress import Progress
 from portico.server.http.refusals import refusal, speaks_anthropic
+from portico.server.http.socket_connection import SocketConnection, Unfinished, wanted
 
 __all__ = ["connections"]
 
 HALF_CLOSED = 1.0  # seconds after a request in which the end of what a client sends may not be the client's end
 LINGER = 1.0  # seconds in which a refused client may read why; what it still sends is thrown away
+UNFINISHED = 4  # of the largest messages, in memory at a time
 
 _ORIGIN = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)  # in front of the path, as proxies send it
 
 
-def connections(*, max_head: int, client_timeout: float) -> Any:
+def connections(*, max_head: int, max_body: int, client_timeout: float) -> Any:
     """What makes a protocol object per connection, for uvicorn's ``http`` setting.
 
-    ``max_head`` bounds the request line and the headers together, in bytes. ``client_timeout`` is in seconds: the time
-    for a request to arrive whole, and for an answer to make any progress.
+    ``max_head`` bounds the request line and the headers together, ``max_body`` one message of a WebSocket, in bytes.
+    ``client_timeout`` is in seconds: the time for a request to arrive whole, and for an answer to make any progress.
     """
-    return partial(Connection, max_head=max_head, client_timeout=client_timeout)
+    unfinished = Unfinished(UNFINISHED * max_body)
+    socket = partial(SocketConnection, max_message=max_body, client_timeout=client_timeout, unfinished=unfinished)
+    return partial(Connection, socket=socket, max_head=max_head, client_timeout=client_timeout)
 
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -56,9 +61,17 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Connection(HttpToolsProtocol):
     """One client's connection; its requests one after the other."""
 
-    def __init__(self, *args: Any, max_head: int, client_timeout: float, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        socket: Callable[..., SocketConnection],
+        max_head: int,
+        client_timeout: float,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.url, self.headers = b"", []  # until a request begins
+        self._socket = socket
         self._max_head = max_head
         self._client_timeout = client_timeout
         self._refusal: PorticoError | None = None  # why a callback stopped the parser
@@ -70,17 +83,22 @@ class Connection(HttpToolsProtocol):
         self._deaf = False  # nothing that comes matters any more
         self._probing: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
-        self._writing: asyncio.TimerHandle | None = None
+        self._progress: Progress
 
     # -- a request arrives --------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._progress = Progress(transport, self._client_timeout)
         self._watch_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for timer in (self._reading, self._writing, self._probing):
+        self._stop_timers()
+
+    def _stop_timers(self) -> None:
+        self._progress.stop()
+        for timer in (self._reading, self._probing):
             if timer is not None:
                 timer.cancel()
 
@@ -90,7 +108,7 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
-        except HttpParserError:
+        except (HttpParserError, PorticoError):
             self._refuse(self._refusal or BadRequestError("This is not a valid HTTP/1.1 request.", code="invalid_http"))
             return
         if self._in_head:
@@ -130,12 +148,27 @@ class Connection(HttpToolsProtocol):
                 return
             except HttpParserUpgrade as stopped:
                 data = memoryview(data)[stopped.args[0] :]
+                key = wanted(self.url, self.headers) if self._may_become_a_socket() else None
+                if key is not None and not data:
+                    self._become_a_socket(key)
+                    return
                 head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
                 for name, value in self.headers:
                     if name not in (b"upgrade", b"connection"):
                         head += [name, b": ", value, b"\r\n"]
                 self.parser = HttpRequestParser(self)
                 self.parser.feed_data(b"".join(head) + b"\r\n")
+
+    def _may_become_a_socket(self) -> bool:
+        return not self._unanswered and self.parser.get_method() == b"GET"
+
+    def _become_a_socket(self, key: bytes) -> None:
+        self._check_head()
+        self._stop_timers()
+        self._deaf = True
+        self.connections.discard(self)
+        socket = self._socket(self.config, self.server_state, self.app_state)
+        socket.take_over(self.transport, self.url, key, self.headers)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -148,6 +181,15 @@ class Connection(HttpToolsProtocol):
             raise self._refusal
         if self.parser.should_upgrade():
             return
+        version = self._check_head()
+        self._in_head = False
+        super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+        if version == "1.0":
+            self.cycle.send = partial(_send_to_the_end, self.cycle)  # type: ignore[method-assign]
+
+    def _check_head(self) -> str:
+        """The version of HTTP. Raises where the head is too large or not a valid one."""
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._max_head:
             self._refusal = self._head_too_large()
             raise self._refusal
@@ -157,11 +199,7 @@ class Connection(HttpToolsProtocol):
             wrong = "HTTP/1.1 with one Host header" if version in ("1.0", "1.1") else "HTTP/1.1"
             self._refusal = BadRequestError(f"This is not a valid request: send {wrong}.", code="invalid_http")
             raise self._refusal
-        self._in_head = False
-        super().on_headers_complete()
-        self._unanswered.append(self.cycle)
-        if version == "1.0":
-            self.cycle.send = partial(_send_to_the_end, self.cycle)  # type: ignore[method-assign]
+        return version
 
     def on_message_complete(self) -> None:
         if self._in_head:  # the request will be read again
@@ -207,7 +245,7 @@ class Connection(HttpToolsProtocol):
             self.loop.call_later(LINGER, self.transport.close)
         else:
             self.transport.close()
-        self._watch_writing()
+        self._progress.watch()
 
     def _drop_unfinished(self) -> bool:
         """Forget the request that is not here as a whole; returns whether it has been answered all the same."""
@@ -237,27 +275,13 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_writing()
+        self._progress.watch()
 
     def on_response_complete(self) -> None:
         if self._unanswered:
             self._unanswered.popleft()
         super().on_response_complete()
-        self._watch_writing()
-
-    def _watch_writing(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and self._writing is None:
-            self._writing = self.loop.call_later(self._client_timeout, self._check_progress, unsent)
-
-    def _check_progress(self, before: int) -> None:
-        """Cut a connection off that has not taken a byte since the last look."""
-        self._writing = None
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and unsent >= before:
-            self.transport.abort()
-        else:
-            self._watch_writing()
+        self._progress.watch()
 
 
 async def _send_to_the_end(cycle: RequestResponseCycle, message: MutableMapping[str, Any]) -> None:

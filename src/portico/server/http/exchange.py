@@ -73,8 +73,8 @@ class Exchange:
     """A request that is being answered.
 
     ``stages`` says what its way took so far, for metrics and spans. ``trace`` is its record, None where none is kept.
-    ``onlookers`` see its answer being made. Whoever gives it to a handler closes ``place`` afterwards: the place that
-    it takes in ``gate`` once its body is here.
+    ``onlookers`` see its answer being made. ``bodies`` counts what waits to be read. Whoever gives it to a handler
+    closes ``place`` afterwards: the place that it takes in ``gate`` once its body is here.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Exchange:
         self._passed = self.started
         self._max_body = max_body
         self._gate = gate
-        self._bodies = bodies
+        self.bodies = bodies
 
     @property
     def path_params(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Exchange:
 
     async def request(self, model: type[Body]) -> Body:
         """The request body as ``model``. Raises where it is not one, is over a limit, or there is no place for it."""
-        with self._bodies.holding() as held:
+        with self.bodies.holding() as held:
             body = await self._body(held)
             self.place.enter_context(self._gate.passing(CALLER.get()))
             request = await self.work(partial(parse_body, model, body))

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from portico import __version__
+from portico.server.http.sockets import WEBSOCKET
 
 __all__ = ["openapi_document"]
 
@@ -66,6 +67,8 @@ def openapi_document(
         plain = path.replace(":path}", "}")
         operations = document["paths"].setdefault(plain, {})
         for method, summary in methods.items():
+            if method == WEBSOCKET:  # OpenAPI has no word for them
+                continue
             operations[method.lower()] = _operation(plain, summary, bodies.get((path, method)))
     return document
 

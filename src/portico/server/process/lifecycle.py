@@ -128,8 +128,10 @@ async def _serve(
         )
         config = uvicorn.Config(
             app,
-            http=connections(max_head=settings.max_header, client_timeout=settings.client_timeout),
-            ws="none",
+            http=connections(
+                max_head=settings.max_header, max_body=settings.max_body, client_timeout=settings.client_timeout
+            ),
+            ws="none",  # those connections become WebSockets by themselves
             lifespan="off",
             log_config=None,
             access_log=False,

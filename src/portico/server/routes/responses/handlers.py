@@ -28,12 +28,14 @@ from portico.protocols.responses.sealing import Sealer
 from portico.protocols.responses.stream import Answer, ResponseBody, ResponseStream
 from portico.server.http.app import Methods
 from portico.server.http.exchange import ClientGoneError, Exchange
+from portico.server.http.sockets import WEBSOCKET
 from portico.server.line.served import Served, ServedModel
 from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
 from portico.server.routes.responses.background import Background, starting_after
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.past import NO_STORE, Lane, Past, resolved
 from portico.server.routes.responses.prompts import Prompts
+from portico.server.routes.responses.socket import LANE, serve_socket
 from portico.server.routes.responses.turn import Turn
 from portico.store import Store, StoredResponse
 from portico.threads import CALLER
@@ -47,8 +49,6 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("/v1/responses/input_tokens", "POST"): InputTokensRequest,
     ("/v1/responses/compact", "POST"): CompactRequest,
 }
-
-LANE = "portico.lane"  # in an exchange's scope: the ``Lane`` of the WebSocket that it came over
 
 
 class ResponseHandlers:
@@ -67,7 +67,7 @@ class ResponseHandlers:
     def routes(self) -> dict[str, Methods]:
         """The paths, with their handlers."""
         return {
-            "/v1/responses": {"POST": self.create},
+            "/v1/responses": {"POST": self.create, WEBSOCKET: self.socket},
             "/v1/responses/input_tokens": {"POST": self.input_tokens},
             "/v1/responses/compact": {"POST": self.compact},
             "/v1/responses/{id}": {"GET": self.get, "DELETE": self.delete},
@@ -119,6 +119,10 @@ class ResponseHandlers:
                 await self._background.answer(exchange, by, made, answer, turn, streamed=bool(request.stream))
             else:
                 await self._answer(exchange, request, by, made, answer, turn)
+
+    async def socket(self, exchange: Exchange) -> None:
+        """GET /v1/responses as a WebSocket."""
+        await serve_socket(exchange)
 
     async def _answer(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,15 +25,25 @@ class LockedError(PorticoError):
 
 @dataclass
 class Lane:
-    """What one WebSocket remembers of its last response, which may be kept nowhere else."""
+    """One of the lanes of a WebSocket, which remembers its last response: that may be kept nowhere else.
 
+    Any of the ``lanes`` may go on from it.
+    """
+
+    lanes: Mapping[str | None, Lane]
     last: StoredResponse | None = None
     before: list[Item] = field(default_factory=list)  # all that came before it
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one response is made at a time
 
-    def forget(self) -> None:
-        """Nothing can be continued."""
-        self.last = None
-        self.before = []
+    def find(self, id: str) -> Lane | None:
+        """The lane whose last response this is."""
+        return next((lane for lane in self.lanes.values() if lane.last is not None and lane.last.id == id), None)
+
+    def forget(self, id: str) -> None:
+        """That response is not to be gone on from."""
+        lane = self.find(id)
+        if lane is not None:
+            lane.last, lane.before = None, []
 
 
 @dataclass
@@ -77,8 +88,9 @@ class Past:
 
 async def _chain(id: str, store: Store | None, owner: str, lane: Lane | None) -> Past:
     param = "previous_response_id"
-    if lane is not None and lane.last is not None and lane.last.id == id:
-        return Past([*lane.before, *_items(lane.last)], previous_id=id)
+    found = lane.find(id) if lane is not None else None
+    if found is not None and found.last is not None:
+        return Past([*found.before, *_items(found.last)], previous_id=id)
     if store is None and lane is None:
         raise BadRequestError(NO_STORE, param=param)
     try:

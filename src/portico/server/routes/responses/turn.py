@@ -49,13 +49,10 @@ class Turn:
     async def keep(self, answer: Answer) -> None:
         """The response has ended: keep it, and add it to its conversation. Raises ``StoreError``."""
         stored = self.stored(answer)
-        if self._lane is not None:
-            if stored.status in ("completed", "incomplete"):
-                self._lane.last, self._lane.before = stored, self._past.items
-            else:
-                self._lane.forget()
+        good = stored.status in ("completed", "incomplete")
+        if self._lane is not None and good:
+            self._lane.last, self._lane.before = stored, self._past.items
         if self._store is not None:
-            good = stored.status in ("completed", "incomplete")
             new = [*self._own, *stored.output] if good and stored.conversation_id is not None else []
             await self._store.finish_turn(stored, stored.conversation_id, new)
 

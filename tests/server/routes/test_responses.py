@@ -13,6 +13,7 @@ import pytest
 
 from support.replay import Replaying, replaying
 from support.responses import assert_in_order, assert_valid, events_of
+from support.wait import until
 
 ANSWERS = {
     "plain": "It is sunny. ☀️",
@@ -212,7 +213,9 @@ def test_cancelled_in_the_background(tmp_path: Path) -> None:
     with replaying(ANSWERS, store=str(tmp_path / "a.db"), turns=turns) as up:
         client = Client(up.url)
         queued = client.create("[[long]]", background=True)
-        cancelled = client.ask("POST", f"/v1/responses/{queued['id']}/cancel")
+        path = f"/v1/responses/{queued['id']}"
+        until(lambda: client.ask("GET", path)["status"] == "in_progress")
+        cancelled = client.ask("POST", f"{path}/cancel")
         assert cancelled["status"] == "cancelled"
         assert client.ask("POST", f"/v1/responses/{queued['id']}/cancel") == cancelled
         assert client.ask("GET", f"/v1/responses/{queued['id']}") == cancelled

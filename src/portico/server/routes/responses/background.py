@@ -140,6 +140,7 @@ class Background:
         id, run = going.answer.response["id"], going.run
         written = 0
         try:
+            await self._begun(going)
             while True:
                 complete = run.complete
                 events, last = run.events(written), run.last
@@ -157,6 +158,14 @@ class Background:
             self._going.pop(id, None)
             going.over.set()
             await going.turn.end(going.answer)
+
+    async def _begun(self, going: _Going) -> None:
+        """Say in the store that it is being made, unless it is over already."""
+        try:
+            if not going.answer.over:
+                await self._store.put_response(going.turn.stored(going.answer))
+        except StoreError:
+            return  # it is logged there, or it has ended meanwhile
 
     async def _heed_others(self) -> None:
         """Stop what other workers want stopped."""

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
+from openai.lib.decisions_tool_runner import DecisionsToolRunner, DecisionsToolRunnerError
 
 from portico.prompting import load_tokenizer
 from portico.protocols.openai import decisions
@@ -104,6 +105,31 @@ def test_probabilities_are_the_models_own(client: OpenAI, smollm2_path: Path) ->
     usage = answer.usage
     assert usage.output_tokens == len(QUESTIONS)
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+
+
+def test_the_sdks_runner_finds_all_it_looks_for(client: OpenAI) -> None:
+    """Whichever way the model chooses: it comes to an end, or takes all its steps."""
+    count = [0]
+
+    def add() -> None:
+        count[0] += 1
+
+    runner = DecisionsToolRunner(
+        observe=lambda: [{"type": "input_text", "text": f"The counter is {count[0]}."}],
+        candidates=lambda seen: [
+            {"id": "add", "description": "add one", "execute": add},
+            {"id": "done", "description": "the counter is right", "done": True},
+        ],
+    )
+    try:
+        done = runner.run(client, {"model": "smollm2", "input": "Count to two."}, max_steps=3)[
+            "completed_candidate_ids"
+        ]
+    except DecisionsToolRunnerError as error:
+        if error.reason != "step_limit":
+            raise
+        done = list(error.completed_candidate_ids)
+    assert done == ["add"] * count[0]
 
 
 def test_the_input_is_read_once(client: OpenAI) -> None:

@@ -55,8 +55,9 @@ def make(**fields: Any) -> tuple[MessagesRequest, Asked, Any, Any]:
     request = parse_body(MessagesRequest, json.dumps(body).encode())
     model = tiny_model(capabilities=frozenset({"generate", "constraints"}), tool_parser="hermes")
     asked = messages.read_request(request, model, SIGNER)
-    prompt = model.prompter.render_chat(**asked.prompt_arguments)
-    return request, asked, messages.generation(request, asked, prompt, model, "r1"), model
+    with asked.places.told():
+        prompt = model.prompter.render_chat(**asked.prompt_arguments)
+        return request, asked, messages.generation(request, asked, prompt, model, "r1"), model
 
 
 def steps(events: list[Event], sizes: list[int], reason: str, stop: str | int | None = None) -> list[Delta]:

@@ -109,11 +109,16 @@ ORIGINS = [
         ("messages[1].reasoning", "messages"),
         ("tools[5]", "tools"),
         ("max_tokens", "max_tokens"),
+        ("response_format", "output_config.format"),
+        ("response_format.json_schema.schema", "output_config.format.schema"),
         (None, None),
     ],
 )
 def test_every_kind_of_place(neutral: str | None, own: str | None) -> None:
-    with pytest.raises(BadRequestError) as caught, Places(ORIGINS, [3], schema="input_schema").told():
+    with (
+        pytest.raises(BadRequestError) as caught,
+        Places(ORIGINS, [3], schema="input_schema", answer="output_config.format").told(),
+    ):
         raise BadRequestError(f"In {neutral}, something is wrong.", param=neutral)
     assert caught.value.param == own
     assert caught.value.message == f"In {own}, something is wrong."

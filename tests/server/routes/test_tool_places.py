@@ -45,6 +45,21 @@ def test_behind_a_hosted_tool(url: str, path: str, tools: list[Any], place: str)
     assert place in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_in_the_words_of_the_responses_api(url: str, strict: bool) -> None:
+    tools = [{"type": "web_search"}, {"type": "function", "name": "bad", "parameters": UNHELD, "strict": strict}]
+    answer_format = {"type": "json_schema", "name": "x", "schema": UNHELD, "strict": strict}
+    for fields, place in (
+        ({"tools": tools, "tool_choice": "required"}, "tools[1].parameters"),
+        ({"text": {"format": answer_format}}, "text.format.schema"),
+    ):
+        answer = httpx.post(url + "/v1/responses", json={"model": "tiny", "input": "Hi", **fields})
+        if strict:
+            assert answer.json()["error"]["param"] == place
+        else:
+            assert f"not enforced: pattern of x in {place}" in answer.headers["x-portico-warning"]
+
+
 def test_behind_a_server_tool_of_the_messages_api(url: str) -> None:
     tools = [
         {"type": "web_search_20250305", "name": "web_search"},

@@ -24,12 +24,7 @@ _TYPES = {
     529: "overloaded_error",
 }
 
-_OWN_WORDS = (
-    ("response_format.json_schema.schema", "output_config.format.schema"),
-    ("response_format", "output_config.format"),
-    (".function.parameters", ".input_schema"),
-    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
-)
+_OWN_WORDS = (("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),)
 
 
 def status(error: PorticoError) -> int:

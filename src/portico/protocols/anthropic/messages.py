@@ -64,7 +64,7 @@ def read_request(request: CountTokensRequest, model: Model, signer: Signer) -> A
         neutral_choice(choice, tools),
         parallel=not (choice and choice.disable_parallel_tool_use),
         left_out=[*conversation.left_out, *shown.left_out, *_not_carried_out(request)],
-        places=Places(conversation.origins, shown.places, schema="input_schema"),
+        places=Places(conversation.origins, shown.places, schema="input_schema", answer="output_config.format"),
     )
 
 

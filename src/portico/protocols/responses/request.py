@@ -41,7 +41,14 @@ class Asked:
     @property
     def places(self) -> Places:
         """Where the client finds what an error names."""
-        return Places(self.conversation.origins, self.offered.places, root="input", arguments="arguments", flat=True)
+        return Places(
+            self.conversation.origins,
+            self.offered.places,
+            root="input",
+            arguments="arguments",
+            flat=True,
+            answer="text.format",
+        )
 
     @property
     def prompt_arguments(self) -> dict[str, Any]:

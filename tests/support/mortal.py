@@ -26,21 +26,27 @@ CALL_IDS = re.compile(rb'"id":"(?:(?:call_|chatcmpl-tool-|toolu_)[\w-]+|\w{9})"'
 
 
 class MortalEngine(ReplayEngine):
-    """Every life lasts so many steps, the last for ever. ``away`` submissions are refused after each death."""
+    """Every life lasts so many steps, the last for ever. After each death it refuses what is submitted, ``away`` times
+    whatever comes in one turn of the loop."""
 
     def __init__(self, *arguments: Any, lives: Sequence[int] | repeat[int] = (), away: int = 0, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._lives = iter(lives)
         self._left = next(self._lives, None)
-        self._away, self._refusals = away, 0
+        self._away, self._refusals, self._counting = away, 0, False
         self.submitted: list[EngineRequest] = []
 
     async def submit(self, request: EngineRequest) -> None:
         if self._refusals:
-            self._refusals -= 1
+            if not self._counting:
+                self._counting = True
+                asyncio.get_running_loop().call_soon(self._nearer)
             raise EngineDeadError("The engine is not available.")
         self.submitted.append(request)
         await super().submit(request)
+
+    def _nearer(self) -> None:
+        self._refusals, self._counting = self._refusals - 1, False
 
     def _step(self) -> list[EngineOutput]:
         if self._left == 0:

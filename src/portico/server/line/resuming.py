@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar
 
@@ -59,7 +58,7 @@ class Resuming:
         self._meter = meter
         self._submit = submit
         self._end = end
-        self._waiting: deque[Route] = deque()
+        self._waiting: list[Route] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -132,33 +131,43 @@ class Resuming:
         return None
 
     async def _resume(self) -> None:
-        """Hand in again what waits, one after the other, until nothing does."""
+        """Hand in again what waits, all of it at once, until nothing does."""
         loop = asyncio.get_running_loop()
         answers, tokens, pause = 0, 0, 0.0
         while self._waiting:
-            route = self._waiting.popleft()
-            if route.flight.over:
-                continue
-            try:
-                await self._hand_in(route)
-            except (EngineDeadError, OverloadedError) as error:
-                if loop.time() > (route.flight.deadline or route.lost + PATIENCE):
-                    self._end(route.flight, error)
-                    continue
-                self._waiting.appendleft(route)
+            routes, self._waiting = self._waiting, []
+            refused = []
+            for route, taken in zip(routes, await asyncio.gather(*map(self._try, routes)), strict=True):
+                if taken:
+                    waited = loop.time() - route.lost
+                    answers, tokens, pause = answers + 1, tokens + len(route.request.generated), max(pause, waited)
+                    self._meter.resumed(len(route.request.generated), waited)
+                elif not route.flight.over:
+                    refused.append(route)
+            self._waiting = [*refused, *self._waiting]
+            if refused:
                 await asyncio.sleep(RETRY)
-            except PorticoError as error:
-                self._end(route.flight, error)
-            except Exception:
-                log.exception("request %s cannot be handed in again", route.request.request_id)
-                self._end(route.flight, EngineError("The engine stopped."))
-            else:
-                waited = loop.time() - route.lost
-                answers, tokens, pause = answers + 1, tokens + len(route.request.generated), max(pause, waited)
-                self._meter.resumed(len(route.request.generated), waited)
         self._task = None
         if answers:
             log.info("%d answers go on after at most %.1f s; %d tokens of theirs existed", answers, pause, tokens)
+
+    async def _try(self, route: Route) -> bool:
+        """Hand it in; whether it was taken. If not, its flight is over, or no engine takes it now."""
+        if route.flight.over:
+            return False
+        try:
+            await self._hand_in(route)
+        except (EngineDeadError, OverloadedError) as error:
+            if asyncio.get_running_loop().time() > (route.flight.deadline or route.lost + PATIENCE):
+                self._end(route.flight, error)
+        except PorticoError as error:
+            self._end(route.flight, error)
+        except Exception:
+            log.exception("request %s cannot be handed in again", route.request.request_id)
+            self._end(route.flight, EngineError("The engine stopped."))
+        else:
+            return True
+        return False
 
     async def _hand_in(self, route: Route) -> None:
         generated = route.choice.token_ids

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from portico.errors import BadRequestError
 from portico.protocols.responses.ids import LONGEST_ID, item_id
 
-__all__ = ["REFERENCE", "Item", "kept_items", "kind_of", "references"]
+__all__ = ["REFERENCE", "Item", "kept_items", "kind_of", "references", "thoughts_without_text"]
 
 Item: TypeAlias = dict[str, Any]
 
@@ -40,6 +40,18 @@ def references(items: Sequence[Item], where: str = "input") -> list[tuple[int, s
                 raise BadRequestError(f"{param} must be the id of an item.", param=param)
             found.append((index, id))
     return found
+
+
+def thoughts_without_text(items: Sequence[Item]) -> list[tuple[int, str]]:
+    """Where thoughts come back by their id alone, as clients send them that trust the server to have kept them."""
+    return [
+        (index, item["id"])
+        for index, item in enumerate(items)
+        if item.get("type") == "reasoning"
+        and isinstance(item.get("id"), str)
+        and not item.get("content")
+        and not item.get("encrypted_content")
+    ]
 
 
 def kept_items(items: Iterable[Item]) -> list[Item]:

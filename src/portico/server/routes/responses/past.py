@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portico.errors import BadRequestError, NotFoundError, PorticoError
-from portico.protocols.responses.items import Item, references
+from portico.protocols.responses.items import Item, references, thoughts_without_text
 from portico.protocols.responses.schema import InputTokensRequest, PromptFields
 from portico.store import BrokenChainError, Store, StoredResponse
 
@@ -126,20 +126,26 @@ def continued(output: list[Item]) -> list[Item]:
 
 async def resolved(items: list[Item], past: Past, store: Store | None, owner: str) -> list[Item]:
     """The items with those that they point to in place of pointers. Raises ``NotFoundError``."""
-    pointers = references(items)
-    if not pointers:
+    pointers, thoughts = references(items), thoughts_without_text(items)
+    if not pointers and not thoughts:
         return items
     known: Mapping[str, Any] = {item["id"]: item for item in past.items if "id" in item}
+
+    async def kept(id: str) -> Item | None:
+        return known.get(id) or (await store.item(owner, id) if store is not None else None)
+
     found = list(items)
     for index, id in pointers:
-        item = known.get(id)
-        if item is None and store is not None:
-            item = await store.item(owner, id)
+        item = await kept(id)
         if item is None:
             param = f"input[{index}].id"
-            kept = "" if store is not None else " This server keeps none (--store none): set 'store' to false."
-            raise NotFoundError(f"Item with id '{id[:64]}' not found.{kept}", param=param)
+            told = "" if store is not None else " This server keeps none (--store none): set 'store' to false."
+            raise NotFoundError(f"Item with id '{id[:64]}' not found.{told}", param=param)
         found[index] = item
+    for index, id in thoughts:
+        item = await kept(id)
+        if item is not None and item.get("type") == "reasoning":
+            found[index] = item
     if past.items:  # what is pointed to is there already
         found = [item for index, item in enumerate(found) if not (index in dict(pointers) and item["id"] in known)]
     return found

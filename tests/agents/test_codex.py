@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from portico.errors import PorticoError
 from portico.events import EngineRequest
+from portico.server.http.exchange import Exchange
+from portico.server.routes.responses.socket import LANE
 from support.agents import call, run_agent
 from support.generation import tiny_vocabulary
 from support.js import installed
@@ -56,6 +59,7 @@ enabled = false
 name = "Portico"
 base_url = "{url}/v1"
 wire_api = "responses"
+supports_websockets = {sockets}
 
 [model_providers.portico.auth]
 command = "printenv"
@@ -76,14 +80,14 @@ def codex() -> str:
 class Agent:
     """Codex in a home and a directory of its own."""
 
-    def __init__(self, program: str, url: str, place: Path) -> None:
+    def __init__(self, program: str, url: str, place: Path, *, sockets: bool = False) -> None:
         self._program = program
         self._home = place / "home"
         self.directory = place / "work"
         self.directory.mkdir()
         (self.directory / "notes.txt").write_text(f"[[seen]]\n{OLD}\n")
         (self._home / ".codex").mkdir(parents=True)
-        (self._home / ".codex" / "config.toml").write_text(CONFIG.format(url=url))
+        (self._home / ".codex" / "config.toml").write_text(CONFIG.format(url=url, sockets=json.dumps(sockets)))
 
     def run(self, *arguments: str, code: int = 0) -> str:
         done = run_agent([self._program, *arguments], self.directory, self._home, PORTICO_KEY="none")
@@ -102,10 +106,28 @@ class Agent:
         return models
 
 
+class Heard:
+    """By which way each request for a response came. None may be refused."""
+
+    def __init__(self) -> None:
+        self.ways: list[str] = []
+
+    def begun(self, exchange: Exchange) -> None:
+        if exchange.path == "/v1/responses" and exchange.method == "POST":
+            self.ways.append("websocket" if LANE in exchange.scope else "sse")
+
+    def refused(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        self.ways.append(f"refused: {error.message}")
+
+    def ended(self, exchange: Exchange, outcome: Any, cause: str) -> None: ...
+
+
 @pytest.mark.parametrize("template", [TEMPLATE, STRICT], ids=["every role", "one system message, strict turns"])
-def test_a_task_of_several_turns(codex: str, template: str, tmp_path: Path) -> None:
-    with replaying(SCRIPT, template=template, **HERMES) as up:
-        agent = Agent(codex, up.url, tmp_path)
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+def test_a_task_of_several_turns(codex: str, template: str, transport: str, tmp_path: Path) -> None:
+    heard = Heard()
+    with replaying(SCRIPT, template=template, observers=[heard], **HERMES) as up:
+        agent = Agent(codex, up.url, tmp_path, sockets=transport == "websocket")
         events = agent.task(TASK)
         for name in ("notes.txt", "copy.txt"):
             assert (agent.directory / name).read_text() == f"[[seen]]\n{NEW} [[edited]]\n"
@@ -120,6 +142,7 @@ def test_a_task_of_several_turns(codex: str, template: str, tmp_path: Path) -> N
         agent.task("resume", "--last", "[[again]] What do they say?")  # what was said comes back from its own files
         _each_begins_with_the_last(up, template)
         _patches_are_held_to_its_grammar(up.requests[-1])
+    assert set(heard.ways) == {transport}
 
 
 def _each_begins_with_the_last(up: Replaying, template: str) -> None:

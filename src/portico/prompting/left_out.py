@@ -18,6 +18,7 @@ __all__ = ["left_out"]
 
 THOUGHT_ENDS = ("</think>", "[/THINK]")  # behind them a text that holds its own thought goes on
 NO_TOOLS = "tools (the model's template has no place for them)"
+FIRST_TOOLS = 4
 MOST_READINGS = 64  # of the whole prompt
 MOST_NAMED = 20
 MOST_LINES = 40  # of a text, from both ends
@@ -27,9 +28,7 @@ def left_out(messages: object, prompt: str, tools: object = None) -> list[str]:
     """The paths of what is in ``messages`` and ``tools`` and not in ``prompt``, such as
     ``messages[3].reasoning_content``. A tool counts as there if its name is."""
     reader = _Reader(prompt)
-    names = [_name(tool) for tool in (tools if isinstance(tools, Sequence) else ())]
-    missing = [f"tools[{i}]" for i, name in enumerate(names) if reader.budget >= 0 and name and not reader.shows(name)]
-    missing = [NO_TOOLS] if missing and len(missing) == len(names) else missing[:MOST_NAMED]
+    missing = _hidden(tools, reader)
     for i, message in enumerate(messages if isinstance(messages, Sequence) else ()):
         for path, text in _texts(message) if isinstance(message, Mapping) else ():
             if reader.budget < 0 or len(missing) == MOST_NAMED:
@@ -37,6 +36,20 @@ def left_out(messages: object, prompt: str, tools: object = None) -> list[str]:
             if not reader.shows(text):
                 missing.append(f"messages[{i}].{path}")
     return missing
+
+
+def _hidden(tools: object, reader: _Reader) -> list[str]:
+    """The tools whose names are not there; one word for all of them, if the first few are not."""
+    missing: list[str] = []
+    judged = 0
+    for i, tool in enumerate(tools if isinstance(tools, Sequence) else ()):
+        if reader.budget < 0 or len(missing) == MOST_NAMED or len(missing) == judged == FIRST_TOOLS:
+            break
+        if name := _name(tool):
+            judged += 1
+            if not reader.shows(name):
+                missing.append(f"tools[{i}]")
+    return [NO_TOOLS] if missing and len(missing) == judged else missing
 
 
 def _name(tool: object) -> str:

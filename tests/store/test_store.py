@@ -105,6 +105,10 @@ async def test_nobody_else_sees_it(store: Store) -> None:
             await store.put_response(replace(made, owner=other, status="completed"))
     assert await store.response(ALICE, made.id) == made
     assert await store.cancels([made.id]) == set()
+    theirs = response(owner=BOB, previous_id=made.id)
+    await store.put_response(theirs)
+    with pytest.raises(BrokenChainError, match=made.id):
+        await store.chain(BOB, theirs.id)
     assert [one.id for one in await store.items(ALICE, conversation.id)] == ["msg_own"]
     found = await store.conversation(ALICE, conversation.id)
     assert found is not None

@@ -1,7 +1,8 @@
 """A process that writes to a store until it is killed, and tells what it has been told is done.
 
 What it tells are tuples: ``put, ID``; ``events, ID, COUNT``; ``done, ID`` (of a background response that has ended);
-``locked, CONVERSATION``; ``turn, ID, CONVERSATION`` (of a response that was kept with its items).
+``locked, CONVERSATION``; ``turn, ID, CONVERSATION`` (of a response that was kept with its items). One that runs batches
+tells ``claimed, ID``; ``result, ID, NUMBER, RESULT``; ``ended, ID``.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import asyncio
 import itertools
 import multiprocessing
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import orjson
 from msgspec.structs import replace
 
-from portico.store import Store, StoredResponse, open_store
+from portico.store import Store, StoredFile, StoredResponse, open_store
 from support.wait import SAFETY
 
 OWNER = "a" * 64
+Work = Callable[[Store, str, Connection], Awaitable[None]]
 
 
 def made(id: str) -> StoredResponse:
@@ -44,11 +48,11 @@ def made(id: str) -> StoredResponse:
 class Writer:
     """The process, as who is going to kill it sees it."""
 
-    def __init__(self, where: str, name: str) -> None:
+    def __init__(self, where: str, name: str, work: Work) -> None:
         context = multiprocessing.get_context("forkserver")  # what it imports is imported once for all of them
         context.set_forkserver_preload([__name__])
         self._told, tells = context.Pipe(duplex=False)
-        self._process = context.Process(target=_write, args=(where, name, tells), daemon=True)
+        self._process = context.Process(target=_work, args=(work, where, name, tells), daemon=True)
         tests = str(Path(__file__).resolve().parents[1])
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
         self._process.start()
@@ -58,6 +62,10 @@ class Writer:
     def pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid
+
+    def speaks(self) -> bool:
+        """Whether it tells something within a moment."""
+        return self._told.poll(0.1)
 
     def next(self) -> tuple[Any, ...]:
         """What it tells next; raises ``EOFError`` when it is dead and all it told is read."""
@@ -79,9 +87,9 @@ class Writer:
 
 
 @contextmanager
-def writing(where: str, *names: str) -> Iterator[list[Writer]]:
-    """A process for each name, until the block ends."""
-    writers = [Writer(where, name) for name in names]
+def writing(where: str, *names: str, work: Work | None = None) -> Iterator[list[Writer]]:
+    """A process for each name that does this work (``write``, unless another is named), until the block ends."""
+    writers = [Writer(where, name, work or write) for name in names]
     try:
         yield writers
     finally:
@@ -116,10 +124,44 @@ async def _turns(store: Store, name: str, tells: Connection) -> None:
         tells.send(("turn", one.id, conversation))
 
 
-def _write(where: str, name: str, tells: Connection) -> None:
+async def write(store: Store, name: str, tells: Connection) -> None:
+    """Responses and conversations without end."""
+    await asyncio.gather(_background(store, name, tells), _turns(store, name, tells))
+
+
+async def run_batches(store: Store, name: str, tells: Connection) -> None:
+    """Every batch that is free: a result for each line, a file of all results, the end."""
+    tells.send(("up",))
+    while True:
+        batch = await store.batches.claim()
+        if batch is None:
+            await asyncio.sleep(0.01)
+            continue
+        tells.send(("claimed", batch.id))
+        while lines := await store.batches.lines(batch.id, waiting=True, limit=7):
+            for line in lines:
+                result = {"by": name, "of": line.request}
+                if await store.batches.put_result(batch.id, line.number, "succeeded", result):
+                    tells.send(("result", batch.id, line.number, result))
+
+        async def results(id: str = batch.id) -> AsyncIterator[bytes]:
+            for line in await store.batches.lines(id, limit=1000):
+                yield orjson.dumps(line.result) + b"\n"
+
+        output = f"file-{batch.id}-{name}"
+        file = StoredFile(
+            id=output, owner=OWNER, created_at=int(time.time()), filename="output.jsonl", purpose="batch_output"
+        )
+        await store.files.write(file, results(), published=False)
+        ended = replace(batch, status="completed", body={"output_file_id": output})
+        if await store.batches.end(ended, [output]):
+            tells.send(("ended", batch.id))
+
+
+def _work(work: Work, where: str, name: str, tells: Connection) -> None:
     async def main() -> None:
         store = open_store(where, patience=SAFETY)
         await store.start()
-        await asyncio.gather(_background(store, name, tells), _turns(store, name, tells))
+        await work(store, name, tells)
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""What outlives a process: responses, their items and events, conversations. The one place with persistence.
+"""What outlives a process: responses and conversations, files and batches. The one place with persistence.
 
 ``store.py`` is the interface; one file for each kind of row has the SQL of it; ``database.py`` is how any of it runs.
 """
@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from portico.errors import StoreError
 from portico.store.opening import default_path, open_store, open_upkeep
-from portico.store.records import BrokenChainError, StoredConversation, StoredItem, StoredResponse
+from portico.store.records import (
+    BrokenChainError,
+    StoredBatch,
+    StoredConversation,
+    StoredFile,
+    StoredItem,
+    StoredLine,
+    StoredResponse,
+)
 from portico.store.retention import Retention
 from portico.store.store import Store
 from portico.store.upkeep import Info, Upkeep
@@ -18,8 +26,11 @@ __all__ = [
     "Retention",
     "Store",
     "StoreError",
+    "StoredBatch",
     "StoredConversation",
+    "StoredFile",
     "StoredItem",
+    "StoredLine",
     "StoredResponse",
     "Upkeep",
     "default_path",

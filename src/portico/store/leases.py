@@ -1,8 +1,9 @@
 """Which processes live, and what becomes of the work of those that have died.
 
 Every process that uses the store has a row. On one machine the system knows whether it lives; of others, it is dead
-that has given no sign of life for ``LEASE`` seconds. What a dead process ran has failed, and its locks are void: seen
-to by whoever starts, by every living process now and then, and by whoever asks for such a response.
+that has given no sign of life for ``LEASE`` seconds. What a dead process ran has failed, its locks are void, its
+batches are free for others, and what it had written of a file is gone: seen to by whoever starts, by every living
+process now and then, and by whoever asks for such a response.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, delete, exists, func, not_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, not_, select, update
 
 from portico.store.coding import dumps, loads
-from portico.store.tables import conversations, either, now, processes, responses
+from portico.store.tables import batches, conversations, either, files, now, processes, responses
 
 __all__ = ["BEAT", "LEASE", "Identity", "beat", "is_first", "is_lost", "leave", "recover"]
 
@@ -103,13 +104,9 @@ def _lives(connection: Connection, me: Identity) -> dict[str, bool]:
     return found
 
 
-_ownerless = not_(exists().where(processes.c.id == responses.c.worker))
-_unlocked = not_(exists().where(processes.c.id == conversations.c.worker))
-
-
 def _settle(connection: Connection) -> None:
     """What is run by no process that has a row."""
-    running = select(responses.c.id, responses.c.body).where(responses.c.worker.is_not(None), _ownerless)
+    running = select(responses.c.id, responses.c.body).where(_left(responses))
     for row in connection.execute(running.with_for_update()).all():
         body = dumps({**loads(row.body), "status": "failed", "error": LOST})
         connection.execute(
@@ -117,6 +114,11 @@ def _settle(connection: Connection) -> None:
             .where(responses.c.id == row.id)
             .values(status="failed", worker=None, ended_at=time.time(), body=body)
         )
-    connection.execute(
-        update(conversations).where(conversations.c.worker.is_not(None), _unlocked).values(turn=None, worker=None)
-    )
+    connection.execute(update(conversations).where(_left(conversations)).values(turn=None, worker=None))
+    connection.execute(update(batches).where(_left(batches)).values(worker=None))
+    connection.execute(delete(files).where(_left(files)))
+
+
+def _left(table: Table) -> ColumnElement[bool]:
+    """Whether the process that has a row is gone."""
+    return and_(table.c.worker.is_not(None), not_(exists().where(processes.c.id == table.c.worker)))

@@ -6,7 +6,16 @@ from typing import Any
 
 from msgspec import Struct, field
 
-__all__ = ["RUNNING", "BrokenChainError", "StoredConversation", "StoredItem", "StoredResponse"]
+__all__ = [
+    "RUNNING",
+    "BrokenChainError",
+    "StoredBatch",
+    "StoredConversation",
+    "StoredFile",
+    "StoredItem",
+    "StoredLine",
+    "StoredResponse",
+]
 
 RUNNING = frozenset({"queued", "in_progress"})  # the statuses of a response that has not ended
 
@@ -47,6 +56,40 @@ class StoredItem(Struct, frozen=True):
     id: str
     position: int
     item: dict[str, Any]
+
+
+class StoredFile(Struct, frozen=True, kw_only=True):
+    """A file without its bytes; ``size`` is how many they are. Times are in unix seconds; ``filename`` is data."""
+
+    id: str
+    owner: str
+    created_at: int
+    filename: str
+    purpose: str
+    size: int = 0
+    expires_at: int | None = None
+
+
+class StoredBatch(Struct, frozen=True, kw_only=True):
+    """A batch without its lines. ``kind`` says whose API it was made by, ``status`` is a word of that API; what else
+    the API shows of it is ``body``. ``ended``: nothing of it changes any more."""
+
+    id: str
+    owner: str
+    kind: str
+    created_at: int
+    status: str
+    ended: bool = False
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+class StoredLine(Struct, frozen=True):
+    """A line of a batch: what is asked, and how it came out; ``outcome`` is None until then. Numbers begin with 0."""
+
+    number: int
+    request: Any
+    outcome: str | None = None
+    result: Any = None
 
 
 class BrokenChainError(LookupError):

@@ -5,27 +5,44 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Select, Table, delete, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, delete, func, select
 
-from portico.store.tables import conversations, events, responses
+from portico.store.tables import batches, conversations, events, files, responses
 
 __all__ = ["Retention", "sweep"]
 
-PIECE: Final = 100  # rows that one transaction deletes
+PIECE: Final = 100  # rows of a kind that one transaction deletes
 EVENTS_KEPT: Final = 600.0  # seconds for which the events of a response outlast it
 DAY: Final = 86400
 
-ENDED: Final = responses.c.ended_at.is_not(None)
-IDLE: Final = conversations.c.turn.is_(None)
+
+class Kind(NamedTuple):
+    """A kind of rows, by which time they are old, and which of them may go."""
+
+    table: Table
+    time: Column[Any]
+    idle: ColumnElement[bool]
+
+    def oldest(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        return select(*columns).where(self.idle).order_by(self.time)
+
+
+RESPONSES: Final = Kind(responses, responses.c.created_at, responses.c.ended_at.is_not(None))
+KINDS: Final = (
+    RESPONSES,
+    Kind(conversations, conversations.c.used_at, conversations.c.turn.is_(None)),
+    Kind(files, files.c.created_at, files.c.worker.is_(None)),
+    Kind(batches, batches.c.created_at, batches.c.ended_at.is_not(None)),
+)
 
 
 @dataclass(frozen=True)
 class Retention:
     """What is kept: for how many days, how many responses, how many bytes; None: no bound.
 
-    A response's age is since it was made, a conversation's since it was last used. What runs is never swept.
+    Age is since a thing was made, a conversation's since it was last used. What runs is never swept.
     """
 
     max_age: float | None = 30.0
@@ -35,16 +52,15 @@ class Retention:
 
 def sweep(connection: Connection, retention: Retention) -> bool:
     """Delete one piece of what is not to be kept; whether there may be more."""
-    oldest = select(responses.c.id).where(ENDED).order_by(responses.c.created_at)
-    unused = select(conversations.c.id).where(IDLE).order_by(conversations.c.used_at)
-    swept = [0]
+    swept = [_delete(connection, files, select(files.c.id).where(files.c.expires_at <= time.time()), PIECE)]
     if retention.max_age is not None:
         edge = time.time() - retention.max_age * DAY
-        swept.append(_delete(connection, responses, oldest.where(responses.c.created_at < edge), PIECE))
-        swept.append(_delete(connection, conversations, unused.where(conversations.c.used_at < edge), PIECE))
+        for kind in KINDS:
+            old = kind.oldest(kind.table.c.id).where(kind.time < edge)
+            swept.append(_delete(connection, kind.table, old, PIECE))
     if retention.max_responses is not None:
         over = (connection.scalar(select(func.count()).select_from(responses)) or 0) - retention.max_responses
-        swept.append(_delete(connection, responses, oldest, min(over, PIECE)))
+        swept.append(_delete(connection, responses, RESPONSES.oldest(responses.c.id), min(over, PIECE)))
     if retention.max_bytes is not None:
         swept.append(_make_room(connection, retention.max_bytes))
     gone = select(responses.c.id).where(responses.c.ended_at < time.time() - EVENTS_KEPT)
@@ -53,33 +69,31 @@ def sweep(connection: Connection, retention: Retention) -> bool:
     return max(swept) >= PIECE
 
 
-def _delete(connection: Connection, table: Table, which: Select[str], count: int) -> int:
+def _delete(connection: Connection, table: Table, which: Select[Any], count: int) -> int:
     if count <= 0:
         return 0
     return connection.execute(delete(table).where(table.c.id.in_(which.limit(count)))).rowcount
 
 
 def _make_room(connection: Connection, bound: int) -> int:
-    """Delete the oldest of both kinds until what is kept has at most ``bound`` bytes; how many were deleted."""
-    over = sum(connection.scalar(select(func.sum(table.c.size))) or 0 for table in (responses, conversations)) - bound
+    """Delete the oldest, of whatever kind, until what is kept has at most ``bound`` bytes; how many were deleted."""
+    over = sum(connection.scalar(select(func.sum(kind.table.c.size))) or 0 for kind in KINDS) - bound
     if over <= 0:
         return 0
-    of_responses = select(responses.c.created_at, responses.c.size, responses.c.id).where(ENDED)
-    of_conversations = select(conversations.c.used_at, conversations.c.size, conversations.c.id).where(IDLE)
     found = [
-        (when, size, id, table)
-        for table, which in (
-            (responses, of_responses.order_by(responses.c.created_at)),
-            (conversations, of_conversations.order_by(conversations.c.used_at)),
+        (when, size, id, kind.table)
+        for kind in KINDS
+        for when, size, id in connection.execute(
+            kind.oldest(kind.time, kind.table.c.size, kind.table.c.id).limit(PIECE)
         )
-        for when, size, id in connection.execute(which.limit(PIECE))
     ]
-    doomed: dict[Table, list[str]] = {responses: [], conversations: []}
+    doomed: dict[Table, list[str]] = {kind.table: [] for kind in KINDS}
     for _, size, id, table in sorted(found, key=itemgetter(0))[:PIECE]:
         if over <= 0:
             break
         over -= size
         doomed[table].append(id)
     for table, ids in doomed.items():
-        connection.execute(delete(table).where(table.c.id.in_(ids)))
+        if ids:
+            connection.execute(delete(table).where(table.c.id.in_(ids)))
     return sum(map(len, doomed.values()))

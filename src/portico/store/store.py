@@ -18,8 +18,10 @@ from sqlalchemy import Connection
 
 from portico.errors import StoreError
 from portico.store import conversations, leases, responses, streams
+from portico.store.batches import Batches
 from portico.store.database import Database
 from portico.store.faults import spoken
+from portico.store.files import Files
 from portico.store.migrating import create, migrate
 from portico.store.records import RUNNING, StoredConversation, StoredItem, StoredResponse
 from portico.store.retention import Retention, sweep
@@ -33,12 +35,14 @@ BREATH: Final = 0.1  # seconds between two pieces of a sweep
 
 
 class Store:
-    """Responses, conversations and events in one database, which other processes use too."""
+    """Responses, conversations and events, ``files`` and ``batches`` in one database, which other processes use too."""
 
     def __init__(self, database: Database, retention: Retention) -> None:
         self.database = database
         self.retention = retention
         self._me = leases.Identity.own(secrets.token_hex(8))
+        self.files = Files(database, self._me.id)
+        self.batches = Batches(database, self._me.id)
         self._running: set[str] = set()  # what this process has put and not ended
         self._keeper: asyncio.Task[None] | None = None
 

@@ -32,10 +32,14 @@ from sqlalchemy.sql.functions import FunctionElement
 
 __all__ = [
     "PREFIX",
+    "batch_lines",
+    "batches",
     "conversation_items",
     "conversations",
     "either",
     "events",
+    "file_chunks",
+    "files",
     "metadata",
     "now",
     "processes",
@@ -122,6 +126,56 @@ conversation_items = Table(
     Column("item_id", String, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Index(PREFIX + "conversation_items_by_id", "item_id"),
+)
+
+files = Table(
+    PREFIX + "files",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("worker", String),  # the process that writes it; null: it is whole
+    Column("purpose", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index(PREFIX + "files_by_owner", "owner", "created_at", "id"),
+    Index(PREFIX + "files_by_age", "created_at", "size"),
+)
+
+file_chunks = Table(
+    PREFIX + "file_chunks",
+    metadata,
+    Column("file_id", String, ForeignKey(files.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+batches = Table(
+    PREFIX + "batches",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("kind", String, nullable=False),  # whose API it was made by
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", Double),
+    Column("worker", String),  # the process that runs it; null: nobody does, or it has ended
+    Column("status", String, nullable=False),
+    Column("size", BigInteger, nullable=False),  # with its lines, once it has ended
+    Column("content", LargeBinary, nullable=False),
+    Index(PREFIX + "batches_by_owner", "owner", "kind", "created_at", "id"),
+    Index(PREFIX + "batches_by_end", "ended_at"),
+)
+
+batch_lines = Table(
+    PREFIX + "batch_lines",
+    metadata,
+    Column("batch_id", String, ForeignKey(batches.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("outcome", String),  # null: it has no result yet
+    Column("request", LargeBinary, nullable=False),
+    Column("result", LargeBinary),
+    Index(PREFIX + "batch_lines_by_outcome", "batch_id", "outcome", "number"),
 )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, select, update
 
-from portico.store import Retention, Store, StoredResponse, retention
+from portico.store import Retention, Store, StoredBatch, StoredFile, StoredResponse, retention
 from portico.store.retention import PIECE, sweep
 from portico.store.tables import conversation_items, conversations, events, response_items, responses
 from support.store_writer import OWNER, made
@@ -65,6 +66,31 @@ async def test_by_bytes(store: Store) -> None:
     assert await store.conversation(OWNER, conversation.id) == conversation
     assert await left(store, max_bytes=1) == set()
     assert await store.conversation(OWNER, conversation.id) is None
+
+
+async def test_files_and_batches_go_too(store: Store) -> None:
+    """Files when they expire or are old, batches when they are old and have ended."""
+    now = int(time.time())
+
+    async def data() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+
+    for id, age, expires in (("new", 0, None), ("old", 9, None), ("expired", 0, now - 1), ("expires", 0, now + DAY)):
+        facts = {"filename": "a", "purpose": "batch", "created_at": now - age * DAY, "expires_at": expires}
+        await store.files.write(StoredFile(id=id, owner=OWNER, **facts), data())
+    for id, age in (("old", 9), ("older", 10), ("new", 0)):
+        one = StoredBatch(id=id, owner=OWNER, kind="openai", created_at=now - age * DAY, status="new")
+        await store.batches.create(one, ["a line"])
+    for id in ("older", "old"):
+        claimed = await store.batches.claim()
+        assert claimed is not None
+        if id == "older":
+            assert await store.batches.end(claimed)
+    await left(store, max_age=5)
+    assert {one.id for one in await store.files.owned(OWNER)} == {"new", "expires"}
+    assert {one.id for one in await store.batches.owned(OWNER, "openai")} == {"old", "new"}  # the old one runs
+    await left(store, max_bytes=1500)
+    assert len(await store.files.owned(OWNER)) == 1
 
 
 async def test_sizes_add_up(store: Store) -> None:

@@ -81,7 +81,9 @@ class Database:
     @property
     def shown(self) -> str:
         """Where it is, for people: without the password, which may stand in the query, too."""
-        return str(self.where) if isinstance(self.where, Path) else str(self.where.set(query={}))
+        return (
+            str(self.where) if isinstance(self.where, Path) else str(self.where.set(drivername="postgresql", query={}))
+        )
 
     def close(self) -> None:
         """Let go of every connection."""

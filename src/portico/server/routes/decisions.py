@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from pydantic import BaseModel
@@ -39,6 +40,7 @@ class DecisionHandlers:
             messages, places = decisions.asked(request, index, conversation, model.tokenizer)
             with places.told():
                 prompts.append(await exchange.wait(model.prompter.chat(messages, thinking=False)))
+            await asyncio.sleep(0)  # four hundred short prompts would hold up everybody else
         exchange.prompted(model, *prompts)
         told = (places.words(one) for one in prompts[-1].left_out)
         warn(exchange, LEFT_OUT, [*conversation.left_out, *told])

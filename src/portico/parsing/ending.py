@@ -42,14 +42,12 @@ def text_value(
     """
     held: list[tuple[str, str]] | None = None  # pieces as they were read, and as they are to be passed on
 
-    def say(text: str) -> None:
-        if held is None:
-            pass_on(text)
-        else:
+    def hold(text: str) -> None:
+        if held is not None:
             held.append((text, text))
 
     while True:
-        found = yield from until(tape, wanted, say)
+        found = yield from until(tape, wanted, pass_on if held is None else hold)
         if not found:
             if held is None:
                 return Verdict.CUT

@@ -209,10 +209,12 @@ class Machine:
     def arguments(self, text: str) -> None:
         """The next piece of the open call's arguments (JSON text); a lone surrogate becomes its escape."""
         text = self.whole.feed(text)
-        if text:
+        if text and (self.index == 0 or not self.first_only):
             if not text.isascii():
                 text = _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-            if self.index == 0 or not self.first_only:
+            if self.speaking is CallArguments:
+                self.parts.append(text)  # the common case
+            else:
                 self._say(CallArguments, text)
 
     def end_call(self) -> None:
@@ -281,7 +283,7 @@ class Machine:
 
     def _flush(self) -> None:
         if self.parts:
-            text = "".join(self.parts) if len(self.parts) > 1 else self.parts[0]
+            text = self.parts[0] if len(self.parts) == 1 else "".join(self.parts)
             kind = self.speaking
             if kind is CallArguments:
                 self.ready.append(CallArguments(self.index, text))

@@ -224,6 +224,8 @@ class Messages:
         wanted = self._stops
         if route.kind == "calls" and m.calling:
             wanted = markers(*self._stops.spellings, *self.calls.openers, *self.calls.closers)
+        elif route is _LOOSE and m.calls and self.calls.openers:
+            wanted = markers(*self._stops.spellings, *self.calls.closers)
         while True:
             stop = yield from until(tape, wanted, m.write)
             if stop in self.calls.openers and route.kind == "calls":

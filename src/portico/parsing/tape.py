@@ -127,7 +127,8 @@ class Tape:
         self.kept: list[str] | None = None  # what a suspicion has consumed so far
 
     def feed(self, text: str) -> None:
-        self.text = self.text[self.at :] + text
+        left = self.text[self.at :]
+        self.text = left + text if left else text
         self.at = 0
 
     def take(self, end: int) -> str:

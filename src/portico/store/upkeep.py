@@ -15,9 +15,11 @@ from portico.store.database import Database
 from portico.store.migrating import HEAD, create, migrate, version
 from portico.store.responses import GET, shown
 from portico.store.tables import (
+    batches,
     conversation_items,
     conversations,
     events,
+    files,
     metadata,
     processes,
     response_items,
@@ -123,7 +125,7 @@ def _counted(connection: Connection) -> tuple[dict[str, int], int | None, int | 
     def count(table: Table, *which: ColumnElement[bool]) -> int:
         return connection.scalar(select(func.count()).select_from(table).where(*which)) or 0
 
-    owners = union(select(responses.c.owner), select(conversations.c.owner)).subquery()
+    owners = union(*(select(table.c.owner) for table in (responses, conversations, files, batches))).subquery()
     counts = {
         "responses": count(responses),
         "running": count(responses, responses.c.ended_at.is_(None)),
@@ -131,6 +133,8 @@ def _counted(connection: Connection) -> tuple[dict[str, int], int | None, int | 
         "events": count(events),
         "conversations": count(conversations),
         "conversation_items": count(conversation_items),
+        "files": count(files),
+        "batches": count(batches),
         "keys": connection.scalar(select(func.count()).select_from(owners)) or 0,
         "processes": count(processes),
     }

@@ -43,15 +43,17 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
             load_plugin(plugin)
         except (ValueError, OSError) as error:
             raise BadRequestError(f"{error}.", param="parser_plugin") from None
+    store = await kept(settings)  # first: it is soon known whether it can be had
     started: list[ServedModel] = []
     try:
         started.append(await _main(settings, meter, shared))
         if settings.embedding_model is not None:
             started.append(await _embedding(settings, meter, shared))
-        store = await kept(settings)
     except BaseException:
         for served in started:
             await served.line.close()
+        if store is not None:
+            await store.close()
         raise
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
     return Served(started, settings.request_timeout, key, settings.resume_grace, store)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from portico.config import Settings
 from portico.errors import StoreError
-
-if TYPE_CHECKING:
-    from portico.store import Store
+from portico.store import Retention, Store, default_path, open_store
 
 __all__ = ["kept"]
 
@@ -22,8 +19,6 @@ async def kept(settings: Settings) -> Store | None:
     where = settings.store.get_secret_value() if settings.store is not None else None
     if where == "none":
         return None
-    from portico.store import Retention, default_path, open_store  # a quarter of a second, for who wants none
-
     retention = Retention(settings.store_max_age, settings.store_max_responses, settings.store_max_bytes)
     store = open_store(where or str(default_path()), retention=retention)
     try:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, FailFast, Field, ValidatorFunctionWrapHandler, W
 from portico.errors import BadRequestError
 from portico.threads import checkpoint
 
-__all__ = ["IDS", "LARGE", "MOST_IDS", "MOST_VALUES", "Items", "TokenId", "TokenIds", "Values", "check_bounds"]
+__all__ = ["FEW", "IDS", "LARGE", "MOST_IDS", "MOST_VALUES", "Items", "TokenId", "TokenIds", "Values", "check_bounds"]
 
 LARGE = 64 << 10  # bytes; a smaller body cannot hold enough to be looked at beforehand
 MOST_VALUES = 100_000  # items of lists and members of objects; 512 tools with their schemas are about 50,000
@@ -59,6 +59,7 @@ class Values:
 
 
 IDS = Values(MOST_IDS)
+FEW = Values(1_000)  # of an object with a handful of members, each of which would be told of if it were wrong
 
 
 def check_bounds(body: bytes, model: type[BaseModel]) -> None:

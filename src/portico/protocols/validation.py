@@ -100,6 +100,8 @@ def fault(field: str, message: str) -> PydanticCustomError:
 
 def _once_more(model: type[Model], error: ValidationError, fields: Callable[[], dict[str, Any]]) -> Model:
     """The request with its whole numbers as integers, where nothing else was wrong with it."""
+    if not any("int" in one["type"] for one in error.errors(include_url=False, include_input=False)):
+        raise _bad_request(error)  # without what was sent, which may be much
     places = [one["loc"] for one in error.errors(include_url=False) if _is_whole(one["input"]) and "int" in one["type"]]
     if not places:
         raise _bad_request(error)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from portico.protocols.bounds import Items
+from portico.protocols.bounds import FEW, Items
 from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = [
@@ -137,7 +137,7 @@ class CountTokensRequest(RequestModel):
     system: Annotated[str | Items[dict[str, Any]] | None, BLOCK] = None
     tools: Annotated[Items[dict[str, Any]] | None, TOOL] = None
     tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
+    thinking: Annotated[Thinking | None, FEW] = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None  # where output_config.format was before
     context_management: ContextManagement | None = None
@@ -181,7 +181,7 @@ class MessagesRequest(CountTokensRequest):
     top_k: Annotated[int, Field(ge=0)] | None = None
 
     # accepted, without a meaning here
-    metadata: dict[str, Any] | None = None
+    metadata: Annotated[dict[str, Any] | None, FEW] = None
     service_tier: str | None = None  # there is one tier
     inference_geo: str | None = None
     diagnostics: dict[str, Any] | None = None

@@ -20,6 +20,7 @@ Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Text = Annotated[str, Field(max_length=1 << 20)]
 RequestId = Annotated[str, Field(min_length=1, max_length=128)]
 MOST_MESSAGES = 10_000
+MOST_TEXTS = 4096  # prompts or inputs; operators' own bounds are lower
 Short = Annotated[str, Field(max_length=4096)]  # what an answer is compared with as it grows
 Tools = Annotated[Items[dict[str, Any]], Field(max_length=4096)]  # operators' own bound is lower
 
@@ -44,9 +45,9 @@ def _kind(texts: object) -> str:
 
 Texts: TypeAlias = Annotated[
     Annotated[str, Tag("text")]
-    | Annotated[Items[str], Tag("str")]
+    | Annotated[Items[str], Field(max_length=MOST_TEXTS), Tag("str")]
     | Annotated[TokenIds, Tag("int")]
-    | Annotated[Items[TokenIds], Tag("list")],
+    | Annotated[Items[TokenIds], Field(max_length=MOST_TEXTS), Tag("list")],
     Discriminator(_kind),
     IDS,
 ]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
-from portico.protocols.bounds import Items
+from portico.protocols.bounds import FEW, Items
 from portico.protocols.responses.ids import LONGEST_ID
 from portico.protocols.validation import Keys, RequestModel, fault
 
@@ -121,7 +121,7 @@ class InputTokensRequest(PromptFields):
     tools: Annotated[Items[dict[str, Any]], Field(max_length=4096)] | None = None
     tool_choice: Annotated[str | dict[str, Any] | None, TOOL_CHOICE] = None
     parallel_tool_calls: bool | None = None
-    reasoning: Reasoning | None = None
+    reasoning: Annotated[Reasoning | None, FEW] = None
     text: Text | None = None
     truncation: Literal["auto", "disabled"] | None = None
     personality: str | None = None
@@ -159,7 +159,7 @@ class ResponsesRequest(InputTokensRequest):
     metadata: Metadata | None = None
     context_management: Items[ContextManagement] | None = None
     generate: bool | None = None  # false: read the prompt into the cache, and no more
-    prompt: dict[str, Any] | None = None
+    prompt: Annotated[dict[str, Any] | None, FEW] = None
     prompt_cache_options: CacheOptions | None = None
 
     # extensions, as chat completions have them

@@ -334,6 +334,7 @@ def test_counted_as_they_would_be_read(client: Client) -> None:
         ({"input": [{"type": "function_call_output", "call_id": "a", "output": "b"}]}, "input[0].call_id"),
         ({"input": [{"type": "function_call", "call_id": "a", "name": "b", "arguments": "{}"}]}, "input"),
         ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user"}, {"role": "user", "content": "x"}]}, "input[0].content"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
         ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input[0].encrypted_content"),
         ({"input": []}, "input"),

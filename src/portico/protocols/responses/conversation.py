@@ -123,7 +123,9 @@ class _Reader:
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
             turn.parts += parts
             turn.paths += [f"{path}.content[{n}]" for n in range(len(parts))]
-        elif content or content == "":
+        elif content == []:
+            raise BadRequestError(f"{path}.content must not be empty.", param=f"{path}.content")
+        else:
             self.say(role, content, path)
 
     def _reasoning(self, item: Item, path: str) -> None:

@@ -156,9 +156,9 @@ def assert_valid(response: Any, *, functions: bool = False) -> None:
     """A response object is one to the SDK's types and to OpenAI's description; with ``functions`` alone for tools also
     to that of Open Responses, which knows no others."""
     TypeAdapter(Response).validate_json(json.dumps(response), strict=True)
-    _check(OPENAI, "Response", response)
+    check(OPENAI, "Response", response)
     if functions:
-        _check(OPEN, "ResponseResource", response)
+        check(OPEN, "ResponseResource", response)
 
 
 def assert_valid_event(event: dict[str, Any], *, functions: bool = False) -> None:
@@ -167,7 +167,7 @@ def assert_valid_event(event: dict[str, Any], *, functions: bool = False) -> Non
     for description in (OPENAI, OPEN) if functions else (OPENAI,):
         name = _event_schemas(description).get(event["type"])
         if name is not None:
-            _check(description, name, _without_usage(event) if description == OPENAI else event)
+            check(description, name, _without_usage(event) if description == OPENAI else event)
 
 
 def _without_usage(event: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _without_usage(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "response": {key: value for key, value in response.items() if key != "usage"}}
 
 
-def _check(description: str, schema: str, value: Any) -> None:
+def check(description: str, schema: str, value: Any) -> None:
     validator = _validator(description, schema)
     if validator is None:
         return

@@ -19,11 +19,12 @@ import openai
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from support.raw import raw, request
 from support.replay import Replaying, replaying
 from support.responses import assert_in_order, assert_valid_event
+from support.sockets import BEARER, ENDS, KEY, Socket
 from support.wait import SAFETY, until
 
 ANSWERS = {
@@ -34,9 +35,6 @@ ANSWERS = {
     "endless": "word " * 60_000,
 }
 TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
-KEY = "a-key"
-BEARER = {"Authorization": f"Bearer {KEY}"}
-ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 
 
 @pytest.fixture(scope="module")
@@ -44,43 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replaying]:
     store = str(tmp_path_factory.mktemp("store") / "portico.db")
     with replaying(ANSWERS, keys=[KEY], store=store, tool_parser="hermes", reasoning_parser="qwen3") as up:
         yield up
-
-
-class Socket:
-    """One socket of a real client."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        options.setdefault("additional_headers", BEARER)
-        address = url.replace("http", "ws", 1) + "/v1/responses"
-        self._open = connect(address, open_timeout=SAFETY, **options)
-
-    def __enter__(self) -> Socket:
-        self.connection: ClientConnection = self._open.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
-
-    def say(self, given: Any = None, **fields: Any) -> None:
-        body = {"type": "response.create", "model": "tiny", "input": given, **fields}
-        self.connection.send(json.dumps(body))
-
-    def hear(self) -> dict[str, Any]:
-        event: dict[str, Any] = json.loads(self.connection.recv(SAFETY))
-        return event
-
-    def answer(self) -> list[dict[str, Any]]:
-        """All events up to the end of one response."""
-        events = [self.hear()]
-        while events[-1]["type"] not in ENDS:
-            events.append(self.hear())
-        return events
-
-    def ask(self, given: Any, **fields: Any) -> Any:
-        """The response, or the error."""
-        self.say(given, **fields)
-        last = self.answer()[-1]
-        return last if last["type"] == "error" else last["response"]
 
 
 @pytest.fixture

@@ -73,8 +73,10 @@ def event_frames(events: bytes, stream_id: str | None) -> list[bytes]:
 
 
 def error_frame(status: int, body: bytes, stream_id: str | None, retry_after: int | None = None) -> bytes:
-    """The body of a refusal as a frame; ``retry_after`` in seconds stands where an HTTP response has it."""
+    """The body of a refusal as a frame; ``retry_after`` in seconds stands where an HTTP response has it. Open Responses
+    wants a code in every frame: the type, where there is no finer one."""
     frame: dict[str, Any] = {"type": "error", "status": status, **orjson.loads(body)}
+    frame["error"]["code"] = frame["error"]["code"] or frame["error"]["type"]
     if retry_after is not None:
         frame["headers"] = {"retry-after": str(retry_after)}
     if stream_id is not None:

@@ -221,6 +221,12 @@ class CompactRequest(PromptFields):
     prompt_cache_options: CacheOptions | None = None
     service_tier: str | None = None
 
+    @model_validator(mode="after")
+    def _by_whom(self) -> CompactRequest:
+        if self.model is None:  # elsewhere the server's first model answers; here both descriptions require it
+            raise fault("model", "say by which model the conversation is to be compacted")
+        return self
+
 
 class CreateConversationRequest(RequestModel):
     """POST /v1/conversations."""

@@ -18,11 +18,22 @@ from portico.parsing.json_text import Done, escaped, json_value, quoted
 from portico.parsing.literals import PYTHON, literal, transcribe
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Tape, comes, markers, space
+from portico.parsing.tape import Tape, comes, markers, peek, space
 from portico.parsing.values import as_json
 from portico.parsing.whole import object_in
 
-__all__ = ["DEPTH_OF_GRAMMAR", "Codec", "Json", "TextUnder", "Unwritable", "arguments_object", "read_json", "text_of"]
+__all__ = [
+    "DEPTH_OF_GRAMMAR",
+    "Codec",
+    "Json",
+    "TextUnder",
+    "Unwritable",
+    "arguments_follow",
+    "arguments_object",
+    "read_json",
+    "rest_of_arguments",
+    "text_of",
+]
 
 DEPTH_OF_GRAMMAR = 8  # objects and arrays inside each other, where the syntax is not JSON
 _ELEMENT = re.compile(r"\s*<([\w.\-]+)>(.*?)</\1>\s*", re.DOTALL)
@@ -159,6 +170,36 @@ class TextUnder:
 
     def grammar(self, arguments: g.Json, schema: Schema) -> tuple[g.Grammar, ...]:
         return (arguments,)
+
+
+def arguments_follow(m: Machine, codec: Codec, name: str, ends: Ends) -> Generator[None, None, None]:
+    """Read the arguments of the call just committed and end it, unless the text ended inside them."""
+    done = yield from codec.read(m, m.tools.get(name), ends)
+    if not done and (yield from peek(m.tape)):
+        yield from rest_of_arguments(m, ends, *codec.openers)  # not what the codec expects
+        done = bool((yield from peek(m.tape)))
+    if done:
+        m.end_call()
+
+
+def rest_of_arguments(m: Machine, ends: Ends, *more: str) -> Generator[None, None, None]:
+    """What is left of arguments that broke off, up to what ends the call, is text behind it. Where the answer was cut
+    in the middle of such a mark, or of one of ``more``, it is none."""
+    tape = m.tape
+    marks = markers(*ends.marks.spellings, *m.final.spellings)
+    while True:
+        if tape.ended and not m.stopped:
+            marks = markers(*marks.spellings, *more)
+        found = marks.search(tape.text, tape.at, tape.ended and m.stopped)
+        end = len(tape.text) if found is None else found[0]
+        if end > tape.at:
+            m.spill(tape.take(end))
+        if found and found[2]:
+            return
+        if tape.ended:
+            tape.at = len(tape.text)
+            return
+        yield
 
 
 def text_of(member: Schema, arguments: g.Json, stop: str) -> tuple[g.Grammar, ...]:

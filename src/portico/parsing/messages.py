@@ -16,8 +16,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 from portico import grammar as g
-from portico.parsing.arguments import Json, arguments_object
-from portico.parsing.bodies import arguments_follow
+from portico.parsing.arguments import Json, arguments_follow, arguments_object
 from portico.parsing.calls import Calls
 from portico.parsing.ending import Ends
 from portico.parsing.machine import Machine

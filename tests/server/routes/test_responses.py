@@ -11,6 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from portico.errors import PorticoError
+from portico.protocols.responses.schema import ResponsesRequest
+from portico.server.routes.responses.past import Past
+from portico.store import open_store
 from support.replay import Replaying, replaying
 from support.responses import assert_in_order, assert_valid, events_of
 from support.wait import until
@@ -162,6 +166,27 @@ def test_conversations_grow_by_what_is_said(server: Replaying, client: Client) -
     client.ask("DELETE", path)
     client.ask("GET", path, status=404)
     assert client.ask("GET", f"/v1/responses/{first['id']}")["id"] == first["id"]
+
+
+async def test_a_turn_that_has_read_less_than_there_is_is_not_added(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "a.db"))
+    await store.start()
+    try:
+        said = {"type": "message", "role": "user", "content": []}
+        made = await store.create_conversation("", {}, [{**said, "id": "msg_1"}])
+        request = ResponsesRequest(conversation=made.id)
+        one, two = [await Past.of(request, store, "") for _ in range(2)]
+        await one.lock(store, "", "resp_1")
+        with pytest.raises(PorticoError, match="Another response"):
+            await two.lock(store, "", "resp_2")
+        await store.add_items("", made.id, [{**said, "id": "msg_2"}])
+        await one.unlock(store, "", "resp_1")
+        for _ in range(2):  # and it leaves nothing locked
+            with pytest.raises(PorticoError, match="Another response"):
+                await two.lock(store, "", "resp_2")
+        await (await Past.of(request, store, "")).lock(store, "", "resp_3")
+    finally:
+        await store.close()
 
 
 def test_another_key_sees_nothing(server: Replaying, client: Client) -> None:

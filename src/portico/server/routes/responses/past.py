@@ -70,15 +70,20 @@ class Past:
         return cls(items, conversation_id=conversation)
 
     async def lock(self, store: Store | None, owner: str, response_id: str) -> None:
-        """Let this response alone append to the conversation. Raises ``LockedError``."""
-        if self.conversation_id is None or store is None:
+        """Let this response alone append to the conversation, as it was read. Raises ``LockedError``."""
+        id = self.conversation_id
+        if id is None or store is None:
             return
-        if not await store.lock_conversation(owner, self.conversation_id, response_id):
-            raise LockedError(
-                "Another response is being added to this conversation; try again when it is complete.",
-                param="conversation",
-                retry_after=1,
-            )
+        if await store.lock_conversation(owner, id, response_id):
+            newest = [one.id for one in await store.items(owner, id, order="desc", limit=1)]
+            if newest == [item["id"] for item in self.items[-1:]]:
+                return
+            await store.unlock_conversation(owner, id, response_id)  # another one was added to it meanwhile
+        raise LockedError(
+            "Another response is being added to this conversation; try again when it is complete.",
+            param="conversation",
+            retry_after=1,
+        )
 
     async def unlock(self, store: Store | None, owner: str, response_id: str) -> None:
         """This response is done with the conversation."""

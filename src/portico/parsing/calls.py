@@ -170,6 +170,7 @@ class Calls:
             if not (yield from self._one(m)):
                 noise = (yield from self._noise(m, framed, noise)) if tape.kept is not None and framed.strip() else 0
                 if noise:
+                    inner = inner or (yield from comes(tape, marks["["]))
                     continue
                 break
             noise, framed = 0, None

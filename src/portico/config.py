@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     )
     insecure: bool = Field(False, description="Allow binding beyond loopback without an API key.")
     cors_origins: CommaList = Field([], description="Origins that browsers may call from; none by default.")
+    mcp_allow: CommaList = Field(
+        [],
+        description="MCP servers that requests may name and this server speaks to: HOST, HOST:PORT, *.HOST.",
+    )
 
     # Limits
     max_in_flight: int | None = Field(
@@ -147,7 +151,9 @@ class Settings(BaseSettings):
         embedded = self.engine == "llamacpp" or self.engine.startswith("replay:")
         return self.max_in_flight or (256 if embedded else 16384)
 
-    @field_validator("served_model_name", "lora", "cors_origins", "api_key", "parser_plugin", mode="before")
+    @field_validator(
+        "served_model_name", "lora", "cors_origins", "mcp_allow", "api_key", "parser_plugin", mode="before"
+    )
     @classmethod
     def _apart(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from portico.errors import BadRequestError
 from portico.prompting import MediaPart
-from portico.prompting.media import Media, MediaFetcher, is_public
+from portico.prompting.hosts import is_public
+from portico.prompting.media import Media, MediaFetcher
 
 PARAM = "messages[0].content[1].image_url"
 PIXEL = b"\x89PNG not really"

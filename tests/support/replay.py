@@ -86,6 +86,7 @@ def replaying(
     keep: int = 200,
     resume_grace: float = 0.0,
     store: str | None = None,
+    mcp_allow: Sequence[str] = (),
     lives: Sequence[int] = (),
     observers: Sequence[Observer] = (),
     host: str = "127.0.0.1",
@@ -151,6 +152,7 @@ def replaying(
             signing_key=signing_key,
             resume_grace=resume_grace,
             store=kept,
+            mcp_allow=mcp_allow,
         )
         gate = Gate(max_in_flight, max_per_key)
         inspectors = []

@@ -3,16 +3,13 @@
 A URL in a request makes the server speak to whom the client chooses, so everything about it is guarded:
 
     * ``data:`` URLs always work; they are decoded strictly and may not be larger than any other medium.
-    * http and https are off until the operator lists hosts (``example.org``, ``*.example.org``, ``example.org:8443``).
-    * A host is resolved once, every address it has must be public, and the connection goes to the address that was
-      checked: private, loopback, link-local, shared, multicast and reserved ranges are refused, in IPv4, in IPv6 and
-      where IPv6 only wraps IPv4.
+    * http and https are off until the operator lists hosts; what ``hosts`` says of these holds.
     * Redirects are followed by hand, and each target is checked like the first URL.
     * Bytes are counted as they come and never decompressed; the clock runs over everything, redirects included.
     * Proxies of the environment, cookies and passwords in URLs are not used. What goes wrong is told in our words,
       never in a library's.
 
-This is the only IO in the box.
+This and ``hosts`` are the only IO in the box.
 """
 
 from __future__ import annotations
@@ -20,29 +17,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 from urllib.parse import unquote_to_bytes, urljoin
 
 import httpx
 
 from portico.errors import BadRequestError
+from portico.prompting.hosts import Address, Hosts, Resolver
 from portico.prompting.messages import MediaPart, Modality
 
-__all__ = ["Media", "MediaFetcher", "is_public"]
-
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+__all__ = ["Media", "MediaFetcher"]
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_SECONDS = 10.0
 MAX_REDIRECTS = 3
 MAX_URL = 4096  # characters, but for data: URLs
 INLINE_URL = 256 * 1024  # longer data: URLs are decoded in a thread: a millisecond or more
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True)
@@ -72,12 +63,10 @@ class MediaFetcher:
         transport: httpx.AsyncBaseTransport | None = None,
         public: Callable[[Address], bool] | None = None,
     ) -> None:
-        self.hosts = frozenset(host.lower() for host in hosts)
+        self.hosts = Hosts(hosts, resolve=resolve, public=public)
         self.max_bytes = max_bytes
         self.seconds = seconds
-        self._resolve = resolve or _system_resolver
         self._transport = transport
-        self._public = public or is_public
 
     async def fetch_all(self, parts: Sequence[MediaPart]) -> list[Media]:
         """The media of ``parts``, in order, fetched at the same time."""
@@ -150,21 +139,15 @@ class MediaFetcher:
         if target.userinfo:
             raise _refused(part, "its URL may not hold a user name or password")
         port = target.port or (443 if target.scheme == "https" else 80)
-        if not self._listed(target.host.lower(), target.port):
+        if not self.hosts.lists(target.host, target.port):
             raise _refused(part, "this server may not fetch from that host; send the medium as a data: URL")
-        addresses = [ipaddress.ip_address(one) for one in await self._resolve(target.host, port)]
-        if not addresses or not all(self._public(one) for one in addresses):
+        address = await self.hosts.address(target.host, port)
+        if address is None:
             raise _refused(part, "its host has no public address")
         headers = {"host": target.netloc.decode("ascii"), "accept": f"{part.kind}/*", "accept-encoding": "identity"}
-        address = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
         timeout = httpx.Timeout(self.seconds).as_dict()
         extensions = {"sni_hostname": target.host, "timeout": timeout}
         return httpx.Request("GET", target.copy_with(host=address), headers=headers, extensions=extensions)
-
-    def _listed(self, host: str, port: int | None) -> bool:
-        """Whether the operator lists ``host``; a port other than the scheme's own must be listed with it."""
-        domains = [host, *(f"*.{host.split('.', n)[n]}" for n in range(1, host.count(".") + 1))]
-        return any((domain if port is None else f"{domain}:{port}") in self.hosts for domain in domains)
 
     async def _body(self, response: httpx.Response, part: MediaPart) -> Media:
         if response.status_code != 200:
@@ -192,24 +175,6 @@ class MediaFetcher:
 
     def _too_large(self, part: MediaPart) -> BadRequestError:
         return _refused(part, f"it is larger than {self.max_bytes:,} bytes")
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, looking inside IPv6 addresses that wrap IPv4 ones."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.is_site_local:
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
-
-
-async def _system_resolver(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]).partition("%")[0] for entry in found]
 
 
 def _refused(part: MediaPart, why: str) -> BadRequestError:

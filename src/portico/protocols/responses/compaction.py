@@ -19,13 +19,24 @@ from portico.protocols.openai.sampling import max_new_tokens
 from portico.protocols.places import Origin
 from portico.protocols.responses.ids import item_id, new_id
 from portico.protocols.responses.items import Item, kind_of
+from portico.protocols.responses.mcp import Told
 from portico.protocols.responses.request import Asked
 from portico.protocols.responses.response import usage_body
 from portico.protocols.responses.sealing import Sealer
 
-__all__ = ["Summary", "compacted", "compaction_object", "split", "summarizing", "summary_generation", "triggered"]
+__all__ = [
+    "COMPACTING",
+    "Summary",
+    "compacted",
+    "compaction_object",
+    "split",
+    "summarizing",
+    "summary_generation",
+    "triggered",
+]
 
 TRIGGER = "compaction_trigger"
+COMPACTING: Told = [("response.compaction.compacting", {})]  # the events of its item
 MOST_TOKENS = 8192  # of a summary, thoughts included
 REQUEST = (
     "Stop here. Sum up this conversation for somebody who has to go on with it and will see nothing of it but your "

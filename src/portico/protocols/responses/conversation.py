@@ -29,6 +29,7 @@ from portico.protocols.responses.tools import CLIENT_RUN, flat_name
 __all__ = ["Conversation", "read_conversation"]
 
 _ROLES = ("user", "assistant", "system", "developer")
+DENIED = "The user has not allowed this call."
 COMPACTED = "What was said before, in short:"
 
 
@@ -72,6 +73,7 @@ class _Reader:
         self._sealer = sealer
         self._turn: _Turn | None = None  # of the assistant, while it goes on
         self._unanswered: dict[str, str] = {}  # ids of calls -> their paths
+        self._to_approve: dict[str, tuple[Item, str]] = {}  # requests of MCP tools, and their paths, by their ids
 
     def close(self) -> Conversation:
         """The end of the conversation."""
@@ -104,6 +106,10 @@ class _Reader:
             self._found.tools += _tools(item, path)
         elif kind == "mcp_call":
             self._mcp_call(item, path)
+        elif kind == "mcp_approval_request":
+            self._to_approve[_text(item, "id", path)] = item, path
+        elif kind == "mcp_approval_response":
+            self._mcp_approval_response(item, path)
         elif kind == "compaction":
             self._compaction(item, path)
         elif kind not in _SILENT:
@@ -168,13 +174,31 @@ class _Reader:
             self._output(id, f"These tools can be used now: {names}." if names else "No tool was found.", path)
 
     def _mcp_call(self, item: Item, path: str) -> None:
-        name = flat_name(_text(item, "server_label", path), _text(item, "name", path))
-        id = item.get("id") if isinstance(item.get("id"), str) else path
-        self._call(str(id), name, item.get("arguments") or "{}", path)
         error = item.get("error")
         output = item.get("output")
-        text = output if isinstance(output, str) else json.dumps(error, ensure_ascii=False) if error else ""
-        self._output(str(id), text, path)
+        self._ran(item, output if isinstance(output, str) else _error_text(error) if error else "", path)
+
+    def _mcp_approval_response(self, item: Item, path: str) -> None:
+        """A call that was approved is an item of its own; one that was not has this for its output."""
+        wish = self._to_approve.pop(_text(item, "approval_request_id", path), None)
+        if wish is None:
+            raise BadRequestError(
+                f"{path}: there is no mcp_approval_request of this id in front of it.",
+                param=f"{path}.approval_request_id",
+            )
+        if item.get("approve") is not True:
+            reason = item.get("reason")
+            self._ran(wish[0], f"{DENIED} {reason}" if isinstance(reason, str) and reason else DENIED, wish[1])
+
+    def _ran(self, item: Item, output: str, path: str) -> None:
+        """A call that has its output with it. Those in a row are of one turn."""
+        id = str(item.get("id") or path)
+        name = flat_name(_text(item, "server_label", path), _text(item, "name", path))
+        turn = self._turn or self._assistant()
+        function = {"name": name, "arguments": item.get("arguments") or "{}"}
+        turn.calls.append({"id": id, "type": "function", "function": function})
+        turn.call_paths.append(path)
+        turn.outputs.append((id, output, path))
 
     def _compaction(self, item: Item, path: str) -> None:
         summary = self._sealer.open(item.get("encrypted_content"), "compaction")
@@ -195,6 +219,8 @@ class _Reader:
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def _assistant(self) -> _Turn:
+        if self._turn is not None and self._turn.outputs:
+            self._end_turn()
         if self._turn is None:
             self._all_answered()
             self._turn = _Turn()
@@ -204,6 +230,8 @@ class _Reader:
         turn, self._turn = self._turn, None
         if turn is not None and (turn.parts or turn.calls or turn.thoughts):
             self._add(turn.message, Origin(turn.paths, turn.call_paths, turn.thought_paths))
+            for id, output, path in turn.outputs:
+                self._add({"role": "tool", "tool_call_id": id, "content": output}, Origin([path]))
 
     def _all_answered(self) -> None:
         for id, path in self._unanswered.items():
@@ -224,6 +252,7 @@ class _Turn:
     paths: list[str] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     call_paths: list[str] = field(default_factory=list)
+    outputs: list[tuple[str, str, str]] = field(default_factory=list)  # that calls have with them: id, text, path
 
     @property
     def message(self) -> dict[str, Any]:
@@ -275,8 +304,7 @@ _OUTPUTS = {
     "shell_call_output": "call_id",
     "apply_patch_call_output": "call_id",
 }
-_SILENT = ("compaction_trigger", "configuration_update", "item_reference", "mcp_list_tools", "mcp_approval_request",
-           "mcp_approval_response")  # fmt: skip
+_SILENT = ("compaction_trigger", "configuration_update", "item_reference", "mcp_list_tools")
 
 
 def _output_content(kind: str, item: Item, path: str) -> Any:
@@ -288,6 +316,15 @@ def _output_content(kind: str, item: Item, path: str) -> Any:
     if not isinstance(output, str | list):
         raise BadRequestError(f"{path}.output must be text or a list of parts.", param=f"{path}.output")
     return output
+
+
+def _error_text(error: Any) -> str:
+    """What went wrong with a call, as a model reads it."""
+    if isinstance(error, Mapping):
+        content = error.get("content")
+        texts = [part.get("text") for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+        error = "\n".join(text for text in texts if isinstance(text, str)) or error.get("message") or error
+    return f"Error: {error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)}"
 
 
 def _tools(item: Item, path: str) -> list[dict[str, Any]]:

@@ -31,6 +31,8 @@ __all__ = ["Output", "ServerCall"]
 
 Item = dict[str, Any]
 
+_EMPTY = {"status": "in_progress", "arguments": "", "output": None, "error": None}  # in an item that has just begun
+
 
 @dataclass
 class ServerCall:
@@ -59,7 +61,10 @@ class Output:
     @property
     def so_far(self) -> list[Item]:
         """The items that are done, and the open one as it is."""
-        return [*self.items, self._open.item("incomplete")] if self._open is not None else self.items
+        opened = self._open
+        if opened is None or isinstance(opened, _ServerCall):  # a call that is not all there has no item
+            return self.items
+        return [*self.items, opened.item("incomplete")]
 
     def feed(self, events: Sequence[Event], logprobs: Sequence[dict[str, Any]] = ()) -> None:
         """Take the events of one delta; ``logprobs`` are of its text."""
@@ -105,13 +110,24 @@ class Output:
 
     def whole(self, item: Item, *events: tuple[str, dict[str, Any]]) -> None:
         """An item that the server made itself: added, these events of it, done."""
+        self.begin(item, *events)
+        self.end(item)
+
+    def begin(self, item: Item, *events: tuple[str, dict[str, Any]]) -> None:
+        """The same while it goes on; ``end`` has to be next."""
         self.close()
-        index = len(self.items)
-        added = {**item, "status": "in_progress"} if "status" in item else item
-        self._events.add("response.output_item.added", output_index=index, item=added)
-        for kind, fields in events:
-            self._events.add(kind, item_id=item["id"], output_index=index, **fields)
+        added = {key: _EMPTY.get(key, value) for key, value in item.items()} if "status" in item else item
+        self._events.add("response.output_item.added", output_index=len(self.items), item=added)
+        self._tell(item, events)
+
+    def end(self, item: Item, *events: tuple[str, dict[str, Any]]) -> None:
+        """The item as it is now that it is done."""
+        self._tell(item, events)
         self._done(item)
+
+    def _tell(self, item: Item, events: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        for kind, fields in events:
+            self._events.add(kind, item_id=item["id"], output_index=len(self.items), **fields)
 
     def _begin(self, kind: Any, *facts: Any) -> Any:
         self.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,8 +64,16 @@ class Asked:
         }
 
 
-def read_request(request: PromptFields, items: Sequence[Item], before: int, model: Model, sealer: Sealer) -> Asked:
-    """Everything in ``request`` that makes its prompt. ``items`` are its own behind the ``before`` of its past.
+def read_request(
+    request: PromptFields,
+    items: Sequence[Item],
+    before: int,
+    model: Model,
+    sealer: Sealer,
+    listed: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+) -> Asked:
+    """Everything in ``request`` that makes its prompt. ``items`` are its own behind the ``before`` of its past,
+    ``listed`` the tools of MCP servers by their labels.
 
     Raises ``BadRequestError`` naming the field at fault.
     """
@@ -76,7 +84,7 @@ def read_request(request: PromptFields, items: Sequence[Item], before: int, mode
     conversation = read_conversation(items, sealer, instructions=request.instructions, before=before, thoughts=context)
     if not conversation.messages:
         raise BadRequestError("input: there is nothing to answer.", param="input")
-    offered = offered_tools(fields.tools, fields.tool_choice, conversation.tools)
+    offered = offered_tools(fields.tools, fields.tool_choice, conversation.tools, listed)
     return Asked(fields, items, conversation, offered, _response_format(fields))
 
 

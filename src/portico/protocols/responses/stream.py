@@ -16,8 +16,9 @@ from portico.decoding import chat_logprobs
 from portico.errors import CancelledError, EngineError, PorticoError
 from portico.events import Content, Finish
 from portico.generation import Delta, Generation, Model
-from portico.protocols.responses.compaction import Summary
+from portico.protocols.responses.compaction import COMPACTING, Summary
 from portico.protocols.responses.events import Events, NoEvents
+from portico.protocols.responses.mcp import Told
 from portico.protocols.responses.output import Output
 from portico.protocols.responses.response import Response, ended, usage_body
 from portico.protocols.responses.schema import ResponsesRequest
@@ -50,8 +51,7 @@ class Answer:
         summarized = bool(request.reasoning and request.reasoning.summarized)
         sealing = sealer if request.with_sealed_thoughts else None
         self.output = Output(self.events, offered, sealer=sealing, summarized=summarized)
-        self.made: list[dict[str, Any]] = []  # items that come first
-        self.calls_left = request.max_tool_calls
+        self.made: list[tuple[dict[str, Any], Told]] = []  # items that come first, with their events
         self.over = False
         self._tokenizer = model.tokenizer
         self._clock = clock
@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def server_calls(self) -> bool:
-        """Whether what came last were calls that this server runs, and nothing that the client has to do."""
+        """Whether what came last has calls that this server runs."""
         return bool(self.output.server_calls) and not (self._finish is not None and self._finish.reason == "length")
 
     def feed(self, delta: Delta) -> None:
@@ -101,7 +101,7 @@ class Answer:
         self.over = True
         if error is None and self._summary is not None:
             try:
-                self._compacted(self._summary.item(self._sealer))
+                self.output.whole(self._summary.item(self._sealer), *COMPACTING)
             except EngineError as failed:
                 error = failed
         if isinstance(error, CancelledError):
@@ -118,12 +118,8 @@ class Answer:
 
     def begin(self) -> None:
         """Tell what was made before the model says anything."""
-        for item in self.made:
-            self._compacted(item)
-
-    def _compacted(self, item: dict[str, Any]) -> None:
-        """The conversation before has become this item."""
-        self.output.whole(item, ("response.compaction.compacting", {}))
+        for item, told in self.made:
+            self.output.whole(item, *told)
 
     def not_kept(self) -> None:
         """What was to be stored could not be: say so."""

@@ -21,6 +21,7 @@ from portico.errors import BadRequestError
 __all__ = ["CLIENT_RUN", "Called", "ClientRun", "Offered", "echoed_tools", "flat_name", "offered_tools"]
 
 LONGEST_NAME = 64  # characters of a function's name, as OpenAI has it
+HIDDEN = "<redacted>"  # in place of what a header says
 _HASHED = 8  # characters of the hash that ends a name which is too long
 
 Tool = dict[str, Any]
@@ -44,6 +45,7 @@ class Offered:
     called: dict[str, Called] = field(default_factory=dict)
     choice: str | dict[str, Any] = "auto"
     left_out: list[str] = field(default_factory=list)
+    listed: Mapping[str, Sequence[Tool]] = field(default_factory=dict)  # of MCP servers, by their labels
 
     def call(self, name: str) -> Called:
         """How a call of this name goes back; a tool that nobody has offered is a function."""
@@ -59,13 +61,17 @@ def flat_name(namespace: str, name: str) -> str:
 
 
 def offered_tools(
-    tools: Sequence[Tool] | None, choice: str | Mapping[str, Any] | None, brought: Sequence[Tool] = ()
+    tools: Sequence[Tool] | None,
+    choice: str | Mapping[str, Any] | None,
+    brought: Sequence[Tool] = (),
+    listed: Mapping[str, Sequence[Tool]] | None = None,
 ) -> Offered:
-    """What is offered of a request's ``tools`` and of those that items have ``brought``.
+    """What is offered of a request's ``tools`` and of those that items have ``brought``; ``listed`` are those of
+    the MCP servers that this server speaks to.
 
     Raises ``BadRequestError`` naming the tool at fault, and where ``tool_choice`` asks for what is not there.
     """
-    offered = Offered()
+    offered = Offered(listed=listed or {})
     given = list(tools or ())
     searches = [tool for tool in given if tool.get("type") == "tool_search"]
     hidden = not any(tool.get("execution") != "client" for tool in searches) if searches else True
@@ -119,6 +125,14 @@ def _members(tool: Tool, where: str, offered: Offered, *, hidden: bool) -> Itera
     elif kind in CLIENT_RUN and (kind != "tool_search" or tool.get("execution") == "client"):
         own_kind = CLIENT_RUN[str(kind)]
         yield own_kind.name, Called(str(kind), own_kind.name), own_kind.tool(tool)
+    elif kind == "mcp" and tool.get("server_label") in offered.listed:
+        label = str(tool["server_label"])
+        for member in offered.listed[label]:
+            flat = flat_name(label, member["name"])
+            parts = {"description": member.get("description"), "parameters": member["input_schema"]}
+            shown = _shown({"type": "function", **parts}, flat, where)
+            assert shown is not None
+            yield flat, Called("mcp", member["name"], label), shown
     elif kind != "tool_search":
         offered.left_out.append(f"{where} ({str(kind)[:40]}, which this server does not run)")
 
@@ -167,12 +181,17 @@ def _choice(choice: str | Mapping[str, Any] | None, offered: Offered) -> str | d
         if listed and not allowed:
             raise BadRequestError("tool_choice allows no tool that is here.", param="tool_choice.tools")
         return {"type": "allowed_tools", "allowed_tools": {"mode": choice["mode"], "tools": allowed}}
+    if choice.get("type") == "mcp" and choice.get("name") is None:  # any tool of that server
+        any_of = _meant(choice, offered, several=True)
+        if any_of:
+            return {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": any_of}}
     return _meant(choice, offered)[0]
 
 
 def _meant(choice: Mapping[str, Any], offered: Offered, *, several: bool = False) -> list[dict[str, Any]]:
     """The tools that one entry of ``tool_choice`` names: one, or with ``several`` also a namespace, or none here."""
-    kind, name, namespace = choice.get("type"), choice.get("name"), choice.get("namespace")
+    kind, name = choice.get("type"), choice.get("name")
+    namespace = choice.get("server_label" if kind == "mcp" else "namespace")
     if not isinstance(name, str):
         name = kind if kind in CLIENT_RUN else None
     found = [
@@ -180,6 +199,7 @@ def _meant(choice: Mapping[str, Any], offered: Offered, *, several: bool = False
         for flat, called in offered.called.items()
         if (called.name == name and (namespace is None or called.namespace == namespace)
             and kind in (None, called.kind)) or flat == name or (kind == "namespace" and called.namespace == name)
+        or (kind == called.kind == "mcp" and name is None and called.namespace == namespace)
     ]  # fmt: skip
     if not found and not several:
         shown = str(name or kind)[:64]
@@ -190,11 +210,19 @@ def _meant(choice: Mapping[str, Any], offered: Offered, *, several: bool = False
 
 
 def echoed_tools(tools: Sequence[Tool] | None) -> list[Tool]:
-    """The tools as the response repeats them: functions with all the keys that the description requires."""
-    return [
-        {"strict": None, "description": None, "parameters": None, **tool} if tool.get("type") == "function" else tool
-        for tool in tools or ()
-    ]
+    """The tools as the response repeats them: functions with all the keys that the description requires, MCP servers
+    without what opens their doors."""
+    return [_echoed(tool) for tool in tools or ()]
+
+
+def _echoed(tool: Tool) -> Tool:
+    if tool.get("type") == "function":
+        return {"strict": None, "description": None, "parameters": None, **tool}
+    if tool.get("type") != "mcp":
+        return tool
+    headers = tool.get("headers")
+    hidden = {"headers": dict.fromkeys(headers, HIDDEN)} if isinstance(headers, dict) else {}
+    return {**{key: value for key, value in tool.items() if key != "authorization"}, **hidden}
 
 
 # -- tools that clients run and know by type ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from portico.errors import PermissionDeniedError
 from portico.server.http.exchange import Exchange
 
-__all__ = ["Browsers", "is_loopback"]
+__all__ = ["Browsers", "is_loopback", "is_private", "without_port"]
 
 OWN = frozenset({"same-origin", "same-site", "none"})  # values of Sec-Fetch-Site; the Origin tells sites apart
 PRIVATE = (".localhost", ".local", ".internal")  # endings that no public name has
@@ -30,7 +30,7 @@ class Browsers:
     def check(self, exchange: Exchange) -> None:
         """Raise ``PermissionDeniedError`` where a page asks that nobody named."""
         host = exchange.header(b"host")
-        if host is not None and not self._is_here(_without_port(host.rsplit("@")[-1])):
+        if host is not None and not self._is_here(without_port(host.rsplit("@")[-1])):
             raise PermissionDeniedError(
                 f"Without API keys this server answers under the address that it is bound to ({self._host}), not under "
                 "the name in this request's Host header. Set --api-key to serve under any name.",
@@ -50,7 +50,7 @@ class Browsers:
         """Whether no page elsewhere can have made its browser ask under this name."""
         if is_loopback(name) or name == self._host:
             return True
-        return not self._local and ("." not in name or name.endswith(PRIVATE) or _is_address(name))
+        return not self._local and is_private(name)
 
 
 def is_loopback(host: str) -> bool:
@@ -63,6 +63,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_private(name: str) -> bool:
+    """Whether no public DNS can say where this host is: an address, or a name of somebody's own network."""
+    return "." not in name or name.endswith(PRIVATE) or _is_address(name)
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -71,6 +76,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
+    """A host as a Host header or an operator spells it, as a name alone."""
     name = host[1 : host.index("]")] if host.startswith("[") and "]" in host else host.partition(":")[0]
     return name.lower().removesuffix(".")

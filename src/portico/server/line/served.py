@@ -69,11 +69,13 @@ class Served:
         signing_key: str | None = None,
         resume_grace: float = 0.0,
         store: Store | None = None,
+        mcp_allow: Sequence[str] = (),
     ) -> None:
         self.models = list(models)
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self.runs = Runs(resume_grace)
+        self.mcp_allow = mcp_allow  # hosts of MCP servers that requests may name
         self.store = store  # of responses and conversations; None: nothing is kept
         self._by_name = {name: served.called(name) for served in models for name in served.names}
         for served in models:

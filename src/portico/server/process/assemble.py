@@ -56,7 +56,7 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
             await store.close()
         raise
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
-    return Served(started, settings.request_timeout, key, settings.resume_grace, store)
+    return Served(started, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow)
 
 
 async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -62,7 +63,15 @@ class Background:
         return self._served.store
 
     async def answer(
-        self, exchange: Exchange, by: ServedModel, made: Generation, answer: Answer, turn: Turn, *, streamed: bool
+        self,
+        exchange: Exchange,
+        by: ServedModel,
+        made: Generation,
+        answer: Answer,
+        turn: Turn,
+        go_on: Callable[[Keeping], Awaitable[bool]],
+        *,
+        streamed: bool,
     ) -> None:
         """Begin the answer, and say so; with ``streamed`` also read it."""
         id = answer.response["id"]
@@ -74,7 +83,7 @@ class Background:
             encoder = ResponseStream(answer)
             run = self._runs.begin(encoder, turn.owner, id=id, lasting=True)
             try:
-                keeping = Keeping(answer, run, turn.keep)
+                keeping = Keeping(answer, run, turn.keep, go_on)
                 flight = await admitted(exchange, self._served, by, keeping)
             except BaseException:
                 self._runs.end(run)
@@ -84,7 +93,8 @@ class Background:
             await turn.end(answer)
             raise
         place = exchange.place.pop_all()  # it is taken until the answer is complete, whoever waits for it
-        run.stop = partial(by.line.abort, flight)
+        keeping.stop = partial(by.line.abort, flight)
+        run.stop = keeping.abort
         going = self._going[id] = _Going(run, keeping, answer, turn)
         self._start(self._attend(going, place))
         if self._asking is None:

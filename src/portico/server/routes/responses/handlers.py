@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from portico.errors import BadRequestError, NotFoundError
 from portico.generation import Generation
 from portico.protocols import sse
 from portico.protocols.responses.compaction import (
+    COMPACTING,
     compacted,
     compaction_object,
     summary_generation,
@@ -35,10 +36,14 @@ from portico.server.routes.responses.background import Background, starting_afte
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.past import NO_STORE, Lane, Past, resolved
 from portico.server.routes.responses.prompts import Prompts
+from portico.server.routes.responses.running import McpTools, Running
 from portico.server.routes.responses.socket import LANE, serve_socket
 from portico.server.routes.responses.turn import Turn
 from portico.store import Store, StoredResponse
 from portico.threads import CALLER
+
+if TYPE_CHECKING:
+    from portico.server.routes.responses.mcp import McpClient
 
 __all__ = ["BODIES", "ResponseHandlers"]
 
@@ -59,6 +64,7 @@ class ResponseHandlers:
         self._sealer = Sealer(served.signing_key)
         self._prompts = Prompts(served, self._sealer)
         self._background = Background(served)
+        self._mcp = _mcp_client(served)
 
     @property
     def _store(self) -> Store | None:
@@ -88,7 +94,11 @@ class ResponseHandlers:
             raise BadRequestError(NO_STORE, param="background")
         past = await Past.of(request, self._store, owner, lane)
         own = kept_items(await resolved(request.given, past, self._store, owner))
-        asked, prompt, summary = await self._prompts.in_bounds(exchange, request, past.items, own, by)
+        tools = McpTools(self._mcp, request)
+        if tools.servers:
+            await exchange.while_there(tools.prepare([*past.items, *own]))
+        seen = [*own, *tools.items]
+        asked, prompt, summary = await self._prompts.in_bounds(exchange, request, past.items, seen, by, tools.listed)
         compacts = triggered(request.given)
         with asked.places.told():
             id = new_id("resp")
@@ -111,14 +121,17 @@ class ResponseHandlers:
                 compacts=compacts,
             )
             if summary is not None:
-                answer.made.append(summary.item)
+                answer.made.append((summary.item, COMPACTING))
                 answer.take_up(summary.generation)
+            answer.made += tools.made
             answer.take_up(made)
+            running = Running(self._served, self._prompts, by, request, asked, answer, tools)
             turn = Turn(self._store if kept else None, owner, past, own, lane)
             if request.background:
-                await self._background.answer(exchange, by, made, answer, turn, streamed=bool(request.stream))
+                streamed = bool(request.stream)
+                await self._background.answer(exchange, by, made, answer, turn, running.go_on, streamed=streamed)
             else:
-                await self._answer(exchange, request, by, made, answer, turn)
+                await self._answer(exchange, request, by, made, answer, turn, running)
 
     async def socket(self, exchange: Exchange) -> None:
         """GET /v1/responses as a WebSocket."""
@@ -132,13 +145,14 @@ class ResponseHandlers:
         made: Generation,
         answer: Answer,
         turn: Turn,
+        running: Running,
     ) -> None:
         """In the foreground: to the client that waits for it."""
         await turn.begin(answer)
         keeping: list[Keeping] = []
 
         def around(sink: Any) -> Keeping:
-            keeping.append(Keeping(answer, sink, turn.keep if turn.keeps else None))
+            keeping.append(Keeping(answer, sink, turn.keep if turn.keeps else None, running.go_on))
             return keeping[0]
 
         try:
@@ -146,6 +160,8 @@ class ResponseHandlers:
                 await answer_stream(exchange, self._served, by, [made], ResponseStream(answer), around)
             else:
                 await answer_body(exchange, self._served, by, [made], ResponseBody(answer), around)
+            if not answer.over:  # it went while a tool ran, or in a later generation
+                raise ClientGoneError
         except ClientGoneError:
             if keeping:
                 await keeping[0].cancelled()
@@ -222,7 +238,10 @@ class ResponseHandlers:
         owner = CALLER.get()
         past = await Past.of(request, self._store, owner)
         own = kept_items(await resolved(request.given, past, self._store, owner))
-        _, prompt = await self._prompts.prompt(exchange, request, past.items, own, model)
+        tools = McpTools(self._mcp, request)
+        if tools.servers:
+            await exchange.while_there(tools.prepare([*past.items, *own]))
+        _, prompt = await self._prompts.prompt(exchange, request, past.items, own, model, tools.listed)
         await exchange.respond_json({"object": "response.input_tokens", "input_tokens": len(prompt.token_ids)})
 
     async def compact(self, exchange: Exchange) -> None:
@@ -236,3 +255,16 @@ class ResponseHandlers:
         summary = await self._prompts.summary(exchange, request, items, by)
         output = compacted(items, summary.item)
         await exchange.respond_json(compaction_object(output, int(time.time()), summary.generation.usage))
+
+
+def _mcp_client(served: Served) -> McpClient | None:
+    """Who speaks to MCP servers, where the operator lists any."""
+    if not served.mcp_allow:
+        return None
+    try:
+        from portico.server.routes.responses.mcp import McpClient  # an extra, and a second of imports
+    except ImportError as error:
+        raise BadRequestError(
+            f"MCP needs more packages ({error.name} is missing): pip install 'portico[mcp]'.", param="mcp_allow"
+        ) from None
+    return McpClient(served.mcp_allow)

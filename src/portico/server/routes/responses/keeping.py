@@ -30,7 +30,8 @@ async def settled() -> None:
 class Keeping:
     """Passes deltas on to ``sink``. At the end it awaits ``keep``, then tells it.
 
-    ``go_on`` takes the answer up with another generation, and says whether it did.
+    ``go_on`` takes the answer up with another generation, and says whether it did. ``stop`` ends what the engine makes
+    of it now.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Keeping:
         answer: Answer,
         sink: Sink,
         keep: Callable[[Answer], Awaitable[None]] | None,
-        go_on: Callable[[Sink], Awaitable[bool]] | None = None,
+        go_on: Callable[[Keeping], Awaitable[bool]] | None = None,
     ) -> None:
         self._answer = answer
         self._sink = sink
         self._keep = keep
         self._go_on = go_on
+        self._ending: asyncio.Task[None] | None = None
+        self.stop: Callable[[], None] = lambda: None
 
     @property
     def stalled(self) -> bool:
@@ -57,6 +60,17 @@ class Keeping:
     def flush(self) -> None:
         """A step is over."""
         self._sink.flush()
+
+    def tell(self) -> None:
+        """Events have come of which no delta tells."""
+        self._sink.feed(Delta(0, [], ()), 0)
+        self._sink.flush()
+
+    def abort(self) -> None:
+        """Nothing more is to be made: no generation, no call of a tool."""
+        if self._ending is not None:
+            self._ending.cancel()
+        self.stop()
 
     def keep_alive(self) -> None:
         """Nothing may have been written for a while."""
@@ -81,11 +95,12 @@ class Keeping:
     async def cancelled(self) -> None:
         """Nobody waits for it any more: keep what there is."""
         if not self._answer.over:
+            self.abort()
             self._answer.settle(CancelledError("The client has gone."))
             await self._kept()
 
     def _start(self, error: PorticoError | None) -> None:
-        task = asyncio.create_task(self._end(error))
+        self._ending = task = asyncio.create_task(self._end(error))
         _ENDING.add(task)
         task.add_done_callback(_ENDING.discard)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portico.errors import ContextLengthError
 from portico.generation import Generation, Model
@@ -30,6 +31,8 @@ from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, warn
 
 __all__ = ["Prompts", "Written"]
 
+Listed = Mapping[str, Sequence[dict[str, Any]]]  # tools of MCP servers, by their labels
+
 log = logging.getLogger("portico")
 
 
@@ -48,11 +51,17 @@ class Prompts:
         self._sealer = sealer
 
     async def in_bounds(
-        self, exchange: Exchange, request: ResponsesRequest, before: list[Item], own: list[Item], by: ServedModel
+        self,
+        exchange: Exchange,
+        request: ResponsesRequest,
+        before: list[Item],
+        own: list[Item],
+        by: ServedModel,
+        listed: Listed,
     ) -> tuple[Asked, Prompt, Written | None]:
         """The request and its prompt. What is longer than it wants becomes a summary first; one that wants nothing but
         a summary is answered with it."""
-        asked, prompt = await self.prompt(exchange, request, before, own, by.model)
+        asked, prompt = await self.prompt(exchange, request, before, own, by.model, listed)
         if triggered(request.given):
             asked = summarizing(asked)
             return asked, await self._fitting(exchange, asked, by.model, may_cut=True), None
@@ -61,7 +70,8 @@ class Prompts:
         if threshold is None or len(prompt.token_ids) <= threshold or not past:
             return asked, prompt, None
         written = await self.summary(exchange, request, past, by)
-        asked, prompt = await self.prompt(exchange, request, [], [*compacted(past, written.item), *rest], by.model)
+        short = [*compacted(past, written.item), *rest]
+        asked, prompt = await self.prompt(exchange, request, [], short, by.model, listed)
         return asked, prompt, written
 
     async def summary(self, exchange: Exchange, request: PromptFields, items: list[Item], by: ServedModel) -> Written:
@@ -85,11 +95,17 @@ class Prompts:
         return Written(summary.item(self._sealer), made)
 
     async def prompt(
-        self, exchange: Exchange, request: InputTokensRequest, before: list[Item], own: list[Item], model: Model
+        self,
+        exchange: Exchange,
+        request: InputTokensRequest,
+        before: list[Item],
+        own: list[Item],
+        model: Model,
+        listed: Listed,
     ) -> tuple[Asked, Prompt]:
         """The request and its prompt, cut where it may be; says what was left out."""
         items = [*before, *own]
-        asked = await exchange.work(partial(read_request, request, items, len(before), model, self._sealer))
+        asked = await exchange.work(partial(read_request, request, items, len(before), model, self._sealer, listed))
         prompt = await self._fitting(exchange, asked, model, may_cut=request.truncation == "auto")
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
@@ -100,7 +116,14 @@ class Prompts:
         exchange.prompted(model, prompt)
         return asked, prompt
 
-    async def _fitting(self, exchange: Exchange, asked: Asked, model: Model, *, may_cut: bool) -> Prompt:
+    async def next(
+        self, request: InputTokensRequest, items: Sequence[Item], model: Model, listed: Listed
+    ) -> tuple[Asked, Prompt]:
+        """The same when an answer goes on, which may be without anybody who waits for it."""
+        asked = read_request(request, items, len(items), model, self._sealer, listed)
+        return asked, await self._fitting(None, asked, model, may_cut=request.truncation == "auto")
+
+    async def _fitting(self, exchange: Exchange | None, asked: Asked, model: Model, *, may_cut: bool) -> Prompt:
         """The prompt; where it may be cut, without what was said first, as little of it as lets it fit."""
         whole = await self._rendered(exchange, asked, model, or_none=may_cut)
         if whole is not None:
@@ -121,12 +144,13 @@ class Prompts:
         return prompt
 
     async def _rendered(
-        self, exchange: Exchange, asked: Asked, model: Model, *, or_none: bool = False
+        self, exchange: Exchange | None, asked: Asked, model: Model, *, or_none: bool = False
     ) -> Prompt | None:
         """The prompt. Where it leaves no room for an answer: None if that will do."""
         with asked.places.told():
             try:
-                prompt = await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
+                rendering = model.prompter.chat(**asked.prompt_arguments)
+                prompt = await (rendering if exchange is None else exchange.wait(rendering))
             except ContextLengthError:
                 if or_none:
                     return None

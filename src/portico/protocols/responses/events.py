@@ -38,8 +38,19 @@ class Events:
 
     def piece(self, pieces: Pieces, text: str) -> None:
         """One piece of a text."""
-        self._frames.append(b'%b%d,"delta":%b%b' % (pieces.before, self.count, orjson.dumps(text), pieces.behind))
-        self.count += 1
+        self._frames.append(self._piece(pieces, text))
+
+    def piece_now(self, pieces: Pieces, text: str) -> bytes:
+        """The same, taken at once with what waits before it."""
+        if self._frames:
+            self.piece(pieces, text)
+            return self.take()
+        return self._piece(pieces, text)
+
+    def _piece(self, pieces: Pieces, text: str) -> bytes:
+        number = self.count
+        self.count = number + 1
+        return b'%b%d,"delta":%b%b' % (pieces.before, number, orjson.dumps(text), pieces.behind)
 
     def take(self) -> bytes:
         """What has come since the last time."""

@@ -89,12 +89,13 @@ class Output:
             elif kind is CallEnd and isinstance(self._open, _Call):
                 self.close()
 
-    def adds(self, text: str) -> bool:
-        """Add ``text`` to the message that is open, if one is."""
-        if type(self._open) is not _Message or not text:
-            return False
-        self._open.feed(text, ())
-        return True
+    def adds(self, text: str) -> bytes:
+        """Add ``text`` to the message that is open, if one is: all events that are to be told, else none."""
+        message = self._open
+        if type(message) is not _Message or not text:
+            return b""
+        message.texts.append(text)
+        return self._events.piece_now(message.pieces, text)
 
     def close(self, status: str = "completed") -> None:
         """End the item that is open."""
@@ -160,29 +161,29 @@ class _Message:
     def __init__(self, index: int, events: Events) -> None:
         self._events = events
         self._id = item_id("message")
-        self._texts: list[str] = []
+        self.texts: list[str] = []
         self._logprobs: list[dict[str, Any]] = []
         self._place = {"item_id": self._id, "output_index": index, "content_index": 0}
         empty = {"id": self._id, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
         events.add("response.output_item.added", output_index=index, item=empty)
         events.add("response.content_part.added", **self._place, part=_output_text("", []))
-        self._pieces = Pieces("response.output_text.delta", self._place, b',"logprobs":[]')
+        self.pieces = Pieces("response.output_text.delta", self._place, b',"logprobs":[]')
 
     def feed(self, text: str, logprobs: Sequence[dict[str, Any]]) -> None:
-        self._texts.append(text)
+        self.texts.append(text)
         if logprobs:
             self._logprobs += logprobs
             self._events.add("response.output_text.delta", **self._place, delta=text, logprobs=list(logprobs))
         else:
-            self._events.piece(self._pieces, text)
+            self._events.piece(self.pieces, text)
 
     def close(self, status: str) -> None:
-        text = "".join(self._texts)
+        text = "".join(self.texts)
         self._events.add("response.output_text.done", **self._place, text=text, logprobs=self._logprobs)
         self._events.add("response.content_part.done", **self._place, part=_output_text(text, self._logprobs))
 
     def item(self, status: str) -> Item:
-        content = [_output_text("".join(self._texts), self._logprobs)]
+        content = [_output_text("".join(self.texts), self._logprobs)]
         return {"id": self._id, "type": "message", "role": "assistant", "status": status, "content": content}
 
 

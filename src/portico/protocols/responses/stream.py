@@ -155,8 +155,8 @@ class ResponseStream:
         """The events of one delta."""
         if delta.logprobs is None and delta.finish is None and len(delta.events) == 1:
             event = delta.events[0]
-            if type(event) is Content and self.answer.plain and self._output.adds(event.text):
-                return self._events.take()  # the commonest case
+            if type(event) is Content and self.answer.plain and (told := self._output.adds(event.text)):
+                return told  # the commonest case
         self.answer.feed(delta)
         return self._events.take()
 

@@ -47,19 +47,12 @@ class Keeping:
         self._go_on = go_on
         self._ending: asyncio.Task[None] | None = None
         self.stop: Callable[[], None] = lambda: None
+        self.feed, self.flush = sink.feed, sink.flush  # as they are: a call more per event would be felt
 
     @property
     def stalled(self) -> bool:
         """As the sink behind it."""
         return self._sink.stalled
-
-    def feed(self, delta: Delta, position: int) -> None:
-        """One delta."""
-        self._sink.feed(delta, position)
-
-    def flush(self) -> None:
-        """A step is over."""
-        self._sink.flush()
 
     def tell(self) -> None:
         """Events have come of which no delta tells."""

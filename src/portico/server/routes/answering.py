@@ -54,13 +54,13 @@ async def answer_stream(
 ) -> None:
     """Admit, then stream. What is refused is refused before the first byte; a client that goes aborts.
 
-    ``around`` puts something between the line and the connection.
+    ``around`` puts something between the line and the connection; then the answer is no run, however it was asked for.
     """
     decided(exchange, generations)
     for onlooker in exchange.onlookers:
         encoder = onlooker.stream(encoder)
-    if served.runs.grace and exchange.headers.get(b"x-portico-resume") == b"1":
-        await _answer_run(exchange, served, by, encoder, around)
+    if around is _itself and served.runs.grace and exchange.headers.get(b"x-portico-resume") == b"1":
+        await _answer_run(exchange, served, by, encoder)
         return
     sink = StreamSink(encoder)
     flight = await admitted(exchange, served, by, around(sink))
@@ -74,13 +74,11 @@ async def answer_stream(
         by.line.abort(flight)
 
 
-async def _answer_run(
-    exchange: Exchange, served: Served, by: ServedModel, encoder: StreamEncoder, around: Around
-) -> None:
+async def _answer_run(exchange: Exchange, served: Served, by: ServedModel, encoder: StreamEncoder) -> None:
     """As a run: the answer goes on for a while when its client is gone, and may be read again."""
     run = served.runs.begin(encoder, CALLER.get())
     try:
-        flight = await admitted(exchange, served, by, around(run))
+        flight = await admitted(exchange, served, by, run)
     except BaseException:
         served.runs.end(run)
         raise

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
+from portico import store as stores
 from portico.config import Settings
 from portico.errors import StoreError
-from portico.store import Retention, Store, default_path, open_store
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = ["kept"]
 
@@ -19,8 +23,8 @@ async def kept(settings: Settings) -> Store | None:
     where = settings.store.get_secret_value() if settings.store is not None else None
     if where == "none":
         return None
-    retention = Retention(settings.store_max_age, settings.store_max_responses, settings.store_max_bytes)
-    store = open_store(where or str(default_path()), retention=retention)
+    retention = stores.Retention(settings.store_max_age, settings.store_max_responses, settings.store_max_bytes)
+    store = stores.open_store(where or str(stores.default_path()), retention=retention)
     try:
         await store.start()
     except StoreError as error:

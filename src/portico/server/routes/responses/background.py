@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from portico.errors import BadRequestError, CancelledError, GoneError, StoreError
 from portico.generation import Generation
@@ -23,7 +24,10 @@ from portico.server.line.writing import ConnectionWriter
 from portico.server.routes.answering import admitted, decided
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.turn import Turn
-from portico.store import Store, StoredResponse
+from portico.store import StoredResponse
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = ["Background", "starting_after"]
 

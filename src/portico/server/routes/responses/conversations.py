@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -18,8 +18,11 @@ from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
 from portico.server.routes.answering import UNKNOWN_FIELDS, warn
-from portico.store import Store, StoredConversation
+from portico.store import StoredConversation
 from portico.threads import CALLER
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = ["BODIES", "ConversationHandlers"]
 

@@ -39,8 +39,11 @@ from portico.server.routes.responses.prompts import Prompts
 from portico.server.routes.responses.running import McpTools, Running
 from portico.server.routes.responses.socket import LANE, serve_socket
 from portico.server.routes.responses.turn import Turn
-from portico.store import Store, StoredResponse
+from portico.store import StoredResponse
 from portico.threads import CALLER
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 if TYPE_CHECKING:
     from portico.server.routes.responses.mcp import McpClient

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portico.errors import BadRequestError, NotFoundError, PorticoError
 from portico.protocols.responses.items import Item, references, thoughts_without_text
 from portico.protocols.responses.schema import InputTokensRequest, PromptFields
-from portico.store import BrokenChainError, Store, StoredResponse
+from portico.store import BrokenChainError, StoredResponse
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = ["Lane", "Past", "resolved"]
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from portico.protocols.responses.items import Item
 from portico.protocols.responses.stream import Answer
 from portico.server.routes.responses.past import Lane, Past
-from portico.store import Store, StoredResponse
+from portico.store import StoredResponse
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = ["Turn"]
 

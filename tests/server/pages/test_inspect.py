@@ -55,6 +55,7 @@ def test_which_response_came_from_which(tmp_path: Path, open_page: OpenPage, pic
         items.first.locator("button").click()
         until(page, f"location.hash === '#{first_trace}'")
         until(page, "document.querySelector('#chain li[aria-current]') === document.querySelector('#chain li')")
+        page.close()
 
 
 def boxes(page: Page) -> list[dict[str, Any]]:
@@ -168,7 +169,7 @@ def test_what_was_held_back_is_drawn_as_long_as_it_lasted(
         trace = ask(paced, "alarm", tools=[WEATHER])
         _, artifacts = traced(paced, trace)
         holds = [artifact for artifact in artifacts if artifact["kind"] == "held"]
-        assert any("<tool_call>" in hold["data"]["reason"] for hold in holds)
+        assert any("header of a call" in hold["data"]["reason"] for hold in holds)
         page = open_page(f"{paced.url}/inspect#{trace}", width=WIDE, height=1000)
         shown(page, artifacts)
         page.locator('[data-axis="time"]').click()
@@ -212,6 +213,7 @@ def test_an_error_names_the_layer_that_refused(server: Replaying, open_page: Ope
         banner = page.locator(".refusal", has_text=head["error"]["message"])
         banner.wait_for()
         assert banner.locator("strong").inner_text().startswith(f"{verb} {layer}")
+        page.locator(".box.error").first.wait_for()
         assert page.locator(".box.error").count() == 1
         page.screenshot(path=pictures / f"error-{layer}.png")
 

@@ -249,9 +249,9 @@ class TestDifferences:
         assert difference.expected.step == difference.got.step - 1  # type: ignore[union-attr]
 
     def test_an_encoder_changes(self, called: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-        from portico.protocols.openai import chat
+        from portico.protocols.openai import chat_answer
 
-        monkeypatch.setitem(chat.FINISH_REASONS, "tool_calls", "function_call")
+        monkeypatch.setitem(chat_answer.FINISH_REASONS, "tool_calls", "function_call")
         _, _, difference = replayed(called)
         assert difference is not None
         assert difference.lane == "wire"

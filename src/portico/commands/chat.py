@@ -201,10 +201,13 @@ class _Local:
 
 @contextlib.asynccontextmanager
 async def _local(settings: Settings) -> AsyncIterator[Talker]:
+    from pydantic import SecretStr
+
     from portico.server.observe.metrics import Metrics
     from portico.server.process.assemble import assemble
 
-    served = await assemble(settings, Metrics())
+    nothing_kept = settings.model_copy(update={"store": SecretStr("none")})
+    served = await assemble(nothing_kept, Metrics())
     try:
         yield _Local(served)
     finally:

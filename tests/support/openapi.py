@@ -43,22 +43,22 @@ def _description() -> dict[str, Any] | None:
     if path is None:
         return None
     description = json.loads(path.read_text())
-    _allow_null(description["components"]["schemas"])
+    allow_null(description["components"]["schemas"])
     return description  # type: ignore[no-any-return]
 
 
-def _allow_null(node: Any) -> None:
+def allow_null(node: Any) -> None:
     """``nullable: true`` is OpenAPI 3.0's way to say what JSON Schema says with a type ``null``."""
     if isinstance(node, dict):
         for value in node.values():
-            _allow_null(value)
+            allow_null(value)
         if node.get("nullable") is True:
             inner = {key: node.pop(key) for key in list(node) if key != "description"}
             inner.pop("nullable")
             node["anyOf"] = [inner, {"type": "null"}]
     elif isinstance(node, list):
         for value in node:
-            _allow_null(value)
+            allow_null(value)
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from support.openapi import _allow_null
+from support.openapi import allow_null
 from support.shared import shared_file
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -124,7 +124,7 @@ def _schemas(name: str) -> dict[str, Any] | None:
     if path is None:
         return None
     schemas: dict[str, Any] = json.loads(path.read_text())["components"]["schemas"]
-    _allow_null(schemas)
+    allow_null(schemas)
     return schemas
 
 

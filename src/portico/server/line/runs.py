@@ -22,10 +22,16 @@ from portico.protocols.encoders import StreamEncoder
 from portico.server.http.exchange import Exchange
 from portico.server.line.writing import ConnectionWriter
 
-__all__ = ["Run", "Runs"]
+__all__ = ["Run", "Runs", "event_number"]
 
 MAX_LOG = 8 << 20  # bytes of events that one run keeps; the oldest go first
+MOST_DIGITS = 18  # of an event's number
 MAX_RUNS = 1024  # kept at a time, over or not
+
+
+def event_number(given: str) -> int | None:
+    """The number of an event as a client writes it; None for what is none."""
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= MOST_DIGITS else None
 
 
 class Run:

@@ -6,12 +6,10 @@ from portico.errors import BadRequestError
 from portico.protocols import sse
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
-from portico.server.line.runs import Runs
+from portico.server.line.runs import Runs, event_number
 from portico.threads import CALLER
 
 __all__ = ["RunHandlers"]
-
-MOST_DIGITS = 18
 
 
 class RunHandlers:
@@ -28,13 +26,14 @@ class RunHandlers:
         """The events of a stream behind ``after`` (or ``Last-Event-ID``), as they were and as they come."""
         run = self._runs.get(exchange.path_params["id"], CALLER.get())
         after = exchange.query.get("after", exchange.header(b"last-event-id") or "0")
-        if not (after.isascii() and after.isdigit() and len(after) <= MOST_DIGITS):
+        number = event_number(after)
+        if number is None:
             raise BadRequestError("'after' is the number of the last event that was read, 0 for none.", param="after")
         exchange.response_headers.append((b"x-portico-run", run.id.encode("ascii")))
         if exchange.method == "HEAD":
             await exchange.respond(200, b"", sse.MEDIA_TYPE)
             return
-        await run.read(exchange, int(after))
+        await run.read(exchange, number)
 
     async def cancel(self, exchange: Exchange) -> None:
         """Stop the answer; whoever reads it is told."""

@@ -18,7 +18,7 @@ from portico.generation import Generation
 from portico.protocols.responses.response import TERMINAL
 from portico.protocols.responses.stream import Answer, ResponseStream
 from portico.server.http.exchange import Exchange
-from portico.server.line.runs import Run, Runs
+from portico.server.line.runs import Run, Runs, event_number
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.writing import ConnectionWriter
 from portico.server.routes.answering import admitted, decided
@@ -37,7 +37,6 @@ KEPT = 300.0  # seconds that the events of a complete answer stay in memory
 WRITTEN = 0.25  # seconds between two writes of an answer's events
 ASKED = 1.0  # seconds between two looks at whether another worker wants an answer stopped
 PATIENCE = 10.0  # seconds for another worker to stop one
-MOST_DIGITS = 18
 
 
 class _Going:
@@ -219,7 +218,7 @@ class Background:
                 if not events:
                     rounds += 1
                     found = await self._store.response(stored.owner, stored.id) if rounds % 4 == 0 else stored
-                    if found is None or (found.status in TERMINAL and not events and rounds > 8):
+                    if found is None or (found.status in TERMINAL and rounds > 8):
                         writer.complete = True
                         writer.flush()
                         break
@@ -238,6 +237,7 @@ def starting_after(given: str | None) -> int:
     """The number of the last event that was read, as runs count them: from 1. Raises ``BadRequestError``."""
     if given is None or given == "":
         return 0
-    if not (given.isascii() and given.isdigit() and len(given) <= MOST_DIGITS):
+    number = event_number(given)
+    if number is None:
         raise BadRequestError("'starting_after' is the sequence_number of an event.", param="starting_after")
-    return int(given) + 1
+    return number + 1

@@ -24,7 +24,7 @@ from portico.protocols.responses.items import Item, kept_items
 from portico.protocols.responses.paging import page
 from portico.protocols.responses.request import generation
 from portico.protocols.responses.response import TERMINAL, new_response
-from portico.protocols.responses.schema import CompactRequest, InputTokensRequest, ResponsesRequest
+from portico.protocols.responses.schema import CompactRequest, InputTokensRequest, PromptFields, ResponsesRequest
 from portico.protocols.responses.sealing import Sealer
 from portico.protocols.responses.stream import Answer, ResponseBody, ResponseStream
 from portico.server.http.app import Methods
@@ -43,10 +43,8 @@ from portico.store import StoredResponse
 from portico.threads import CALLER
 
 if TYPE_CHECKING:
-    from portico.store import Store
-
-if TYPE_CHECKING:
     from portico.server.routes.responses.mcp import McpClient
+    from portico.store import Store
 
 __all__ = ["BODIES", "ResponseHandlers"]
 
@@ -90,16 +88,12 @@ class ResponseHandlers:
         """POST /v1/responses."""
         request = await exchange.request(ResponsesRequest)
         by = self._served.generating(request.model)
-        owner = CALLER.get()
         lane: Lane | None = exchange.scope.get(LANE)
         kept = self._store is not None and request.store is not False and not request.prewarms
         if request.background and not kept:
             raise BadRequestError(NO_STORE, param="background")
-        past = await Past.of(request, self._store, owner, lane)
-        own = kept_items(await resolved(request.given, past, self._store, owner))
-        tools = McpTools(self._mcp, request)
-        if tools.servers:
-            await exchange.while_there(tools.prepare([*past.items, *own]))
+        past, own = await self._items(request, lane)
+        tools = await self._tools(exchange, request, [*past.items, *own])
         seen = [*own, *tools.items]
         asked, prompt, summary = await self._prompts.in_bounds(exchange, request, past.items, seen, by, tools.listed)
         compacts = triggered(request.given)
@@ -112,7 +106,6 @@ class ResponseHandlers:
             if exchange.trace is not None:
                 exchange.trace.follows(id, past.previous_id, past.conversation_id, bool(request.background))
             response = new_response(request, by.model, id=id, created=int(time.time()), kept=kept)
-            streamed = bool(request.stream or request.background)
             answer = Answer(
                 request,
                 response,
@@ -120,7 +113,7 @@ class ResponseHandlers:
                 by.model,
                 self._sealer,
                 time.time,
-                streamed=streamed,
+                streamed=bool(request.stream or request.background),
                 compacts=compacts,
             )
             if summary is not None:
@@ -129,12 +122,25 @@ class ResponseHandlers:
             answer.made += tools.made
             answer.take_up(made)
             running = Running(self._served, self._prompts, by, request, asked, answer, tools)
-            turn = Turn(self._store if kept else None, owner, past, own, lane)
+            turn = Turn(self._store if kept else None, CALLER.get(), past, own, lane)
             if request.background:
                 streamed = bool(request.stream)
                 await self._background.answer(exchange, by, made, answer, turn, running.go_on, streamed=streamed)
             else:
                 await self._answer(exchange, request, by, made, answer, turn, running)
+
+    async def _items(self, request: PromptFields, lane: Lane | None = None) -> tuple[Past, list[Item]]:
+        """What the request follows, and its own items. Raises where one of them is not here."""
+        owner = CALLER.get()
+        past = await Past.of(request, self._store, owner, lane)
+        return past, kept_items(await resolved(request.given, past, self._store, owner))
+
+    async def _tools(self, exchange: Exchange, request: InputTokensRequest, items: list[Item]) -> McpTools:
+        """The tools of MCP servers that the request may have called, listed where ``items`` do not list them."""
+        tools = McpTools(self._mcp, request)
+        if tools.servers:
+            await exchange.while_there(tools.prepare(items))
+        return tools
 
     async def socket(self, exchange: Exchange) -> None:
         """GET /v1/responses as a WebSocket."""
@@ -238,12 +244,8 @@ class ResponseHandlers:
         """POST /v1/responses/input_tokens: what the same response would cost as input."""
         request = await exchange.request(InputTokensRequest)
         model = self._served.generating(request.model).model
-        owner = CALLER.get()
-        past = await Past.of(request, self._store, owner)
-        own = kept_items(await resolved(request.given, past, self._store, owner))
-        tools = McpTools(self._mcp, request)
-        if tools.servers:
-            await exchange.while_there(tools.prepare([*past.items, *own]))
+        past, own = await self._items(request)
+        tools = await self._tools(exchange, request, [*past.items, *own])
         _, prompt = await self._prompts.prompt(exchange, request, past.items, own, model, tools.listed)
         await exchange.respond_json({"object": "response.input_tokens", "input_tokens": len(prompt.token_ids)})
 
@@ -252,9 +254,8 @@ class ResponseHandlers:
         request = await exchange.request(CompactRequest)
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         by = self._served.generating(request.model)
-        owner = CALLER.get()
-        past = await Past.of(request, self._store, owner)
-        items = [*past.items, *kept_items(await resolved(request.given, past, self._store, owner))]
+        past, own = await self._items(request)
+        items = [*past.items, *own]
         summary = await self._prompts.summary(exchange, request, items, by)
         output = compacted(items, summary.item)
         await exchange.respond_json(compaction_object(output, int(time.time()), summary.generation.usage))

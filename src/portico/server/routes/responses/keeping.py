@@ -14,17 +14,11 @@ from portico.generation import Delta
 from portico.protocols.responses.stream import Answer
 from portico.server.line.flight import Sink
 
-__all__ = ["Keeping", "settled"]
+__all__ = ["Keeping"]
 
 log = logging.getLogger("portico")
 
-_ENDING: set[asyncio.Task[None]] = set()  # answers that are being kept
-
-
-async def settled() -> None:
-    """Return when all answers that have ended are kept."""
-    if _ENDING:
-        await asyncio.wait(_ENDING)
+_ENDING: set[asyncio.Task[None]] = set()  # answers that are being kept: the loop itself holds no task
 
 
 class Keeping:

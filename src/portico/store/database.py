@@ -123,11 +123,24 @@ def _with(work: Callable[..., Result], args: Any, kwargs: Any, connection: Conne
 def _sqlite(path: Path, patience: float) -> Engine:
     """Connections to the file, which must exist: one that was removed is not silently begun anew."""
     uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+
+    def opened() -> _Connection:
+        file = _identity(path)  # before it is opened: what is put in its place meanwhile is another
+        connection = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=patience,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            factory=_Connection,
+        )
+        connection.file = file
+        return connection
+
     engine = create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(
-            uri, uri=True, timeout=patience, isolation_level=None, check_same_thread=False, cached_statements=256
-        ),
+        creator=opened,
         poolclass=QueuePool,
         pool_size=READERS + WRITERS,
         max_overflow=4,
@@ -135,14 +148,13 @@ def _sqlite(path: Path, patience: float) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, record: Any) -> None:
+    def connected(connection: _Connection, record: Any) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut, too
-        record.info["file"] = _identity(path)
 
     @event.listens_for(engine, "checkout")
-    def taken(connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
-        if record.info["file"] != _identity(path):  # SQLite would go on with a file that has no name any more
+    def taken(connection: _Connection, record: Any, proxy: Any) -> None:
+        if connection.file != _identity(path):  # SQLite would go on with a file that has no name any more
             raise DisconnectionError("the file was removed or replaced")
 
     @event.listens_for(engine, "begin")
@@ -152,6 +164,12 @@ def _sqlite(path: Path, patience: float) -> Engine:
             driver.execute("BEGIN IMMEDIATE")
 
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """Knows which file it was opened on."""
+
+    file: tuple[int, int] | None = None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

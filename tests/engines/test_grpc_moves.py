@@ -61,7 +61,7 @@ async def test_embeddings_move() -> None:
             async def computed(inputs: Any) -> Any:
                 asked.append(host)
                 if len({id(host) for host in asked}) == 1:
-                    # A task of its own: this call ends with the server, and a stop of grpc.aio that is cancelled harms the next.
+                    # A task of its own: this call ends with the server, and a cancelled stop spoils grpc.aio's next.
                     await asyncio.shield(asyncio.create_task(host.server._server.stop(0)))
                 return await embed(inputs)
 

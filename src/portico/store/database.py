@@ -135,7 +135,7 @@ def _sqlite(path: Path, patience: float) -> Engine:
             cached_statements=256,
             factory=_Connection,
         )
-        connection.file = file
+        connection.path, connection.file = path, file
         return connection
 
     engine = create_engine(
@@ -169,7 +169,21 @@ def _sqlite(path: Path, patience: float) -> Engine:
 class _Connection(sqlite3.Connection):
     """Knows which file it was opened on."""
 
-    file: tuple[int, int] | None = None
+    path: Path
+    file: tuple[int, int] | None
+
+    def close(self) -> None:
+        """Close it; if another file lies in the place of its own it stays open.
+
+        The last to close a file removes its journal, by name: by then the journal of that other file.
+        """
+        if self.file == _identity(self.path):
+            super().close()
+        else:
+            _LEFT_OPEN.append(self)
+
+
+_LEFT_OPEN: Final[list[_Connection]] = []
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -198,7 +198,7 @@ def test_what_postgresql_says(state: str | None, text: str) -> None:
     class Fault(Exception):
         sqlstate = state
 
-    assert fault(Fault("secret words")).message == text
+    assert fault(Fault("connection to port 53405 failed")).message == text
 
 
 def test_what_a_client_is_told() -> None:

@@ -5,6 +5,7 @@ SQLite tells its faults apart by their texts alone (in Python 3.10), PostgreSQL 
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError
@@ -19,19 +20,23 @@ READ_ONLY: Final = "The server's store cannot be written to."
 DAMAGED: Final = "The server's store is damaged."
 LOST: Final = "The server's store cannot be reached; try again."
 
-# the beginning of an SQLSTATE, or a part of what SQLite says
-SIGNS: Final = {
+# the beginnings of SQLSTATEs
+STATES: Final = {
     "53": FULL,
-    "database or disk is full": FULL,
     "55P03": BUSY,
     "40": BUSY,
-    "database is locked": BUSY,
-    "database table is locked": BUSY,
     "25006": READ_ONLY,
     "42501": READ_ONLY,
-    "readonly database": READ_ONLY,
     "XX001": DAMAGED,
     "XX002": DAMAGED,
+}
+
+# parts of what SQLite says
+SAID: Final = {
+    "database or disk is full": FULL,
+    "database is locked": BUSY,
+    "database table is locked": BUSY,
+    "readonly database": READ_ONLY,
     "malformed": DAMAGED,
     "not a database": DAMAGED,
 }
@@ -54,11 +59,12 @@ def is_lost(error: Exception) -> bool:
 
 
 def _text(error: Exception) -> str:
-    state = getattr(_cause(error), "sqlstate", None)
-    said = str(_cause(error))
-    for sign, text in SIGNS.items():
-        if state.startswith(sign) if state is not None else sign in said:
-            return text
+    cause = _cause(error)
+    state: str | None = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return next((text for sign, text in STATES.items() if state.startswith(sign)), LOST)
+    if isinstance(cause, sqlite3.Error):
+        return next((text for sign, text in SAID.items() if sign in str(cause)), LOST)
     return LOST
 
 

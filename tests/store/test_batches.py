@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from portico.errors import NotFoundError
-from portico.store import Store, StoredBatch, StoredFile, open_store
+from portico.store import Retention, Store, StoredBatch, StoredFile, open_store
 from portico.store.files import CHUNK
+from portico.store.retention import sweep
 from portico.store.tables import batch_lines, batches, file_chunks, files
 from support.store_writer import OWNER, run_batches, writing
 
@@ -77,6 +78,54 @@ async def test_files_are_their_owners(store: Store) -> None:
     for one in (unseen, old):
         assert await store.files.get(OWNER, one.id) is None
     assert await store.files.owned(OWNER) == [kept]
+
+
+async def test_what_is_known_at_the_end_is_what_is_kept(store: Store) -> None:
+    """Name, purpose and end of a file may come behind its bytes."""
+    known = {"filename": "b", "purpose": "evals", "expires_at": NOW + 3600}
+    kept = await store.files.write(file("file-x"), pieces(b"data"), named=lambda begun: replace(begun, **known))
+    assert kept == file("file-x", size=4, **known) == await store.files.get(OWNER, "file-x")
+    assert [one.id for one in await store.files.owned(OWNER, purpose="evals")] == ["file-x"]
+    with pytest.raises(ZeroDivisionError):
+        await store.files.write(file("file-y"), pieces(b"data"), named=lambda begun: 1 / 0)  # type: ignore[arg-type]
+    assert rows(store, files) == rows(store, file_chunks) == 1
+    assert (await store.files.bytes_of(OWNER), await store.files.bytes_of(OTHER)) == (4, 0)
+
+
+async def test_a_file_that_a_batch_reads_is_there_until_the_batch_ends(store: Store) -> None:
+    """Deleted, expired or old, it is gone for all but the batches that read it, and goes with the last of them."""
+    data = b"x" * (CHUNK + 1)
+    for id, facts in {"deleted": {}, "expired": {"expires_at": 1}, "old": {"created_at": 1}, "other": {}}.items():
+        await store.files.write(file(id, **facts), pieces(data))
+        await store.batches.create(batch(f"first-{id}", reads=id))
+        await store.batches.create(batch(f"second-{id}", reads=id, created_at=NOW + 1))
+
+    async def read(id: str, owner: str = OWNER, **how: bool) -> bytes | None:
+        try:
+            return b"".join([piece async for piece in store.files.read(owner, id, **how)])
+        except NotFoundError:
+            return None
+
+    assert await store.files.delete(OWNER, "deleted")
+    assert not await store.files.delete(OWNER, "deleted")
+    assert await store.files.get(OWNER, "deleted") is None
+    assert [one.id for one in await store.files.owned(OWNER)] == ["other", "old"]
+    store.database.now(lambda connection: sweep(connection, Retention(max_age=1, max_bytes=1)))
+    ended = 0
+    while (one := await store.batches.claim()) is not None:
+        assert one.reads is not None
+        assert one.reads in one.id
+        assert await read(one.reads, for_batch=True) == data
+        assert await read(one.reads, OTHER, for_batch=True) is None
+        assert (await read(one.reads) is None) == (one.reads in ("deleted", "expired"))
+        assert await store.batches.end(one)
+        ended += 1
+    assert ended == 8
+    assert rows(store, files) == 3, "the deleted one is gone with its last batch"
+    assert await read("deleted", for_batch=True) is await read("expired", for_batch=True) is None
+    store.database.now(lambda connection: sweep(connection, Retention(max_age=1)))
+    assert [one.id for one in await store.files.owned(OWNER)] == ["other"]
+    assert rows(store, file_chunks) == 2
 
 
 async def test_lists_are_paged(store: Store) -> None:

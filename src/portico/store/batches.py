@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert
 from portico.errors import NotFoundError
 from portico.store.coding import dumps, key, loads
 from portico.store.database import Database
-from portico.store.files import publish
+from portico.store.files import publish, release
 from portico.store.records import StoredBatch, StoredLine
 from portico.store.tables import batch_lines, batches, either
 
@@ -118,7 +118,8 @@ class Batches:
 
 def _create(connection: Connection, batch: StoredBatch, lines: Sequence[Any]) -> None:
     row = {"id": key(batch.id), "owner": batch.owner, "kind": batch.kind, "created_at": batch.created_at}
-    connection.execute(PUT, {**row, "status": batch.status, "size": 0, "content": dumps(batch.body)})
+    facts = {"status": batch.status, "reads": batch.reads and key(batch.reads), "content": dumps(batch.body)}
+    connection.execute(PUT, {**row, **facts, "size": 0})
     _add_lines(connection, batch.id, 0, lines)
 
 
@@ -208,9 +209,11 @@ def _end(connection: Connection, worker: str, batch: StoredBatch, files: Sequenc
     sizes = func.length(batch_lines.c.request) + func.coalesce(func.length(batch_lines.c.result), 0)
     size = select(func.coalesce(func.sum(sizes), 0)).where(batch_lines.c.batch_id == batches.c.id).scalar_subquery()
     end = {"status": batch.status, "content": dumps(batch.body), "size": size, "ended_at": time.time(), "worker": None}
-    if not connection.execute(update(batches).where(*mine).values(end)).rowcount:
+    ended = connection.execute(update(batches).where(*mine).values(end).returning(batches.c.reads)).first()
+    if ended is None:
         return False
     publish(connection, files)
+    release(connection, ended.reads)
     return True
 
 
@@ -221,6 +224,7 @@ def _shown(row: Any) -> StoredBatch:
         kind=row.kind,
         created_at=row.created_at,
         status=row.status,
+        reads=row.reads,
         ended=row.ended_at is not None,
         body=loads(row.content),
     )

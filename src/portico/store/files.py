@@ -7,31 +7,36 @@ share them, they are deleted with their row, and a backup of the database has th
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
+from msgspec.structs import replace
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from portico.errors import NotFoundError
 from portico.store.coding import dumps, key, loads
 from portico.store.database import Database
 from portico.store.records import StoredFile
-from portico.store.tables import file_chunks, files
+from portico.store.tables import batches, file_chunks, files
 
-__all__ = ["Files", "publish"]
+__all__ = ["READ", "Files", "publish", "release"]
 
 CHUNK: Final = 256 << 10  # bytes
 
-IT = and_(files.c.id == bindparam("key"), files.c.owner == bindparam("whose"), files.c.worker.is_(None))
+THAT = and_(files.c.id == bindparam("key"), files.c.owner == bindparam("whose"), files.c.worker.is_(None))
+IT = and_(THAT, files.c.deleted.is_(False))
+READ = exists().where(batches.c.reads == files.c.id, batches.c.ended_at.is_(None))  # a batch still does
 GET = select(files).where(IT)
+GET_READ = select(files).where(THAT, READ)
 PUT = insert(files)
 PUT_CHUNK = insert(file_chunks)
-CHUNK_OF = (
-    select(file_chunks.c.data)
-    .join(files, files.c.id == file_chunks.c.file_id)
-    .where(IT, file_chunks.c.number == bindparam("number"))
+CHUNK_OF = select(file_chunks.c.data).where(
+    file_chunks.c.file_id == bindparam("key"), file_chunks.c.number == bindparam("number")
 )
-REMOVE = delete(files).where(files.c.id == bindparam("key"), files.c.owner == bindparam("whose"))
+HIDE = update(files).where(IT, READ).values(deleted=True)
+REMOVE = delete(files).where(
+    files.c.id == bindparam("key"), files.c.owner == bindparam("whose"), files.c.deleted.is_(False)
+)
 WRITTEN = update(files).where(files.c.id == bindparam("key")).values(size=bindparam("bytes"))
 
 
@@ -42,9 +47,17 @@ class Files:
         self._database = database
         self._worker = worker
 
-    async def write(self, file: StoredFile, data: AsyncIterable[bytes], *, published: bool = True) -> StoredFile:
-        """Keep a file with these bytes; it can be seen when all are there. With ``published`` false it can be seen when
-        the batch ends that it belongs to. What was begun is gone when ``data`` raises, or the process dies."""
+    async def write(
+        self,
+        file: StoredFile,
+        data: AsyncIterable[bytes],
+        *,
+        named: Callable[[StoredFile], StoredFile] | None = None,
+        published: bool = True,
+    ) -> StoredFile:
+        """Keep a file with these bytes; it can be seen when all are there. ``named`` says what is known of it only
+        then: its name, purpose and end. With ``published`` false it can be seen when the batch ends that it belongs to.
+        What was begun is gone when ``data`` or ``named`` raises, or the process dies."""
         await self._database.write(_begin, file, self._worker)
         try:
             size = number = 0
@@ -57,25 +70,31 @@ class Files:
                     size, number = size + CHUNK, number + 1
             if waiting:
                 await self._database.write(_add, file.id, number, bytes(waiting))
-            return await self._database.write(_end, file, size + len(waiting), published)
+            whole = file if named is None else named(file)
+            return await self._database.write(_end, whole, size + len(waiting), published)
         except BaseException:
             await self._database.write(_remove, file.owner, file.id)
             raise
 
     async def get(self, owner: str, id: str) -> StoredFile | None:
         """The file of that id."""
-        return await self._database.read(_get, owner, id)
+        return await self._database.read(_get, owner, id, False)
 
-    async def read(self, owner: str, id: str) -> AsyncIterator[bytes]:
-        """Its bytes, in pieces. Raises ``NotFoundError`` when it is deleted meanwhile."""
-        file = await self.get(owner, id)
+    async def read(self, owner: str, id: str, *, for_batch: bool = False) -> AsyncIterator[bytes]:
+        """Its bytes, in pieces; with ``for_batch`` also those of one that is deleted or has expired, which a batch
+        still reads. Raises ``NotFoundError``, also when it is deleted meanwhile."""
+        file = await self._database.read(_get, owner, id, for_batch)
         if file is None:
             raise NotFoundError("There is no such file.", param="id")
         for number in range(-(-file.size // CHUNK)):
-            data = await self._database.read(_chunk, owner, id, number)
+            data = await self._database.read(_chunk, id, number)
             if data is None:
                 raise NotFoundError("The file was deleted while it was read.", param="id")
             yield data
+
+    async def bytes_of(self, owner: str) -> int:
+        """How many bytes all files of the owner have, also those that are being written."""
+        return await self._database.read(_bytes_of, owner)
 
     async def owned(
         self,
@@ -91,7 +110,7 @@ class Files:
         return await self._database.read(_list, owner, purpose, after, limit, order)
 
     async def delete(self, owner: str, id: str) -> bool:
-        """Delete it; whether it was there."""
+        """Delete it; whether it was there. What a batch reads of it stays until that ends."""
         return await self._database.write(_remove, owner, id)
 
 
@@ -100,10 +119,20 @@ def publish(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(update(files).where(files.c.id.in_([key(id) for id in ids])).values(worker=None))
 
 
+def release(connection: Connection, id: str | None) -> None:
+    """A batch has read this file: if it was deleted, and no other reads it, it is gone."""
+    if id is not None:
+        connection.execute(delete(files).where(files.c.id == id, files.c.deleted, ~READ))
+
+
 def _begin(connection: Connection, file: StoredFile, worker: str) -> None:
-    row = {"id": key(file.id), "owner": file.owner, "created_at": file.created_at, "expires_at": file.expires_at}
-    named = {"purpose": key(file.purpose), "size": 0, "content": dumps([file.filename, file.purpose])}
-    connection.execute(PUT, {**row, **named, "worker": worker})
+    row = {"id": key(file.id), "owner": file.owner, "created_at": file.created_at, "worker": worker, "size": 0}
+    connection.execute(PUT, {**row, **_named(file)})
+
+
+def _named(file: StoredFile) -> dict[str, Any]:
+    content = dumps([file.filename, file.purpose])
+    return {"purpose": key(file.purpose), "expires_at": file.expires_at, "content": content}
 
 
 def _add(connection: Connection, id: str, number: int, data: bytes) -> None:
@@ -112,32 +141,29 @@ def _add(connection: Connection, id: str, number: int, data: bytes) -> None:
 
 
 def _end(connection: Connection, file: StoredFile, size: int, published: bool) -> StoredFile:
+    connection.execute(update(files).where(files.c.id == key(file.id)).values(_named(file)))
     if published:
         publish(connection, [file.id])
-    return StoredFile(
-        id=file.id,
-        owner=file.owner,
-        created_at=file.created_at,
-        filename=file.filename,
-        purpose=file.purpose,
-        size=size,
-        expires_at=file.expires_at,
-    )
+    return replace(file, size=size)
 
 
-def _get(connection: Connection, owner: str, id: str) -> StoredFile | None:
-    row = connection.execute(GET, {"key": key(id), "whose": owner}).first()
-    return None if row is None or _expired(row) else _shown(row)
+def _get(connection: Connection, owner: str, id: str, for_batch: bool) -> StoredFile | None:
+    row = connection.execute(GET_READ if for_batch else GET, {"key": key(id), "whose": owner}).first()
+    return None if row is None or (_expired(row) and not for_batch) else _shown(row)
 
 
-def _chunk(connection: Connection, owner: str, id: str, number: int) -> bytes | None:
-    return connection.scalar(CHUNK_OF, {"key": key(id), "whose": owner, "number": number})
+def _chunk(connection: Connection, id: str, number: int) -> bytes | None:
+    return connection.scalar(CHUNK_OF, {"key": key(id), "number": number})
+
+
+def _bytes_of(connection: Connection, owner: str) -> int:
+    return int(connection.scalar(select(func.sum(files.c.size)).where(files.c.owner == owner)) or 0)
 
 
 def _list(
     connection: Connection, owner: str, purpose: str | None, after: str | None, limit: int | None, order: str
 ) -> list[StoredFile]:
-    found = select(files).where(files.c.owner == owner, files.c.worker.is_(None))
+    found = select(files).where(files.c.owner == owner, files.c.worker.is_(None), files.c.deleted.is_(False))
     found = found.where(or_(files.c.expires_at.is_(None), files.c.expires_at > time.time()))
     if purpose is not None:
         found = found.where(files.c.purpose == key(purpose))
@@ -155,7 +181,8 @@ def _list(
 
 
 def _remove(connection: Connection, owner: str, id: str) -> bool:
-    return bool(connection.execute(REMOVE, {"key": key(id), "whose": owner}).rowcount)
+    it = {"key": key(id), "whose": owner}
+    return bool(connection.execute(HIDE, it).rowcount or connection.execute(REMOVE, it).rowcount)
 
 
 def _expired(row: Any) -> bool:

@@ -72,13 +72,15 @@ class StoredFile(Struct, frozen=True, kw_only=True):
 
 class StoredBatch(Struct, frozen=True, kw_only=True):
     """A batch without its lines. ``kind`` says whose API it was made by, ``status`` is a word of that API; what else
-    the API shows of it is ``body``. ``ended``: nothing of it changes any more."""
+    the API shows of it is ``body``. ``reads`` is the file that its lines are in: its bytes stay until the batch ends,
+    also if it is deleted. ``ended``: nothing of it changes any more."""
 
     id: str
     owner: str
     kind: str
     created_at: int
     status: str
+    reads: str | None = None
     ended: bool = False
     body: dict[str, Any] = field(default_factory=dict)
 

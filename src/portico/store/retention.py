@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, delete, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, and_, delete, func, select
 
+from portico.store.files import READ
 from portico.store.tables import batches, conversations, events, files, responses
 
 __all__ = ["Retention", "sweep"]
@@ -33,7 +34,7 @@ RESPONSES: Final = Kind(responses, responses.c.created_at, responses.c.ended_at.
 KINDS: Final = (
     RESPONSES,
     Kind(conversations, conversations.c.used_at, conversations.c.turn.is_(None)),
-    Kind(files, files.c.created_at, files.c.worker.is_(None)),
+    Kind(files, files.c.created_at, and_(files.c.worker.is_(None), ~READ)),
     Kind(batches, batches.c.created_at, batches.c.ended_at.is_not(None)),
 )
 
@@ -42,7 +43,7 @@ KINDS: Final = (
 class Retention:
     """What is kept: for how many days, how many responses, how many bytes; None: no bound.
 
-    Age is since a thing was made, a conversation's since it was last used. What runs is never swept.
+    Age is since a thing was made, a conversation's since it was last used. What runs is never swept, nor what it reads.
     """
 
     max_age: float | None = 30.0
@@ -52,7 +53,8 @@ class Retention:
 
 def sweep(connection: Connection, retention: Retention) -> bool:
     """Delete one piece of what is not to be kept; whether there may be more."""
-    swept = [_delete(connection, files, select(files.c.id).where(files.c.expires_at <= time.time()), PIECE)]
+    expired = select(files.c.id).where(files.c.expires_at <= time.time(), ~READ)
+    swept = [_delete(connection, files, expired, PIECE)]
     if retention.max_age is not None:
         edge = time.time() - retention.max_age * DAY
         for kind in KINDS:

@@ -136,6 +136,7 @@ files = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("worker", String),  # the process that writes it; null: it is whole
+    Column("deleted", Boolean, nullable=False, server_default=false()),  # and there only for batches that read it
     Column("purpose", String, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
@@ -160,11 +161,13 @@ batches = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("ended_at", Double),
     Column("worker", String),  # the process that runs it; null: nobody does, or it has ended
+    Column("reads", String),  # the file that its lines are in
     Column("status", String, nullable=False),
     Column("size", BigInteger, nullable=False),  # with its lines, once it has ended
     Column("content", LargeBinary, nullable=False),
     Index(PREFIX + "batches_by_owner", "owner", "kind", "created_at", "id"),
     Index(PREFIX + "batches_by_end", "ended_at"),
+    Index(PREFIX + "batches_by_file", "reads"),
 )
 
 batch_lines = Table(

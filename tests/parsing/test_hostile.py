@@ -76,13 +76,13 @@ def test_time_is_linear(tool_parser: str) -> None:
 @pytest.mark.parametrize(
     "tool_parser", ["hermes", "qwen3_coder", "mistral", "pythonic", "gemma4", "openai", "minimax_m3"]
 )
-def test_doubling_the_text_doubles_the_time(tool_parser: str) -> None:
+def test_time_is_linear_in_longer_texts(tool_parser: str) -> None:
     for unit in ("".join(sorted(program(tool_parser, None).special_tokens)), '{"a": ["', "\n"):
 
         def work(size: int, unit: str = unit) -> None:
             read(tool_parser, unit * (size // len(unit)), 6)
 
-        assert growth(work, 60_000) < 2.8
+        assert growth(work, 20_000, TIMES) < TIMES * 2.5
 
 
 def test_deep_nesting_ends_without_recursion() -> None:

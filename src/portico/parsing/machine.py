@@ -292,7 +292,6 @@ class Machine:
             else:
                 self.ready.append(Reasoning(text))
             self.parts = []
-        self.speaking = None
 
     def events(self) -> list[Event]:
         """Everything said since the last time."""

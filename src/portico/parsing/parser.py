@@ -101,8 +101,9 @@ class OutputParser:
     def feed(self, text: str) -> list[Event]:
         """The next piece of text; the events that it decides."""
         machine = self._machine
-        machine.tape.feed(text)
-        next(self._reader)
+        if not machine.tape.passes(text):
+            machine.tape.feed(text)
+            next(self._reader)
         return machine.events()
 
     def close(self, finish_reason: str = "stop") -> list[Event]:

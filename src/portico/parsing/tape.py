@@ -5,7 +5,8 @@ so it looks like the format it reads and any cut of the text gives the same resu
 
 - A decision is taken only when no further text could change it: a marker is recognised when it is whole, and text that
   could still become one waits. ``Markers`` compiles that question into one regular expression per set of markers (a
-  trie whose every node may also be the end of the text), so ordinary text costs one search per piece.
+  trie whose every node may also be the end of the text), so ordinary text costs one search per piece, and none of the
+  readers that wait inside each other is woken for it (``passes``).
 - What waits is bounded: by the longest marker, by ``SPACE`` characters of white space, by the limits on names.
   The consumed part of the text is forgotten with every piece, so the work is linear in the length of the text.
 - Readers do not look back. A suspicion keeps what it consumes (``Tape.keep``); when it was a false alarm that text is
@@ -35,7 +36,7 @@ class Markers:
     under the spelling given.
     """
 
-    __slots__ = ("_final", "_open", "_spelled", "_suffixed", "spellings")
+    __slots__ = ("_final", "_open", "_spelled", "_suffixed", "begins", "spellings")
 
     def __init__(self, spellings: Iterable[str]) -> None:
         self.spellings = frozenset(s for s in spellings if s)
@@ -51,6 +52,7 @@ class Markers:
                 node = node.setdefault(char, {})
             node[""] = {}
         self._open = re.compile("|".join(_branches(trie)) or never)
+        self.begins = self._open.search  # finds nothing in text that more text cannot make a marker of
 
     def search(self, text: str, at: int, ended: bool) -> tuple[int, int, str] | None:
         """The first place where a marker stands or may yet stand: (start, end, spelling), spelling "" for may yet."""
@@ -115,7 +117,7 @@ def markers(*spellings: str) -> Markers:
 class Tape:
     """The text that has come and is not consumed yet, from ``at`` on."""
 
-    __slots__ = ("at", "awaited", "ended", "kept", "mark", "matched", "text")
+    __slots__ = ("at", "awaited", "ended", "kept", "mark", "matched", "passing", "text")
 
     def __init__(self) -> None:
         self.text = ""
@@ -125,6 +127,20 @@ class Tape:
         self.ended = False  # nothing more will come
         self.awaited: Markers | None = None  # what the text that waits may yet become
         self.kept: list[str] | None = None  # what a suspicion has consumed so far
+        # set while ``until`` waits with nothing in hand: what finds the beginning of a marker, what takes other text
+        self.passing: tuple[Callable[[str], object], Callable[[str], None]] | None = None
+
+    def passes(self, text: str) -> bool:
+        """Whether this text, which comes next, has gone where ``until`` would have passed it; else it is to be fed."""
+        if self.passing is None or not text:
+            return False
+        begins, pass_on = self.passing
+        if begins(text) is not None:
+            return False
+        if self.kept is not None:
+            self.kept.append(text)
+        pass_on(text)
+        return True
 
     def feed(self, text: str) -> None:
         left = self.text[self.at :]
@@ -245,7 +261,10 @@ def until(tape: Tape, wanted: Markers, pass_on: Callable[[str], None]) -> Read:
             tape.awaited = wanted
         if tape.ended:
             return ""
+        if found is None:
+            tape.passing = wanted.begins, pass_on
         yield
+        tape.passing = None
 
 
 class Look:

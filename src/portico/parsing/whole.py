@@ -20,7 +20,7 @@ __all__ = ["WRAPPERS", "Whole", "object_in"]
 
 WRAPPERS = ("arguments", "args", "argument", "parameters", "params", "input", "properties")  # names for all arguments
 
-_PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+_SIGN = re.compile(r'["\\\x00-\x1f]')  # what means something inside a string, or is not allowed there
 _BODY = re.compile(r'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _PARTIAL = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -74,7 +74,7 @@ class Whole:
 
     def feed(self, text: str) -> str:
         """More of the arguments; what of them may leave now."""
-        if self._state == _TEXT and not self._partial and not self._word and _PLAIN.fullmatch(text):
+        if self._state == _TEXT and not self._partial and not self._word and not _SIGN.search(text):
             return text  # the common case: the inside of a string
         out: list[str] = []
         text = self._partial + text

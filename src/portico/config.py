@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     )
     max_header: int = Field(64 << 10, ge=1024, description="Largest request line and headers together, in bytes.")
     max_body: int = Field(32 << 20, ge=1024, description="Largest request body in bytes.")
+    max_file: int = Field(512 << 20, ge=1, description="Largest file that is uploaded, in bytes.")
+    max_files_per_key: int = Field(
+        4 << 30, ge=1, description="Bytes that the files of one API key have together; what is more is refused (413)."
+    )
     max_choices: int = Field(64, ge=1, description="Largest 'n'.")
     max_logprobs: int = Field(20, ge=0, description="Most alternatives per token in logprobs.")
     max_stop: int = Field(16, ge=1, description="Most stop strings in one request.")
@@ -127,16 +131,14 @@ class Settings(BaseSettings):
     # What is kept
     store: SecretStr | None = Field(
         None,
-        description="Where responses and conversations are kept: a file, postgresql://…, or none; a file in the user's "
-        "data directory if absent.",
+        description="Where responses, conversations, files and batches are kept: a file, postgresql://…, or none; a "
+        "file in the user's data directory if absent.",
     )
     store_max_age: float = Field(30.0, gt=0, description="Days after which what is kept is deleted.")
     store_max_responses: int | None = Field(
         None, ge=1, description="Responses that are kept; the oldest are deleted first."
     )
-    store_max_bytes: int = Field(
-        10 << 30, ge=1 << 20, description="Bytes of responses and conversations that are kept; the oldest go first."
-    )
+    store_max_bytes: int = Field(10 << 30, ge=1 << 20, description="Bytes that are kept in all; the oldest go first.")
 
     # What is told
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")

@@ -1,5 +1,5 @@
 // The official client against a server: node openai.mjs URL SCENARIO… Prints what came out, one JSON value a line.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -115,6 +115,17 @@ const scenarios = {
     const listed = [];
     for await (const one of client.models.list()) listed.push(one);
     return { listed, one: await client.models.retrieve(model) };
+  },
+
+  // the form has its fields in the order of the object: the file stands first here
+  async files() {
+    const expires_after = { anchor: "created_at", seconds: 3600 };
+    const file = await toFile(Buffer.from("data ☃"), "ä b.txt");
+    const made = await client.files.create({ file, purpose: "user_data", expires_after });
+    const listed = [];
+    for await (const one of client.files.list({ purpose: "user_data" })) listed.push(one.id);
+    const text = await (await client.files.content(made.id)).text();
+    return { made, listed, text, gone: await client.files.delete(made.id) };
   },
 
   async abort() {

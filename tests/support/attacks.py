@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["ALLOWED", "ATTACKS", "Attack", "Cost", "assault", "high", "listening", "serves"]
+__all__ = ["ALLOWED", "ATTACKS", "Attack", "Cost", "assault", "high", "listening", "peak", "serves"]
 
 CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 PROBE_SECONDS = 0.01  # between one answer of the probe and the next question
@@ -167,7 +167,7 @@ def assault(url: str, attack: Attack, count: int, pid: int | None = None) -> Cos
             waits.append(time.monotonic() - began)
             healthy[0] &= response.status == 200
 
-    before = _peak(pid, forget=True)
+    before = peak(pid, forget=True)
     prober = threading.Thread(target=probe)
     prober.start()
     began = time.monotonic()
@@ -178,7 +178,7 @@ def assault(url: str, attack: Attack, count: int, pid: int | None = None) -> Cos
         over.wait(0.2)  # what comes after the answer counts too
         over.set()
         prober.join()
-    return Cost(status, answer, took, waits, healthy[0], len(body), max(0, _peak(pid) - before))
+    return Cost(status, answer, took, waits, healthy[0], len(body), max(0, peak(pid) - before))
 
 
 def _post(url: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -205,7 +205,7 @@ def _connection(url: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(where.hostname, where.port, timeout=PATIENCE)
 
 
-def _peak(pid: int | None, forget: bool = False) -> int:
+def peak(pid: int | None, forget: bool = False) -> int:
     """The most memory that the process had, or has now and begins to count from here."""
     if pid is None:
         return 0

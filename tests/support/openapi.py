@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
-from openai.types import Completion, CompletionChoice
+from openai.types import Completion, CompletionChoice, FileDeleted, FileObject
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -24,6 +24,15 @@ class _Text(Completion):
     choices: list[_TextChoice]  # type: ignore[assignment]
 
 
+class _Files(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    object: Literal["list"]
+    data: list[FileObject]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+
 class _Error(BaseModel):
     model_config = ConfigDict(extra="forbid")
     error: ErrorObject
@@ -34,6 +43,9 @@ TYPES: dict[str, Any] = {
     "CreateChatCompletionResponse": ChatCompletion,
     "CreateChatCompletionStreamResponse": ChatCompletionChunk,
     "CreateCompletionResponse": _Text,
+    "OpenAIFile": FileObject,
+    "ListFilesResponse": _Files,
+    "DeleteFileResponse": FileDeleted,
 }
 
 

@@ -24,7 +24,7 @@ from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
 from portico.server.http.gate import Gate
 from portico.server.line.line import Line
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.served import FileBounds, Served, ServedModel
 from portico.server.observe.inspector import PAGES, Inspector
 from portico.server.observe.metrics import Metrics
 from portico.server.routes.paths import routes
@@ -86,6 +86,7 @@ def replaying(
     keep: int = 200,
     resume_grace: float = 0.0,
     store: str | None = None,
+    file_bounds: FileBounds | None = None,
     mcp_allow: Sequence[str] = (),
     lives: Sequence[int] = (),
     observers: Sequence[Observer] = (),
@@ -153,6 +154,7 @@ def replaying(
             resume_grace=resume_grace,
             store=kept,
             mcp_allow=mcp_allow,
+            file_bounds=file_bounds,
         )
         gate = Gate(max_in_flight, max_per_key)
         inspectors = []

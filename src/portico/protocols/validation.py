@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
@@ -39,6 +39,8 @@ class RequestModel(BaseModel):
     """Base of request bodies: strict types, no NaN, unknown fields kept apart in ``unknown_fields``."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    media_type: ClassVar[str] = "application/json"  # that the body comes in
 
     @property
     def unknown_fields(self) -> list[str]:

@@ -48,9 +48,10 @@ quietly = settings(database=None, suppress_health_check=list(HealthCheck), print
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Replaying]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replaying]:
     with replaying(
         ANSWERS,
+        store=str(tmp_path_factory.mktemp("store") / "portico.db"),
         tool_parser="hermes",
         reasoning_parser="qwen3",
         context_length=2_000,

@@ -1,8 +1,8 @@
 """The HTTP connection: uvicorn's over httptools, with what that leaves open closed.
 
-A request has a size for its head and a time to arrive whole; an answer may not stand still for ever because nobody
-reads it. What is refused here never reaches the application, yet its body has the shape of every other error, as far
-as the request has told whose client it is from.
+A request has a size for its head and a time to arrive whole, which a body that keeps its pace may exceed; an answer may
+not stand still for ever because nobody reads it. What is refused here never reaches the application, yet its body has
+the shape of every other error, as far as the request has told whose client it is from.
 
 A request that is here as a whole is answered, whatever its client sends behind it, or closes.
 
@@ -38,6 +38,7 @@ from portico.server.http.socket_connection import SocketConnection, Unfinished, 
 __all__ = ["connections"]
 
 HALF_CLOSED = 1.0  # seconds after a request in which the end of what a client sends may not be the client's end
+PACE = 64 << 10  # bytes a second at which a body may take longer than the client's timeout
 LINGER = 1.0  # seconds in which a refused client may read why; what it still sends is thrown away
 UNFINISHED = 4  # of the largest messages, in memory at a time
 
@@ -77,6 +78,8 @@ class Connection(HttpToolsProtocol):
         self._refusal: PorticoError | None = None  # why a callback stopped the parser
         self._in_head = False
         self._head_size = 0
+        self._watched = 0.0  # since when it is waited for a request, in the loop's time
+        self._received = 0  # bytes since then
         self._arriving = False  # a request has begun and is not here as a whole
         self._arrived = 0.0  # when the last request was here as a whole, in the loop's time
         self._unanswered: deque[RequestResponseCycle] = deque()  # the first is being answered
@@ -106,6 +109,7 @@ class Connection(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
+        self._received += len(data)
         try:
             self._parse(data)
         except (HttpParserError, PorticoError):
@@ -213,11 +217,15 @@ class Connection(HttpToolsProtocol):
 
     def _watch_reading(self) -> None:
         if self._reading is None:
+            self._watched, self._received = self.loop.time(), 0
             self._reading = self.loop.call_later(self._client_timeout, self._too_slow)
 
     def _too_slow(self) -> None:
         self._reading = None
-        if self._arriving:
+        more = self._watched + self._client_timeout + self._received / PACE - self.loop.time()
+        if self._arriving and more > 0 and not (self._in_head or self.cycle.response_complete):
+            self._reading = self.loop.call_later(max(more, 0.1), self._too_slow)
+        elif self._arriving:
             seconds = f"{self._client_timeout:g}"
             self._refuse(RequestTimeoutError(f"The request did not arrive within {seconds} seconds."))
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -166,12 +166,23 @@ class Exchange:
         media_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if media_type != b"application/json" and not media_type.endswith(b"+json"):
             raise UnsupportedMediaTypeError("The body must be JSON: send 'Content-Type: application/json'.")
-        if self.headers.get(b"content-encoding", b"identity") != b"identity":
-            raise UnsupportedMediaTypeError("Compressed request bodies are not supported; send the JSON as it is.")
-        declared = self.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared[:18]) > self._max_body:
-            raise self._too_large()
         pieces: list[bytes] = []
+        async for piece in self.pieces(self._max_body):
+            held.grow(len(piece))
+            pieces.append(piece)
+        self._stage("read")
+        self.large = sum(map(len, pieces)) > LARGE
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    async def pieces(self, most: int) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises where that is compressed or has more than ``most`` bytes, before it is read if
+        its head says so, and where the client goes."""
+        if self.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise UnsupportedMediaTypeError("Compressed request bodies are not supported; send it as it is.")
+        declared = self.headers.get(b"content-length", b"")
+        size = int(declared[:18]) if declared.isdigit() else 0
+        if size > most:
+            raise _too_large(most)
         size = 0
         while True:
             message = await self.receive()
@@ -179,17 +190,11 @@ class Exchange:
                 raise ClientGoneError
             piece: bytes = message.get("body", b"")
             size += len(piece)
-            if size > self._max_body:
-                raise self._too_large()
-            held.grow(len(piece))
-            pieces.append(piece)
+            if size > most:
+                raise _too_large(most)
+            yield piece
             if not message.get("more_body", False):
-                self._stage("read")
-                self.large = size > LARGE
-                return b"".join(pieces) if len(pieces) != 1 else pieces[0]
-
-    def _too_large(self) -> RequestTooLargeError:
-        return RequestTooLargeError(f"The request body is over the limit of {self._max_body} bytes.")
+                return
 
     # -- what its way was -------------------------------------------------------------------------------------------
 
@@ -248,6 +253,17 @@ class Exchange:
         """Send a JSON response."""
         await self.respond(status, orjson.dumps(value))
 
+    async def respond_pieces(self, size: int, pieces: AsyncIterator[bytes], media_type: bytes) -> None:
+        """Send a response of ``size`` bytes as they come; of ``pieces`` nothing is read where only the head is wanted.
+        What ``pieces`` raises ends the connection, so that the client knows it has not got all."""
+        headers = [*self.response_headers, (b"content-type", media_type), (b"content-length", b"%d" % size)]
+        self.status = 200
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        if self.method != "HEAD":
+            async for piece in pieces:
+                await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self.send({"type": "http.response.body", "body": b""})
+
     async def start_stream(self, media_type: bytes) -> None:
         """Send the head of a streamed response; its body goes through ``send``."""
         headers = [
@@ -261,6 +277,10 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
+
+
+def _too_large(most: int) -> RequestTooLargeError:
+    return RequestTooLargeError(f"The request body is over the limit of {most} bytes.")
 
 
 def _request_id(given: bytes | None) -> str:

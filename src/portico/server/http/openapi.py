@@ -89,7 +89,8 @@ def _operation(path: str, summary: str, body: type[BaseModel] | None) -> dict[st
     }
     if body is not None:
         schema = {"$ref": f"#/components/schemas/{body.__name__}"}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        media_type = getattr(body, "media_type", "application/json")
+        operation["requestBody"] = {"required": True, "content": {media_type: {"schema": schema}}}
     if "{" in path:
         name = path.split("{")[1].split("}")[0]
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]

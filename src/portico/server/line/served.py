@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portico.constraints import Checker, is_plain
 from portico.errors import ModelNotFoundError, NotSupportedError
@@ -18,7 +18,7 @@ from portico.threads import Threads
 if TYPE_CHECKING:
     from portico.store import Store
 
-__all__ = ["Served", "ServedModel"]
+__all__ = ["FileBounds", "Served", "ServedModel"]
 
 LONGEST_NAME = 256  # characters of a name that only a pattern knows
 
@@ -59,6 +59,13 @@ class ServedModel:
         return constraint is None or self.checker is None or self.checker.knows(constraint)
 
 
+class FileBounds(NamedTuple):
+    """How many bytes one uploaded file may have, and all of one API key together."""
+
+    largest: int = 512 << 20
+    of_one_key: int = 4 << 30
+
+
 class Served:
     """All served models. A request without a model name gets the first that can do what it asks for."""
 
@@ -70,13 +77,15 @@ class Served:
         resume_grace: float = 0.0,
         store: Store | None = None,
         mcp_allow: Sequence[str] = (),
+        file_bounds: FileBounds | None = None,
     ) -> None:
         self.models = list(models)
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self.runs = Runs(resume_grace)
         self.mcp_allow = mcp_allow  # hosts of MCP servers that requests may name
-        self.store = store  # of responses and conversations; None: nothing is kept
+        self.store = store  # of responses, conversations and files; None: nothing is kept
+        self.file_bounds = file_bounds or FileBounds()
         self._by_name = {name: served.called(name) for served in models for name in served.names}
         for served in models:
             for adapter in served.adapters:

@@ -25,7 +25,7 @@ from portico.parsing.registry import DECLARED, program
 from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer, speaks_harmony
 from portico.server.line.line import Line
 from portico.server.line.meter import Meter
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.served import FileBounds, Served, ServedModel
 from portico.server.process.engines import adapters, embedding_engine, is_elsewhere, main_engine, resolved_model
 from portico.server.process.kept import kept
 
@@ -56,7 +56,8 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
             await store.close()
         raise
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
-    return Served(started, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow)
+    bounds = FileBounds(settings.max_file, settings.max_files_per_key)
+    return Served(started, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow, bounds)
 
 
 async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:

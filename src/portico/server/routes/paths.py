@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from portico.server.http.app import Methods
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
-from portico.server.routes import anthropic, decisions, embeddings, infill, openai, prompts, responses
+from portico.server.routes import anthropic, decisions, embeddings, files, infill, openai, prompts, responses
 from portico.server.routes.about import AboutHandlers
 from portico.server.routes.runs import RunHandlers
 
@@ -21,6 +21,7 @@ BODIES = {
     **infill.BODIES,
     **anthropic.BODIES,
     **responses.BODIES,
+    **files.BODIES,
 }
 
 
@@ -38,6 +39,7 @@ def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None
         **anthropic.AnthropicHandlers(served).routes(about.list_models, about.get_model),
         **responses.ResponseHandlers(served).routes(),
         **responses.ConversationHandlers(served).routes(),
+        **files.FileHandlers(served).routes(),
         **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from portico.errors import NotFoundError
+from portico.protocols.paging import item_list, window
 from portico.protocols.responses.items import kept_items
-from portico.protocols.responses.paging import item_list, window
 from portico.protocols.responses.schema import (
     AddItemsRequest,
     CreateConversationRequest,

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from portico.errors import BadRequestError, NotFoundError
 from portico.generation import Generation
 from portico.protocols import sse
+from portico.protocols.paging import page
 from portico.protocols.responses.compaction import (
     COMPACTING,
     compacted,
@@ -21,7 +22,6 @@ from portico.protocols.responses.compaction import (
 )
 from portico.protocols.responses.ids import new_id
 from portico.protocols.responses.items import Item, kept_items
-from portico.protocols.responses.paging import page
 from portico.protocols.responses.request import generation
 from portico.protocols.responses.response import TERMINAL, new_response
 from portico.protocols.responses.schema import CompactRequest, InputTokensRequest, PromptFields, ResponsesRequest

@@ -1,4 +1,4 @@
-"""Lists by the page: ``limit``, ``order`` and ``after``, the same for items of responses and of conversations."""
+"""Lists by the page: ``limit``, ``order`` and ``after``, the same for items, files and whatever OpenAI lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from portico.errors import BadRequestError
 
 __all__ = ["Window", "item_list", "page", "window"]
 
-USUAL, MOST = 20, 100  # items of a page
+USUAL, MOST = 20, 100  # items of a page, unless a list has its own
 
 
 class Window(NamedTuple):
@@ -20,11 +20,11 @@ class Window(NamedTuple):
     after: str | None
 
 
-def window(query: Mapping[str, str]) -> Window:
-    """What the query asks for. Raises ``BadRequestError``."""
-    limit = query.get("limit") or str(USUAL)
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= MOST):
-        raise BadRequestError(f"'limit' must be a whole number from 1 to {MOST}.", param="limit")
+def window(query: Mapping[str, str], usual: int = USUAL, most: int = MOST) -> Window:
+    """What the query asks for, of a list that has pages of at most ``most``. Raises ``BadRequestError``."""
+    limit = query.get("limit") or str(usual)
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 5 and 1 <= int(limit) <= most):
+        raise BadRequestError(f"'limit' must be a whole number from 1 to {most}.", param="limit")
     order = query.get("order") or "desc"
     if order not in ("asc", "desc"):
         raise BadRequestError("'order' must be 'asc' or 'desc'.", param="order")

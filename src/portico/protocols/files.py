@@ -1,0 +1,144 @@
+"""OpenAI's files: the form in which one comes.
+
+The form is ``multipart/form-data`` (RFC 7578), read in pieces: what is in memory is a piece and the short fields. The
+fields may stand before the file or behind it. A file's name is data, kept as it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from pydantic import Field
+
+from portico.errors import BadRequestError, UnsupportedMediaTypeError
+from portico.protocols.validation import RequestModel, parse_fields
+
+__all__ = ["FORM", "FileForm", "UploadRequest"]
+
+FORM: Final = 64 << 10  # bytes that a form may have beside its file
+PARTS: Final = 16  # of a form
+HEADERS: Final = 8  # of a part
+LONGEST_HEADER: Final = 4096  # bytes
+LONGEST_FIELD: Final = 1024  # bytes
+LONGEST_TYPE: Final = 512  # characters of the request's Content-Type
+
+HOUR, DAY = 3600, 86400  # seconds
+NAMELESS: Final = "upload"  # what a file is called that comes without a name
+HINT: Final = "send 'file' and 'purpose' as multipart/form-data"
+
+
+class ExpiresAfter(RequestModel):
+    """When a file ceases to exist."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=HOUR, le=30 * DAY)]
+
+
+class UploadRequest(RequestModel):
+    """POST /v1/files, without the bytes: ``file`` is the name of the file here."""
+
+    media_type: ClassVar[str] = "multipart/form-data"
+
+    file: Annotated[str, Field(json_schema_extra={"format": "binary"})]
+    purpose: Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+    expires_after: ExpiresAfter | None = None
+
+
+class FileForm:
+    """One form: ``feed`` takes it in pieces and gives those of the file, ``close`` what else it says.
+
+    Both raise ``BadRequestError`` where it is malformed, is cut off, or says what cannot be; as early as that is known.
+    """
+
+    def __init__(self, content_type: str | None) -> None:
+        """Raises ``UnsupportedMediaTypeError`` where the body is no such form."""
+        kind, options = parse_options_header((content_type or "")[:LONGEST_TYPE])
+        if kind != "multipart/form-data":
+            raise UnsupportedMediaTypeError(f"The body must be a form with a file: {HINT}.")
+        boundary = options.get("boundary")
+        if not boundary:
+            raise BadRequestError("The Content-Type has no boundary; let the HTTP client set this header.")
+        self._fields: dict[str, Any] = {}
+        self._name = ""  # of the part that is being read
+        self._value = bytearray()
+        try:
+            self._parser = PushMultipartParser(
+                boundary.encode("latin-1"),
+                max_header_size=LONGEST_HEADER,
+                max_header_count=HEADERS,
+                max_segment_count=PARTS,
+            )
+        except MultipartError as error:
+            raise _malformed(error) from None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The pieces of the file in this piece of the form."""
+        if not data:
+            return
+        try:
+            for event in self._parser.parse(data):
+                if isinstance(event, MultipartSegment):
+                    self._begin(event)
+                elif event is None:
+                    self._end()
+                elif self._name == "file":
+                    yield event
+                else:
+                    self._value += event
+                    if len(self._value) > LONGEST_FIELD:
+                        raise BadRequestError(
+                            f"A field of the form may have {LONGEST_FIELD} bytes; only 'file' is longer.",
+                            param=self._name[:64] or None,
+                        )
+        except MultipartError as error:
+            raise _malformed(error) from None
+
+    def close(self) -> UploadRequest:
+        """The form is here as a whole."""
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            raise _malformed(error) from None
+        return self._read()
+
+    def _begin(self, part: MultipartSegment) -> None:
+        self._name = part.name or ""
+        self._value.clear()
+        if self._name != "file":
+            return
+        if "file" in self._fields:
+            raise BadRequestError("The form has two files; send one a request.", param="file")
+        self._fields["file"] = part.filename or NAMELESS
+        if "purpose" in self._fields:
+            self._read()  # what is wrong is told before the file is read
+
+    def _end(self) -> None:
+        if self._name == "file":
+            return
+        try:
+            value = self._value.decode()
+        except UnicodeDecodeError:
+            raise BadRequestError("A field of the form is not text in UTF-8.", param=self._name[:64] or None) from None
+        self._fields[self._name] = value
+
+    def _read(self) -> UploadRequest:
+        fields: dict[str, Any] = {}
+        for name, value in self._fields.items():
+            outer, bracket, inner = name.partition("[")
+            if bracket and inner.endswith("]"):
+                inside = fields.setdefault(outer, {})
+                if isinstance(inside, dict):
+                    inside[inner[:-1]] = int(value) if _is_number(value) else value
+            else:
+                fields[name] = value
+        return parse_fields(UploadRequest, fields)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) <= 10
+
+
+def _malformed(error: MultipartError) -> BadRequestError:
+    return BadRequestError(f"The form cannot be read ({error.args[0]}); {HINT}.", code="invalid_form")

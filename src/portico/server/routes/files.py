@@ -1,0 +1,176 @@
+"""Files, as OpenAI's API has them: kept, listed, read, deleted. A file is its owner's alone."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec.structs import replace
+from pydantic import BaseModel
+
+from portico.errors import NotFoundError, RequestTooLargeError
+from portico.protocols.files import DAY, FORM, FileForm, UploadRequest
+from portico.protocols.paging import item_list, window
+from portico.server.http.app import Methods
+from portico.server.http.exchange import Exchange
+from portico.server.http.gate import Gate
+from portico.server.line.served import Served
+from portico.server.routes.answering import UNKNOWN_FIELDS, warn
+from portico.store import StoredFile
+from portico.threads import CALLER
+
+if TYPE_CHECKING:
+    from portico.store import Store
+
+__all__ = ["BODIES", "FileHandlers"]
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {("/v1/files", "POST"): UploadRequest}
+
+UPLOADS, UPLOADS_PER_KEY = 64, 16  # at a time
+MOST_LISTED: Final = 10_000
+BATCH_DAYS: Final = 30  # for which files of batches are kept, unless their clients say otherwise
+
+
+class FileHandlers:
+    """The handlers, over what is stored."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._gate = Gate(UPLOADS, UPLOADS_PER_KEY)
+
+    def routes(self) -> dict[str, Methods]:
+        """The paths, with their handlers."""
+        return {
+            "/v1/files": {"POST": self.upload, "GET": self.list},
+            "/v1/files/{id}": {"GET": self.get, "DELETE": self.delete},
+            "/v1/files/{id}/content": {"GET": self.content},
+        }
+
+    async def upload(self, exchange: Exchange) -> None:
+        """POST /v1/files."""
+        store = self._store
+        owner = CALLER.get()
+        now = time.time()
+        form = FileForm(exchange.header(b"content-type"))
+        room = await self._room(owner)
+        begun = StoredFile(id=_new_id(now), owner=owner, created_at=int(now), filename="", purpose="")
+
+        def named(begun: StoredFile) -> StoredFile:
+            request = form.close()
+            warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+            ends = self._end(request, begun.created_at)
+            return replace(begun, filename=request.file, purpose=request.purpose, expires_at=ends)
+
+        with self._gate.passing(owner):
+            file = await store.files.write(begun, _bytes(exchange, form, room), named=named)
+        await exchange.respond_json(_shown(file))
+
+    async def list(self, exchange: Exchange) -> None:
+        """GET /v1/files, newest first."""
+        limit, order, after = window(exchange.query, MOST_LISTED, MOST_LISTED)
+        purpose = exchange.query.get("purpose") or None
+        found = await self._store.files.owned(CALLER.get(), purpose=purpose, after=after, limit=limit + 1, order=order)
+        await exchange.respond_json(item_list([*map(_shown, found[:limit])], len(found) > limit))
+
+    async def get(self, exchange: Exchange) -> None:
+        """GET /v1/files/{id}."""
+        await exchange.respond_json(_shown(await self._file(exchange)))
+
+    async def content(self, exchange: Exchange) -> None:
+        """GET /v1/files/{id}/content."""
+        file = await self._file(exchange)
+        exchange.response_headers.append((b"x-content-type-options", b"nosniff"))  # no page, whatever it holds
+        await exchange.respond_pieces(
+            file.size, self._store.files.read(file.owner, file.id), b"application/octet-stream"
+        )
+
+    async def delete(self, exchange: Exchange) -> None:
+        """DELETE /v1/files/{id}."""
+        id = exchange.path_params["id"]
+        if not await self._store.files.delete(CALLER.get(), id):
+            raise _no_file(id)
+        await exchange.respond_json({"id": id, "object": "file", "deleted": True})
+
+    @property
+    def _store(self) -> Store:
+        store = self._served.store
+        if store is None:
+            raise NotFoundError("This server keeps no files (it runs with --store none).")
+        return store
+
+    async def _file(self, exchange: Exchange) -> StoredFile:
+        id = exchange.path_params["id"]
+        found = await self._store.files.get(CALLER.get(), id)
+        if found is None:
+            raise _no_file(id)
+        return found
+
+    async def _room(self, owner: str) -> _Room:
+        """How large the owner's next file may be."""
+        largest, together = self._served.file_bounds
+        left = together - await self._store.files.bytes_of(owner)
+        if largest <= left:
+            return _Room(largest, f"A file may have {largest} bytes here (--max-file).")
+        return _Room(
+            left, f"The files of one API key may have {together} bytes together (--max-files-per-key); delete some."
+        )
+
+    def _end(self, request: UploadRequest, created_at: int) -> int | None:
+        """When the file is kept no longer, in unix seconds: as its client says, or sooner if the server keeps nothing
+        for so long."""
+        ends = []
+        if request.expires_after is not None:
+            ends.append(created_at + request.expires_after.seconds)
+        elif request.purpose == "batch":
+            ends.append(created_at + BATCH_DAYS * DAY)
+        if (days := self._store.retention.max_age) is not None:
+            ends.append(created_at + int(days * DAY))
+        return min(ends, default=None)
+
+
+class _Room(NamedTuple):
+    """How many bytes a file may have, and what is said of one that has more."""
+
+    most: int
+    told: str
+
+    def check(self, size: int) -> None:
+        if size > self.most:
+            raise RequestTooLargeError(self.told, param="file")
+
+
+async def _bytes(exchange: Exchange, form: FileForm, room: _Room) -> AsyncIterator[bytes]:
+    """The bytes of the file in the request's body, as they come."""
+    declared = exchange.header(b"content-length") or ""
+    room.check(int(declared[:18]) - FORM if declared.isdigit() else 0)
+    size = 0
+    async for data in exchange.pieces(room.most + FORM):
+        for piece in form.feed(data):
+            size += len(piece)
+            room.check(size)
+            yield piece
+
+
+def _new_id(now: float) -> str:
+    """Files of one second are listed by their ids: those begin with the milliseconds."""
+    return f"file-{int(now * 1000):012x}{secrets.token_hex(10)}"
+
+
+def _no_file(id: str) -> NotFoundError:
+    return NotFoundError(f"No such File object: {id[:64]}", param="id")
+
+
+def _shown(file: StoredFile) -> dict[str, Any]:
+    ends = {} if file.expires_at is None else {"expires_at": file.expires_at}
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.size,
+        "created_at": file.created_at,
+        **ends,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+    }

@@ -22,6 +22,7 @@ from portico.errors import BadRequestError, NotSupportedError
 from portico.protocols.anthropic.ids import call_id_for_model
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tool_input import INVALID
+from portico.protocols.attachments import tagged
 from portico.protocols.places import Origin
 
 __all__ = ["Conversation", "read_conversation"]
@@ -193,7 +194,7 @@ class _Reader:
             return [self._document(path, block, given)]
         if kind == "search_result":
             attributes = {"source": block.get("source"), "title": block.get("title")}
-            return [_text(_tagged("search_result", attributes, _inner_text(block.get("content"))))]
+            return [_text(tagged("search_result", attributes, _inner_text(block.get("content"))))]
         if kind == "tool_reference":
             name = _string(block, "tool_name", path)
             self.found.referenced_tools.add(name)
@@ -231,7 +232,7 @@ class _Reader:
         context = block.get("context")
         if isinstance(context, str) and context:
             text = f"{context}\n\n{text}"
-        return _text(_tagged("document", {"title": block.get("title")}, text))
+        return _text(tagged("document", {"title": block.get("title")}, text))
 
     def _unreadable(self, path: str, reason: str, given: bool) -> Part:
         if not given:
@@ -298,9 +299,3 @@ def _inner_text(content: object) -> str:
     blocks = content if isinstance(content, list) else []
     texts = [block.get("text") for block in blocks if isinstance(block, dict)]
     return "\n".join(text for text in texts if isinstance(text, str))
-
-
-def _tagged(tag: str, attributes: dict[str, Any], text: str) -> str:
-    """``text`` with its borders shown, so that the model can tell it from what is said about it."""
-    shown = "".join(f' {name}="{value}"' for name, value in attributes.items() if isinstance(value, str) and value)
-    return f"<{tag}{shown}>\n{text}\n</{tag}>"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from portico.errors import BadRequestError
 from portico.generation import Generation, Model
@@ -19,7 +20,11 @@ from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.line.flight import Flight, Sink
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.sinks import BodySink, StreamSink
+from portico.server.routes.attachments import prompt_with_files
 from portico.threads import CALLER
+
+if TYPE_CHECKING:
+    from portico.store import Store
 
 __all__ = [
     "LEFT_OUT",
@@ -164,9 +169,9 @@ def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
         exchange.response_headers.append((b"x-portico-warning", told.encode("ascii")))
 
 
-async def chat_prompt(exchange: Exchange, request: ChatRequest, model: Model) -> Prompt:
-    """The prompt of a conversation, tokenized."""
-    prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+async def chat_prompt(exchange: Exchange, request: ChatRequest, model: Model, store: Store | None) -> Prompt:
+    """The prompt of a conversation, tokenized; the files that it names are those of ``store``."""
+    prompt = await exchange.wait(prompt_with_files(model, chat.prompt_arguments(request), store))
     return cut_to(request, prompt, model, request.most_tokens)
 
 

@@ -54,7 +54,7 @@ class OpenAIHandlers:
         exchange.call_it(request.request_id)
         places = Places(None, request.tool_places)
         with places.told():
-            prompt = await chat_prompt(exchange, request, model)
+            prompt = await chat_prompt(exchange, request, model, self._served.store)
             exchange.prompted(model, prompt)
             warn(exchange, "chat_template_kwargs ignored", prompt.passed_over)
             warn(exchange, LEFT_OUT, [*request.hosted_tools, *map(places.words, prompt.left_out)])

@@ -13,6 +13,7 @@ from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
 from portico.server.routes.answering import chat_prompt, completion_prompts
+from portico.server.routes.attachments import prompt_with_files
 
 __all__ = ["BODIES", "PromptHandlers"]
 
@@ -53,7 +54,8 @@ class PromptHandlers:
             special = request.add_special_tokens is not False
             prompt = await exchange.wait(model.prompter.completion(request.prompt, add_special_tokens=special))
         else:
-            prompt = await exchange.wait(model.prompter.chat(**chat.prompt_arguments(request)))
+            arguments = chat.prompt_arguments(request)
+            prompt = await exchange.wait(prompt_with_files(model, arguments, self._served.store))
         await exchange.respond_json(tokens.tokenized(request, prompt, model))
 
     async def detokenize(self, exchange: Exchange) -> None:
@@ -72,7 +74,7 @@ class PromptHandlers:
         request = await exchange.request(ChatRequest)
         model = self._served.generating(request.model).model
         with Places(None, request.tool_places).told():
-            prompt = await chat_prompt(exchange, request, model)
+            prompt = await chat_prompt(exchange, request, model, self._served.store)
             generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
         await exchange.respond_json(tokens.rendered(generation, prompt))
 

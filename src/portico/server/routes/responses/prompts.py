@@ -28,6 +28,7 @@ from portico.server.line.flight import Flight
 from portico.server.line.served import Served, ServedModel
 from portico.server.line.sinks import EventSink
 from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, warn
+from portico.server.routes.attachments import prompt_with_files
 
 __all__ = ["Prompts", "Written"]
 
@@ -149,7 +150,7 @@ class Prompts:
         """The prompt. Where it leaves no room for an answer: None if that will do."""
         with asked.places.told():
             try:
-                rendering = model.prompter.chat(**asked.prompt_arguments)
+                rendering = prompt_with_files(model, asked.prompt_arguments, self._served.store)
                 prompt = await (rendering if exchange is None else exchange.wait(rendering))
             except ContextLengthError:
                 if or_none:

@@ -23,6 +23,8 @@ def test_no_damage_breaks_the_arguments(tool_parser: str) -> None:
 
 def test_the_law_can_be_broken() -> None:
     calls = [{"name": "send_note", "arguments": {"text": "here"}}]
+    empty = Mutant('<tool_call>{"name": "send_note", "arguments": {}}</tool_call>here', calls, "by hand")
+    assert violations("hermes", empty) == ["send_note without its arguments"]
     lost = Mutant('<tool_call>{"name": "ping", "arguments": {}}</tool_call>here', calls, "by hand")
     assert violations("hermes", lost) == []  # what was written outside the call is content
     gone = Mutant('<think>here</think>{"name": "ping"}', calls, "by hand")

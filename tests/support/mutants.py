@@ -137,8 +137,12 @@ def split(text: str, markers: list[str]) -> list[str]:
 
 
 def shows(marker: str, text: str) -> bool:
-    """Whether a marker stands in a text; a plain word, or a piece of a longer tag, is none."""
-    return not marker.isalpha() and re.search(re.escape(marker) + (r"(?!\w)" * marker[-1].isalnum()), text) is not None
+    """Whether a marker stands in a text; a plain word, a fence, or a piece of a longer tag, is none."""
+    return (
+        not marker.strip("/=:").isalpha()
+        and marker != "```"
+        and re.search(re.escape(marker) + (r"(?!\w)" * marker[-1].isalnum()), text) is not None
+    )
 
 
 def violations(tool_parser: str, mutant: Mutant) -> list[str]:
@@ -159,6 +163,9 @@ def violations(tool_parser: str, mutant: Mutant) -> list[str]:
         if not isinstance(arguments, dict):
             broken.append(f"arguments are no object: {call.arguments!r}")
             continue
+        own = [one["arguments"] for one in mutant.calls if one["name"] == call.name]
+        if not arguments and own and {} not in own:
+            broken.append(f"{call.name} without its arguments")
         said.append(squashed(call.arguments))
         for leaf in leaves(arguments):
             if squashed(leaf) not in written:

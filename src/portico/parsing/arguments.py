@@ -15,10 +15,10 @@ from typing import ClassVar, Protocol
 from portico import grammar as g
 from portico.parsing.ending import Ends, Verdict, text_value
 from portico.parsing.json_text import Done, escaped, json_value, quoted
-from portico.parsing.literals import PYTHON, literal, transcribe
+from portico.parsing.literals import JAVASCRIPT, PYTHON, literal, transcribe
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Tape, comes, markers, peek, space
+from portico.parsing.tape import Look, Tape, comes, markers, peek, space
 from portico.parsing.values import as_json
 from portico.parsing.whole import object_in
 
@@ -30,12 +30,16 @@ __all__ = [
     "Unwritable",
     "arguments_follow",
     "arguments_object",
+    "object_follows",
     "read_json",
     "rest_of_arguments",
     "text_of",
 ]
 
 DEPTH_OF_GRAMMAR = 8  # objects and arrays inside each other, where the syntax is not JSON
+_WORD = re.compile(r"[A-Za-z_$][\w$]*")
+_LONGEST_KEY = 128
+_VALUE = frozenset("\"'`{[-0123456789tfnTFN")
 _ELEMENT = re.compile(r"\s*<([\w.\-]+)>(.*?)</\1>\s*", re.DOTALL)
 
 
@@ -67,13 +71,37 @@ class Codec(Protocol):
 
 
 def read_json(m: Machine, ends: Ends) -> Done:
-    """Give the machine an object: JSON, passed through as it is, or a literal of Python. It begins with its brace."""
+    """Give the machine an object, which begins with its brace: JSON, passed through as it is, or a literal of Python or
+    JavaScript."""
     start = yield from comes(m.tape, markers('{"', "{'", "{"), take=False)
     if start == "{'":
         m.recovered("Python in place of JSON")
         return (yield from literal(m.tape, m.arguments, PYTHON))
     yield from space(m.tape)
+    if start == "{" and (yield from _key_without_quotes(m.tape)):
+        m.recovered("keys without quotes")
+        return (yield from literal(m.tape, m.arguments, JAVASCRIPT, typed=as_json))
     return (yield from json_value(m.tape, m.arguments, ends))
+
+
+def _key_without_quotes(tape: Tape) -> Done:
+    """Whether a brace comes, a bare word, a colon and what a value of JSON may begin with."""
+    look = Look(tape)
+    yield from look.marker(markers("{"))
+    yield from look.space()
+    if not (yield from look.word(_WORD, _LONGEST_KEY)) or not (yield from look.marker(markers(":"))):
+        return False
+    return (yield from look.space()) in _VALUE
+
+
+def object_follows(tape: Tape) -> Done:
+    """Whether what comes is a brace and then no other syntax than ``read_json`` knows."""
+    if (yield from comes(tape, markers('{"', "{'", "{}"), take=False)):
+        return True
+    look = Look(tape)
+    if not (yield from look.marker(markers("{"))):
+        return False
+    return (yield from look.space()) in ("", '"', "'", "{", "}") or (yield from _key_without_quotes(tape))
 
 
 def arguments_object(m: Machine, ends: Ends, schema: Schema | None) -> Generator[None, None, str | None]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from portico import grammar as g
 from portico.events import ToolCall
-from portico.parsing.arguments import Codec, Json, arguments_follow, arguments_object
+from portico.parsing.arguments import Codec, Json, arguments_follow, arguments_object, object_follows
 from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
 from portico.parsing.objects import JsonObject, SingleKey
@@ -104,10 +104,13 @@ class Headed:
             if (yield from comes(tape, markers(">"), take=False)):
                 yield from comes(tape, markers(">"))
             codec = Json()
-            if not (yield from comes(tape, markers("{"), take=False)):
+            if not (yield from object_follows(tape)):
                 return False
             m.recovered("JSON in place of the family's arguments")
-        if isinstance(codec, Json) and not (yield from comes(tape, markers("{"), take=False)):
+        braced = isinstance(codec, Json) and (yield from comes(tape, markers("{"), take=False))
+        if braced and m.wary and not (yield from object_follows(tape)):
+            return False
+        if isinstance(codec, Json) and not braced:
             text = yield from arguments_object(m, ends, m.tools.get(name))
             if text is None:
                 return False

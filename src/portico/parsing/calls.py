@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,7 +16,7 @@ from portico.events import ToolCall
 from portico.parsing.ending import Ends
 from portico.parsing.json_text import Done
 from portico.parsing.lines import is_line
-from portico.parsing.machine import Machine
+from portico.parsing.machine import Machine, proper
 from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
 from portico.parsing.tape import Look, Markers, comes, markers, peek, sequence, space
@@ -31,7 +30,7 @@ _NOISE = 256  # characters of text that may stand between a section's opener and
 _LONGEST_OPENER = 64
 _NOISE_IN_TAG = 48  # and between the opener of a call and its header
 _LITTER = "}],"
-_SPACE = re.compile(r"\s")
+_LONGEST_LITTER = 6
 
 
 class Body(Hashable, Protocol):
@@ -152,7 +151,8 @@ class Calls:
             m.false_alarm()
             return
         outer = yield from self._repeated(m, marks["section"])
-        inner = yield from comes(tape, marks["["])
+        strange = yield from comes(tape, m.structure, take=False)  # it may begin as the list does
+        inner = "" if strange else (yield from comes(tape, marks["["]))
         if not inner and outer + first(self.open) and (yield from sequence(tape, (markers("["), markers("{")))):
             inner = yield from comes(tape, markers("["))
         listed = bool(inner) or not literals(self.list[0]) or (self.bare and self._levels[0] == literals(self.list[0]))
@@ -174,7 +174,7 @@ class Calls:
                     continue
                 break
             noise, framed = 0, None
-            yield from self._litter(m)
+            yield from self._litter(m, inner)
             yield from comes(tape, marks["close"])
             yield from comes(tape, marks[","] if literals(self.list[1]) or not inner else markers(","))
             if not (yield from self._another(m, inner)):
@@ -186,9 +186,9 @@ class Calls:
                 yield from comes(tape, markers(*self.openers, *self.inner))
             if not any(tape.kept) and (yield from peek(tape)):
                 tape.take(tape.at + 1)
-            if (yield from self._nothing(m, "".join(tape.kept))):
+            if (yield from self._nothing(m, "".join(tape.kept).removeprefix(behind))):
                 tape.commit()
-                m.recovered("an opener in place of a closer")
+                m.recovered("a marker with nothing in it")
                 m.frame()
             elif foreign and len(text := "".join(tape.kept)) < _REREAD:
                 marker = next((o for o in (*self.openers, *self.inner) if text.startswith(o)), text)
@@ -252,29 +252,32 @@ class Calls:
         return 0
 
     def _nothing(self, m: Machine, text: str) -> Done:
-        """Whether this is markup with nothing in it, behind calls or in front of one of another family's."""
+        """Whether this is markup with nothing in it, behind calls or in front of more markup."""
         every = {*self.openers, *self.inner, *self.closers, *map(unslashed, self.closers)}
         for marker in sorted(every, key=len, reverse=True):
             text = text.replace(plain(marker), "")
-        if text.strip():
+        if text.strip().strip(">"):
             return False
         look = Look(m.tape)
         behind = yield from look.space()
         if m.calls and (not behind or (behind == "<" and m.voice.framed) or (yield from look.marker(m.final))):
             return True
-        return bool((yield from look.marker(m.structure)))
+        begins = (o for o in (*self.openers, *self.inner) if len(o) > _SHORTEST)
+        return bool((yield from look.marker(markers(*m.structure.spellings, *begins))))
 
-    def _litter(self, m: Machine) -> Generator[None, None, None]:
-        """Brackets too many in front of what ends the call."""
+    def _litter(self, m: Machine, listed: str) -> Generator[None, None, None]:
+        """Brackets too many in front of what ends the call, or of the next one in a list."""
+        closer = self.list[2].strip() or ("]" if listed else "")
         look = Look(m.tape)
         count = 0
-        while (yield from look.space()) in _LITTER and count < len(_LITTER) * 2:
-            char = yield from look.char()
-            if not char or char in self.list[2]:
-                return
+        while (char := (yield from look.space())) and char in _LITTER and char != closer and count < _LONGEST_LITTER:
             look.skip()
             count += 1
-        if count and (yield from look.marker(self.ends.marks)):
+        if not count or not char:
+            return
+        behind = markers(closer, *self.ends.marks.spellings, *(self.body.openers if closer else ()))
+        if (yield from look.marker(behind)):
+            m.recovered("brackets too many")
             for _ in range(count):
                 yield from space(m.tape)
                 m.tape.take(m.tape.at + 1)
@@ -302,13 +305,7 @@ class Calls:
         """Whether a call of this name is one, here. Recoveries, and names no tool would have, want a declared one."""
         if name in m.tools:
             return bool(name)
-        return (
-            bool(name)
-            and not m.wary
-            and not self.lines
-            and not (self.plain and m.voice.said)
-            and not _SPACE.search(name)
-        )
+        return bool(name) and not m.wary and not self.lines and not (self.plain and m.voice.said) and proper(name)
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         before, close, between, after = self._around

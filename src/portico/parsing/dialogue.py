@@ -48,6 +48,7 @@ def dialogue(
     called = frozenset((*calls.openers, *calls.inner)) if calls else frozenset()
     after_calls = frozenset(calls.closers) - called if calls else frozenset()
     end = markers(*ends)
+    openings = {end for end in ends if any(opener.startswith(end) for opener in called)}
     own = {plain_marker(marker) for marker in (*called, *after_calls, *opens, *closes, *wraps, *unwraps, *ends)}
     foreign = {opener: other for opener, other in others.items() if calls and plain_marker(opener) not in own}
     outside = {c for other in foreign.values() for c in other.closers if plain_marker(c) not in own} - set(foreign)
@@ -94,7 +95,8 @@ def dialogue(
             elif found in outside and strange:
                 m.frame()
             elif found in ends:
-                touching = m.voice.framed  # on one side or the other: then it is markup, wherever the answer ends
+                # on one side or the other: then it is markup, wherever the answer ends
+                touching = m.voice.framed or (m.calling and not m.voice.said and found not in openings)
                 m.suspect(marker)
                 while (yield from comes(tape, end)):
                     pass

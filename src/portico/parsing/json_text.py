@@ -21,8 +21,8 @@ DEPTH = 100  # brackets inside brackets; deeper nesting is refused
 Done: TypeAlias = Generator[None, None, bool]
 Emit: TypeAlias = Callable[[str], None]
 
-_OUTSIDE = re.compile(r'["{}\[\]:,]|[^\s\w.+\-]')
-_SCALAR = re.compile(r"[\w.+\-]*")
+_OUTSIDE = re.compile(r'["{}\[\]:,]|[\w.+\-]+|[^\s\w.+\-]')
+_SCALAR = re.compile(r"[\w.+\-]+")
 _LONGEST_KEY = 64
 _SKIP = frozenset(("\\\\", '\\"'))  # escapes that hold a quote or hide one
 
@@ -33,7 +33,7 @@ def json_value(tape: Tape, emit: Emit, ends: Ends) -> Done:
     if first not in ("{", "[", '"'):
         return (yield from _scalar(tape, emit))
     owed: list[str] = []  # closers of the brackets that are open
-    is_key = False
+    is_key = False  # a string that stands here can only be a key
     at = tape.at
     while True:
         text, end = tape.text, len(tape.text)
@@ -53,6 +53,7 @@ def json_value(tape: Tape, emit: Emit, ends: Ends) -> Done:
                 return False
             if not owed:
                 return True
+            is_key = not is_key and owed[-1] == "}"
             at = tape.at
         elif char in "{[":
             if len(owed) > DEPTH:
@@ -64,12 +65,14 @@ def json_value(tape: Tape, emit: Emit, ends: Ends) -> Done:
                 continue
             while owed.pop() != char:
                 pass
-            is_key = False
             if not owed:
                 emit(tape.take(at))
                 return True
-        elif char in ":,":
-            is_key = char == "," and owed[-1] == "}"
+            is_key = owed[-1] == "}"
+        elif char == ":":
+            is_key = False
+        elif char == "," or _SCALAR.match(char):
+            is_key = owed[-1] == "}"
         else:  # not JSON: a marker that ends the call, or noise
             stop = ends.marks.match(text, at - 1, tape.ended)
             if stop is None:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Generator
 
 from portico.parsing.json_text import DEPTH, Done, Emit, escaped, quoted
 from portico.parsing.schema import Schema
-from portico.parsing.strings import PYTHON, Dialect, quote_here, string
+from portico.parsing.strings import JAVASCRIPT, PYTHON, Dialect, quote_here, string
 from portico.parsing.tape import Look, Tape, comes, markers, peek, until
 
-__all__ = ["DEPTH", "PYTHON", "Dialect", "Typed", "literal", "transcribe"]
+__all__ = ["DEPTH", "JAVASCRIPT", "PYTHON", "Dialect", "Typed", "literal", "transcribe"]
 
 Typed = Callable[[str, "Schema | None"], str]  # the JSON text of bare words, given the schema of their place
 

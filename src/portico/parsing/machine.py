@@ -23,16 +23,22 @@ from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, Tape, markers
 from portico.parsing.whole import Whole
 
-__all__ = ["Machine", "OutputReader", "fold", "random_id"]
+__all__ = ["Machine", "OutputReader", "fold", "proper", "random_id"]
 
 OutputReader: TypeAlias = "Callable[[Machine], Generator[None, None, None]]"
 BLANK = " \t\r\n"
+_NAME = re.compile(r"[\w$@][\w.\-/:$@]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def random_id(index: int, name: str) -> str:
     """An identifier for a call whose format carries none."""
     return "call_" + uuid.uuid4().hex[:24]
+
+
+def proper(name: str) -> bool:
+    """Whether a tool that is not declared may be called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 class Voice:

@@ -19,13 +19,14 @@ from portico import grammar as g
 from portico.parsing.arguments import Json, arguments_follow, arguments_object
 from portico.parsing.calls import Calls
 from portico.parsing.ending import Ends
-from portico.parsing.machine import Machine
+from portico.parsing.machine import Machine, proper
 from portico.parsing.tape import Markers, comes, markers, space, until
 from portico.parsing.thought import Thought
 
 __all__ = ["Answers", "Messages", "Route"]
 
-_SPACE = re.compile(r"\s")
+_SPACE = re.compile(r"[\s\"{]")
+_SIGN = re.compile(r"[\"{]")  # what stands in no header
 _LONGEST = 512  # characters of a header
 
 
@@ -112,7 +113,13 @@ class Messages:
 
     @cached_property
     def _heads(self) -> Markers:
-        return markers(*self.head_end, *self.body_end, *self.start)
+        return markers(*self.head_end, *self.body_end, *self.start, *self._inner)
+
+    @cached_property
+    def _inner(self) -> tuple[str, ...]:
+        """With what calls begin inside a message, where that says by itself that calls do."""
+        heads = (*self.start, *self.begins, *self.head_end)
+        return tuple(o for o in (*self.calls.openers, *self.calls.inner) if len(o) > 1 and not o.startswith(heads))
 
     @cached_property
     def _stops(self) -> Markers:
@@ -125,7 +132,7 @@ class Messages:
 
     def read(self, m: Machine) -> Generator[None, None, None]:
         tape = m.tape
-        m.final = markers(*self.body_end, *self.ends)
+        m.final = markers(*self.body_end, *self.ends, *self.start)
         found = self._from_prompt(m.prompt_tail)
         if found is None:
             found = yield from self._header(m, first=True)
@@ -166,29 +173,67 @@ class Messages:
         while True:
             hit = self._heads.search(tape.text, tape.at, tape.ended)
             end = hit[0] if hit else len(tape.text)
-            if not started and not self.begins and (blank := _SPACE.search(tape.text, tape.at, end)):
-                end = blank.start()
+            strange = (_SIGN if started or self.begins else _SPACE).search(tape.text, tape.at, end)
+            if strange:
+                end = strange.start()
             room = _LONGEST - sum(map(len, pieces))
             fits = end == (hit[0] if hit else len(tape.text)) and end - tape.at <= room
             end = min(end, tape.at + room)
             if end > tape.at:
                 pieces.append(tape.take(end))
-            head = "".join(pieces)
+            head = self._once("".join(pieces))
             if fits and hit and hit[2] in self.head_end:
                 tape.take(hit[1])
                 route = self.route(head, hit[2])
-                if not self.begins and not started and route.kind == "call" and route.name not in ("", *m.tools):
+                loose = not self.begins and not started
+                if route.kind == "call" and route.name not in ("", *m.tools) and (loose or not proper(route.name)):
                     break
+                while hit[2].strip() and (yield from comes(tape, markers(hit[2]))):
+                    m.recovered("a marker twice")
                 tape.commit()
                 return route
             if not fits or (hit and hit[2]) or tape.ended:
                 break
             yield
-        if tape.ended and not first and head.strip() in ("", *self.begins):  # the answer ends behind a marker
+        unended = yield from self._unended(m, head)
+        if unended is not None:
+            tape.commit()
+            m.recovered("a header without its end")
+            return unended
+        again = started and fits and hit is not None and hit[2] in self.start
+        if again or (not first and (tape.ended or (fits and hit)) and self._says_nothing(m, head)):
             tape.commit()
             m.frame()
+            if again and not self._says_nothing(m, head):
+                m.write(head)
         m.false_alarm()
         return _LOOSE
+
+    def _once(self, head: str) -> str:
+        """A header's text; what was written twice in it counts once."""
+        for word in self.begins:
+            head = head.replace(word * 2, word)
+        return head
+
+    def _unended(self, m: Machine, head: str) -> Generator[None, None, Route | None]:
+        """What a header says behind which the body begins without a marker between; None if none does."""
+        route = self.route(head, "")
+        if route.kind == "call" and m.named(route.name) in m.tools:
+            return route if (yield from comes(m.tape, markers("{"), take=False)) else None
+        if (route.kind == "calls" or not head.strip()) and (
+            yield from comes(m.tape, markers(*self._inner), take=False)
+        ):
+            return Route("calls")
+        return None
+
+    def _says_nothing(self, m: Machine, head: str) -> bool:
+        """Whether a header that has no body is markup alone."""
+        route = self.route(head, "")
+        return (
+            head.strip() in ("", *self.begins)
+            or route.kind == "calls"
+            or (route.kind == "call" and route.name in ("", *m.tools))
+        )
 
     def _call(self, m: Machine, name: str) -> Generator[None, None, None]:
         """The call that a body is; text where it is no object."""
@@ -221,13 +266,16 @@ class Messages:
             else:
                 yield from self._call(m, name)
         wanted = self._stops
-        if route.kind == "calls" and m.calling:
-            wanted = markers(*self._stops.spellings, *self.calls.openers, *self.calls.closers)
-        elif route is _LOOSE and m.calls and self.calls.openers:
-            wanted = markers(*self._stops.spellings, *self.calls.closers)
+        within = (*self.calls.openers, *self._inner) if route.kind == "calls" and m.calling else ()
+        if route is _LOOSE and m.calling:
+            within = self._inner
+        if within or (route is _LOOSE and m.calls and self.calls.openers):
+            wanted = markers(
+                *wanted.spellings, *within, *(self.calls.closers if m.calls or route is not _LOOSE else ())
+            )
         while True:
             stop = yield from until(tape, wanted, m.write)
-            if stop in self.calls.openers and route.kind == "calls":
+            if stop in within:
                 tape.at = tape.mark
                 yield from self.calls.read(m)
                 continue

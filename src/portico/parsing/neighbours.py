@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 from portico.parsing.arguments import Json
 from portico.parsing.bodies import Headed, JsonObject, SingleKey
+from portico.parsing.literals import PYTHON
 from portico.parsing.machine import Machine
 from portico.parsing.tagged import Tagged
 from portico.parsing.tape import Look, markers
@@ -43,9 +45,11 @@ def neighbour(m: Machine, body: _Begins) -> Generator[None, None, _Neighbour | N
     look = Look(m.tape)
     char = yield from look.space()
     own = body.openers
-    if (not own and char not in "{<") or (own and (yield from look.copy().marker(markers(*own)))):
-        return None
+    if isinstance(body, JsonObject) and not body.python and (yield from look.copy().marker(markers("{'"))):
+        return replace(body, python=PYTHON)
     if isinstance(body, JsonObject | SingleKey) and char in "{":
+        return None
+    if (not own and char not in "{<") or (own and (yield from look.copy().marker(markers(*own)))):
         return None
     opener = yield from look.copy().marker(markers(*_BY_OPENER))
     if opener:
@@ -55,5 +59,7 @@ def neighbour(m: Machine, body: _Begins) -> Generator[None, None, _Neighbour | N
         return _AFTER_WORD if (yield from look.word(_NAME, _LONGEST)) in m.tools else None
     if not own or name.rpartition("/")[2] not in m.tools:
         return None
+    if isinstance(body, Headed) and (yield from look.copy().marker(markers(*body.arguments.openers))):
+        return Headed("{name}", body.arguments, body.close)  # only what stands in front of the name was lost
     behind = yield from look.marker(markers("<arg_key>", "{", ">"))
     return _TAGS if behind == "<arg_key>" else _NAMED if behind else None

@@ -63,6 +63,9 @@ class JsonObject:
         early: str | None = None  # arguments that came before the name or, perhaps, the id
         others: dict[str, str] = {}  # members that nobody knows
         nested = 0
+        while nested < _DEPTH and (yield from comes(tape, markers("{"))):
+            m.recovered("a marker twice")
+            nested += 1
         while True:
             if (yield from comes(tape, markers("}"))):
                 if not nested:

@@ -14,7 +14,7 @@ from portico.parsing.ending import Ends, Judge, Verdict, text_value
 from portico.parsing.json_text import Done, Emit, escaped
 from portico.parsing.tape import Look, Tape, markers, peek, until
 
-__all__ = ["PYTHON", "Dialect", "quote_here", "string"]
+__all__ = ["JAVASCRIPT", "PYTHON", "Dialect", "quote_here", "string"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Dialect:
 
 
 PYTHON = Dialect(('"""', "'''", '"', "'"), escapes=True, tuples=True)
+JAVASCRIPT = Dialect(('"', "'", "`"), escapes=True, bare_keys=True)
 
 _SIMPLE = {"n": "\\n", "t": "\\t", "r": "\\r", "b": "\\b", "f": "\\f", '"': '\\"', "\\": "\\\\", "/": "/", "'": "'"}
 _SIMPLE |= {"a": "\\u0007", "v": "\\u000b", "\n": ""}

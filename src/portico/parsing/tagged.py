@@ -28,6 +28,7 @@ from portico.parsing.values import as_json
 from portico.parsing.wire import (
     BLANK,
     NEARLY,
+    Attributes,
     Hole,
     Literal,
     cores,
@@ -105,7 +106,12 @@ class Tagged:
         return len(self._head) > 2 and isinstance(self._head[1], Hole) and self._head[2] != self._head[-1]
 
     def begins(self, tape: Tape, ends: Ends) -> Done:
-        if (yield from comes(tape, markers(*self._opens.spellings, *ends.marks.spellings), take=False)):
+        look = Look(tape)
+        found = yield from look.marker(markers(*self._opens.spellings, *ends.marks.spellings))
+        if found in self.openers and isinstance(self._head[1], Attributes):  # and no longer word that begins like it
+            word = yield from look.word(_KEY, _LONGEST_KEY)
+            return not word or word.endswith(self._head[1].pairs[0][0])
+        if found:
             return True
         return tape.ended and not tape.text[tape.at :].strip(BLANK)
 

@@ -136,6 +136,8 @@ class Whole:
             elif char == "}":
                 self._held = [piece for piece in self._held if piece != ","]  # a comma before the closer
                 self._closed(out)
+            elif char == "{" and self._first:
+                self._note("a marker twice")
             elif char not in ",]":
                 return self._give_up(text, at)
             return at + 1
@@ -145,7 +147,9 @@ class Whole:
                 return at
             self._state = _VALUE
             self._held.append(":")
-            if char != ":":
+            if char == "=":
+                self._note("an equals sign in place of a colon")
+            elif char != ":":
                 self._note("a colon left out")
                 return at
             return at + 1
@@ -278,7 +282,7 @@ class Whole:
             text = _WORDS.get(bare, bare)
         else:
             self._note("a value without quotes")
-            text = quoted(bare)
+            text = quoted(bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] == "'" else bare)
         self._flush(out)
         out.append(text)
         self._held.append(word[len(word.rstrip()) :])

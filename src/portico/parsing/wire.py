@@ -255,19 +255,22 @@ def _follow(behind: tuple[Part, ...], after: tuple[str, ...]) -> tuple[str, ...]
 
 
 def _tag(tape: Tape, end: str) -> Generator[None, None, str | None]:
-    """The inside of a tag, up to ``end`` outside double quotes."""
+    """The inside of a tag, up to ``end`` outside double quotes; None where another tag begins in front of that."""
+    wanted = markers(end, "<")
     offset = 0
     while True:
-        at = tape.text.find(end, tape.at + offset)
-        if at < 0:
+        found = wanted.search(tape.text, tape.at + offset, tape.ended)
+        if found is None or not found[2]:
             if tape.ended or len(tape.text) - tape.at > _LONGEST_TAG:
                 return None
             yield
-        elif tape.text.count('"', tape.at, at) % 2:
-            offset = at + 1 - tape.at
+        elif tape.text.count('"', tape.at, found[0]) % 2:
+            offset = found[0] + 1 - tape.at
+        elif found[2] != end:
+            return None
         else:
-            inside = tape.take(at)
-            tape.take(at + len(end))
+            inside = tape.take(found[0])
+            tape.take(tape.at + len(end))
             return inside
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portico.parsing import OutputParser, detect, load_plugin, parse, registry, render_calls
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from support.shared import ROOT
 
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from support.cases import EXHAUSTIVE, all_cuts, differences, load, read
 from support.streams import cut_every
 

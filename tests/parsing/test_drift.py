@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from support.cases import all_cuts, differences, load, read
 
 CASES = load("drift_cases")

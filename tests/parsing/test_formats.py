@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from portico.parsing import OutputParser, parse
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from support.streams import run
 
 TOOLS = [

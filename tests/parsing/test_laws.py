@@ -10,7 +10,7 @@ import pytest
 from portico.events import CallArguments, CallStart, Content, Finish, Reasoning
 from portico.parsing import OutputParser, parse, render_calls
 from portico.parsing.family import Reasoning as ReasoningFormat
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from portico.parsing.messages import Messages
 from portico.parsing.registry import program
 from support.streams import (

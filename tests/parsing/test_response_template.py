@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from portico.parsing import OutputParser, calls_grammar, declare, parse, render_calls
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from support.streams import cuts, run
 
 TOOLS = [

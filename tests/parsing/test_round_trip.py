@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from portico.parsing import Unwritable, parse, render_calls
 from portico.parsing.arguments import Json
 from portico.parsing.bodies import Headed, JsonObject, SingleKey
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.keywords import Keyword
 from portico.parsing.registry import program
 from support.streams import TOOL_PARSERS

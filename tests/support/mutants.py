@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from portico.parsing import Unwritable, render_calls
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from portico.parsing.registry import program
 from support.streams import TOOL_PARSERS, TOOLS, cut_every, run
 

@@ -12,7 +12,8 @@ from rich.table import Table
 from portico.errors import BadRequestError, NotFoundError
 from portico.grammar import Json, Tool
 from portico.parsing import calls_grammar, detect, families, load_plugin, reasoning_names, render_calls, tool_names
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Family
 from portico.parsing.family import Reasoning as ReasoningFormat
 from portico.parsing.messages import Messages

@@ -12,7 +12,7 @@ import rich_click as click
 from portico.errors import BadRequestError
 from portico.events import Event
 from portico.parsing import OutputParser, detect, load_plugin
-from portico.parsing.machine import fold
+from portico.parsing.folding import fold
 from portico.parsing.recoveries import WHY
 from portico.terminal import echo
 

@@ -19,18 +19,15 @@ from portico.parsing.lines import is_line
 from portico.parsing.machine import Machine, proper
 from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Look, Markers, comes, markers, peek, sequence, space
-from portico.parsing.wire import BLANK, Words, first, literals, plain, unslashed
+from portico.parsing.strays import SHORTEST, litter, noise, nothing
+from portico.parsing.tape import Markers, comes, markers, peek, sequence, space
+from portico.parsing.wire import BLANK, Words, first, literals, unslashed
 
-__all__ = ["Body", "Calls", "Either"]
+__all__ = ["Body", "Calls"]
 
-_SHORTEST = 4  # characters of an opener that says by itself that a call begins
 _REREAD = 128  # characters behind another family's opener that are read again when it was none
 _NOISE = 256  # characters of text that may stand between a section's opener and its first call
-_LONGEST_OPENER = 64
 _NOISE_IN_TAG = 48  # and between the opener of a call and its header
-_LITTER = "}],"
-_LONGEST_LITTER = 6
 
 
 class Body(Hashable, Protocol):
@@ -105,12 +102,12 @@ class Calls:
     def inner(self) -> tuple[str, ...]:
         """Further literals at which a call of a declared tool may begin: those of a section or a tag that was lost."""
         every = sum(self._levels[1:], ())
-        return tuple(dict.fromkeys(o for o in every if len(o) > _SHORTEST and o not in self.openers))
+        return tuple(dict.fromkeys(o for o in every if len(o) > SHORTEST and o not in self.openers))
 
     def within(self, m: Machine) -> tuple[str, ...]:
         """What calls may begin with behind another family's opener."""
         names = () if self.body.openers else m.tools
-        return tuple(o for o in (*sum(self._levels, ()), *names) if len(o) >= _SHORTEST)
+        return tuple(o for o in (*sum(self._levels, ()), *names) if len(o) >= SHORTEST)
 
     @property
     def opener(self) -> str:
@@ -157,7 +154,7 @@ class Calls:
             inner = yield from comes(tape, markers("["))
         listed = bool(inner) or not literals(self.list[0]) or (self.bare and self._levels[0] == literals(self.list[0]))
         m.wary = foreign or not (listed and (outer or self.bare or not literals(self.section)))
-        noise = 0 if foreign else _NOISE if outer else _NOISE_IN_TAG
+        room = 0 if foreign else _NOISE if outer else _NOISE_IN_TAG
         framed: str | None = None  # the openers of the next call
         while True:
             opened = yield from self._repeated(m, marks["open"])
@@ -168,13 +165,15 @@ class Calls:
                 yield from comes(tape, markers("[")) if inner else ()
             framed = "".join(tape.kept or ()) if framed is None else framed
             if not (yield from self._one(m)):
-                noise = (yield from self._noise(m, framed, noise)) if tape.kept is not None and framed.strip() else 0
-                if noise:
-                    inner = inner or (yield from comes(tape, marks["["]))
-                    continue
+                if tape.kept is not None and framed.strip():
+                    room = yield from noise(m, framed, room, self._firsts(m), self.closers)
+                    if room:
+                        inner = inner or (yield from comes(tape, marks["["]))
+                        continue
                 break
-            noise, framed = 0, None
-            yield from self._litter(m, inner)
+            room, framed = 0, None
+            closer = self.list[2].strip() or ("]" if inner else "")
+            yield from litter(m, closer, (*self.ends.marks.spellings, *(self.body.openers if closer else ())))
             yield from comes(tape, marks["close"])
             yield from comes(tape, marks[","] if literals(self.list[1]) or not inner else markers(","))
             if not (yield from self._another(m, inner)):
@@ -182,26 +181,32 @@ class Calls:
             m.suspect()
         m.wary = False
         if tape.kept is not None:
-            if not any(tape.kept):  # the opener at least is consumed, or it would be found again
-                yield from comes(tape, markers(*self.openers, *self.inner))
-            if not any(tape.kept) and (yield from peek(tape)):
-                tape.take(tape.at + 1)
-            if (yield from self._nothing(m, "".join(tape.kept).removeprefix(behind))):
-                tape.commit()
-                m.recovered("a marker with nothing in it")
-                m.frame()
-            elif foreign and len(text := "".join(tape.kept)) < _REREAD:
-                marker = next((o for o in (*self.openers, *self.inner) if text.startswith(o)), text)
-                tape.release()
-                tape.back(text[len(marker) :])
-                m.write(marker)
-            else:
-                m.false_alarm()
-            return
-        if m.calls > before:
+            yield from self._no_call(m, foreign, behind)
+        elif m.calls > before:
             yield from comes(tape, markers("]") if inner else marks["]"])
             yield from comes(tape, marks["close"])
             yield from comes(tape, marks["section_close"])
+
+    def _no_call(self, m: Machine, foreign: bool, behind: str) -> Generator[None, None, None]:
+        """What was suspected is none: it is text, or markup with nothing in it."""
+        tape = m.tape
+        openers = (*self.openers, *self.inner)
+        if not any(tape.kept or ()):  # the opener at least is consumed, or it would be found again
+            yield from comes(tape, markers(*openers))
+        if not any(tape.kept or ()) and (yield from peek(tape)):
+            tape.take(tape.at + 1)
+        text = "".join(tape.kept or ())
+        if (yield from nothing(m, text.removeprefix(behind), openers, self.closers)):
+            tape.commit()
+            m.recovered("a marker with nothing in it")
+            m.frame()
+        elif foreign and len(text) < _REREAD:
+            marker = next((opener for opener in openers if text.startswith(opener)), text)
+            tape.release()
+            tape.back(text[len(marker) :])
+            m.write(marker)
+        else:
+            m.false_alarm()
 
     def _one(self, m: Machine) -> Done:
         """One call: as the family writes it, or as a neighbour does."""
@@ -223,64 +228,12 @@ class Calls:
             found = again
         return found
 
-    def _noise(self, m: Machine, framed: str, room: int) -> Generator[None, None, int]:
-        """Go past text that stands between an opener, the framing so far, and its first call; how many characters more
-        there may be of it, 0 if no call comes. It is content, once the call has proved to be one."""
-        tape = m.tape
-        begin = {o for o in (*literals(self.open), *self.inner, *self.body.openers) if len(o) > _SHORTEST}
+    def _firsts(self, m: Machine) -> frozenset[str]:
+        """What begins a call behind text that is no part of it."""
+        begin = (*literals(self.open), *self.inner, *self.body.openers)
         if not self.body.openers:
-            begin |= {self.list[0].strip(BLANK) + name for name in m.tools if len(name) > _SHORTEST}
-        room -= len("".join(tape.kept or ())) - len(framed)
-        wanted = markers(*begin, *self.closers, *m.final.spellings)
-        while begin and room > 0:
-            window = tape.text[tape.at : tape.at + room + _LONGEST_OPENER]
-            whole = tape.ended or len(window) == room + _LONGEST_OPENER
-            found = wanted.search(window, 0, whole)
-            if found is None and not whole and len(window) <= room:
-                yield
-                continue
-            if found is not None and not found[2]:
-                yield
-                continue
-            if found is None or found[0] > room or found[2] not in begin:
-                break
-            start = tape.at + found[0]
-            room -= start - tape.at
-            tape.take(start)
-            m.aside = "".join(tape.kept or ())[len(framed) :]
-            return max(room, 1)
-        return 0
-
-    def _nothing(self, m: Machine, text: str) -> Done:
-        """Whether this is markup with nothing in it, behind calls or in front of more markup."""
-        every = {*self.openers, *self.inner, *self.closers, *map(unslashed, self.closers)}
-        for marker in sorted(every, key=len, reverse=True):
-            text = text.replace(plain(marker), "")
-        if text.strip().strip(">"):
-            return False
-        look = Look(m.tape)
-        behind = yield from look.space()
-        if m.calls and (not behind or (behind == "<" and m.voice.framed) or (yield from look.marker(m.final))):
-            return True
-        begins = (o for o in (*self.openers, *self.inner) if len(o) > _SHORTEST)
-        return bool((yield from look.marker(markers(*m.structure.spellings, *begins))))
-
-    def _litter(self, m: Machine, listed: str) -> Generator[None, None, None]:
-        """Brackets too many in front of what ends the call, or of the next one in a list."""
-        closer = self.list[2].strip() or ("]" if listed else "")
-        look = Look(m.tape)
-        count = 0
-        while (char := (yield from look.space())) and char in _LITTER and char != closer and count < _LONGEST_LITTER:
-            look.skip()
-            count += 1
-        if not count or not char:
-            return
-        behind = markers(closer, *self.ends.marks.spellings, *(self.body.openers if closer else ()))
-        if (yield from look.marker(behind)):
-            m.recovered("brackets too many")
-            for _ in range(count):
-                yield from space(m.tape)
-                m.tape.take(m.tape.at + 1)
+            begin = (*begin, *(self.list[0].strip(BLANK) + name for name in m.tools if len(name) > SHORTEST))
+        return frozenset(opener for opener in begin if len(opener) > SHORTEST)
 
     def _another(self, m: Machine, listed: str) -> Done:
         """Whether another call follows inside the same framing."""
@@ -346,7 +299,7 @@ class Calls:
 
 @lru_cache(maxsize=512)
 def _ends(calls: Calls, body: Body) -> Ends:
-    openers = (*literals(calls.section), *literals(calls.open), *(o for o in body.openers if len(o) > _SHORTEST))
+    openers = (*literals(calls.section), *literals(calls.open), *(o for o in body.openers if len(o) > SHORTEST))
     closers = (*body.closers, *calls.body.closers, *literals(calls.close), *literals(calls.section_close))
     heads = (markers(*literals(calls.section)), markers(*literals(calls.list[0])), markers(*literals(calls.open)))
     slashless = (unslashed(closer) for closer in (*body.closers, *calls.body.closers) if "/" in closer)
@@ -366,60 +319,3 @@ def _joined(*parts: g.Grammar) -> g.Chain:
                 continue
         found.append(part)
     return g.Chain(tuple(found))
-
-
-@dataclass(frozen=True)
-class Either:
-    """A format with several shapes behind the same opener: the first one whose literals come is read.
-
-    The last shape is the family's own: it is taken where no other fits, and written.
-    """
-
-    shapes: tuple[Calls, ...]
-
-    @cached_property
-    def openers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.openers))
-
-    @cached_property
-    def closers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(c for shape in self.shapes for c in shape.closers))
-
-    @cached_property
-    def inner(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.inner if o not in self.openers))
-
-    def within(self, m: Machine) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.within(m)))
-
-    @cached_property
-    def ends(self) -> Ends:
-        return Ends(markers(*sorted(e for shape in self.shapes for e in shape.ends.marks.spellings)))
-
-    @property
-    def id(self) -> Callable[[int, str], str] | None:
-        return self.shapes[-1].id
-
-    @property
-    def in_thought(self) -> bool:
-        return self.shapes[-1].in_thought
-
-    @property
-    def lines(self) -> bool:
-        return self.shapes[-1].lines
-
-    def read(self, m: Machine, foreign: bool = False, behind: str = "") -> Generator[None, None, None]:
-        for shape in self.shapes[:-1]:
-            if (yield from shape.begins(m)):
-                return (yield from shape.read(m, foreign, behind))
-        return (yield from self.shapes[-1].read(m, foreign, behind))
-
-    def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
-        return self.shapes[-1].write(calls, tools)
-
-    @property
-    def opener(self) -> str:
-        return self.shapes[-1].opener
-
-    def grammar(self, tools: Sequence[g.Tool], high: int | None = None) -> g.Grammar:
-        return self.shapes[-1].grammar(tools, high)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Reasoning
 from portico.parsing.machine import Machine, OutputReader
 from portico.parsing.tape import comes, markers, sequence, space, until

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portico import grammar as g
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.messages import Answers
 from portico.parsing.thought import Thought
 from portico.parsing.wire import BLANK, Words

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Generator, Mapping
+from typing import TypeAlias
 
-from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Finish, Message, Reasoning, ToolCall
+from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Reasoning
 from portico.parsing.schema import Schema
 from portico.parsing.tape import Markers, Tape, markers
 from portico.parsing.whole import Whole
 
-__all__ = ["Machine", "OutputReader", "fold", "proper", "random_id"]
+__all__ = ["Machine", "OutputReader", "proper", "random_id"]
 
 OutputReader: TypeAlias = "Callable[[Machine], Generator[None, None, None]]"
 BLANK = " \t\r\n"
@@ -341,55 +341,3 @@ class Machine:
 def _whole(text: str) -> str:
     """Text that can be encoded: without lone surrogates."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def fold(events: Sequence[Event]) -> Message:
-    """The message that a stream of events amounts to."""
-    reasoning: list[str] = []
-    content: list[str] = []
-    calls: list[ToolCall] = []
-    arguments: list[list[str]] = []
-    message = Message()
-    for event in events:
-        if isinstance(event, Content):
-            content.append(event.text)
-        elif isinstance(event, Reasoning):
-            reasoning.append(event.text)
-        elif isinstance(event, CallArguments):
-            arguments[event.index].append(event.json_fragment)
-        elif isinstance(event, CallStart):
-            calls.append(ToolCall(event.id, event.name, "", complete=False))
-            arguments.append([])
-        elif isinstance(event, CallEnd):
-            calls[event.index].complete = True
-        elif isinstance(event, Finish):
-            message.finish_reason = event.reason
-    for call, pieces in zip(calls, arguments, strict=True):
-        call.arguments = "".join(pieces)
-    message.reasoning, message.content, message.tool_calls = "".join(reasoning), "".join(content), calls
-    return message
-
-
-Reason = Literal["stop", "length", "tool_calls", "abort", "error"]
-
-
-def finish_reason(engine: str, calls: int, named: bool) -> Reason:
-    """What the client is told: ``length`` always wins; a named choice ends with ``stop`` in OpenAI's API."""
-    if engine == "length":
-        return "length"
-    if engine == "abort":
-        return "abort"
-    if engine == "error":
-        return "error"
-    return "tool_calls" if calls and not named else "stop"
-
-
-def declared(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]]:
-    """Name to argument schema, from tools in OpenAI's nested shape or the flat one of the Responses API."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for tool in tools or ():
-        function = tool.get("function", tool)
-        name = function.get("name")
-        if isinstance(name, str):
-            found[name] = function.get("parameters") or {}
-    return found

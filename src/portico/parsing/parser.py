@@ -9,10 +9,11 @@ from typing import Any
 from portico.events import Event, Finish, Message, ToolCall
 from portico.grammar import Calls, Frame, Tool
 from portico.parsing.arguments import Unwritable
-from portico.parsing.machine import Machine, declared, fold, random_id
-from portico.parsing.machine import finish_reason as told
+from portico.parsing.folding import finish_reason as told
+from portico.parsing.folding import fold
+from portico.parsing.machine import Machine, random_id
 from portico.parsing.registry import DECLARED, declared_by, program
-from portico.parsing.schema import Schema
+from portico.parsing.schema import declared
 
 __all__ = ["OutputParser", "answer_frame", "calls_grammar", "parse", "render_calls"]
 
@@ -42,7 +43,7 @@ class OutputParser:
         response_template: Mapping[str, Any] | None = None,
         new_id: Callable[[int, str], str] | None = None,
     ) -> None:
-        schemas = {name: Schema(schema) for name, schema in declared(tools).items()}
+        schemas = declared(tools)
         with_tools = bool(schemas) and tool_choice != "none"
         if response_template is not None and DECLARED in (tool_parser, reasoning_parser):
             self._program = declared_by(response_template, with_tools)
@@ -142,7 +143,7 @@ def render_calls(
     """
     wanted = [_as_call(call) for call in calls]
     described = program(tool_parser, None).written
-    schemas = {name: Schema(schema) for name, schema in declared(tools).items()}
+    schemas = declared(tools)
     if described is None:
         raise Unwritable(f"{tool_parser} has no way to make calls")
     text = described.write(wanted, schemas)

@@ -20,8 +20,9 @@ from types import ModuleType
 from typing import Any
 
 from portico import grammar as g
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
 from portico.parsing.dialogue import dialogue
+from portico.parsing.either import Either
 from portico.parsing.family import Family, Reasoning
 from portico.parsing.machine import OutputReader
 from portico.parsing.messages import Answers, Messages

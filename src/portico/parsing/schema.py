@@ -7,12 +7,12 @@ with ``$ref`` followed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from portico import grammar as g
 
-__all__ = ["UNKNOWN", "Schema"]
+__all__ = ["UNKNOWN", "Schema", "declared"]
 
 _ALIASES = {
     **dict.fromkeys(("str", "text", "varchar", "char", "enum"), "string"),
@@ -223,3 +223,14 @@ def _choices(node: Mapping[str, Any], root: Any, depth: int) -> list[Any] | None
 
 
 UNKNOWN = Schema({})
+
+
+def declared(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Schema]:
+    """The schema of each tool's arguments by its name, from OpenAI's nested shape or the Responses API's flat one."""
+    found: dict[str, Schema] = {}
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        name = function.get("name")
+        if isinstance(name, str):
+            found[name] = Schema(function.get("parameters") or {})
+    return found

@@ -1,7 +1,8 @@
 """dots.llm: invokes with one tag per parameter in a section, or a JSON object in their place."""
 
 from portico.parsing.bodies import Headed, JsonObject
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.tagged import Tagged
 

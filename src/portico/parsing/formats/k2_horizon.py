@@ -11,7 +11,8 @@ The think tag depends on the effort.
 """
 
 from portico.parsing.bodies import Headed, JsonObject
-from portico.parsing.calls import Body, Calls, Either
+from portico.parsing.calls import Body, Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.tagged import Tagged
 

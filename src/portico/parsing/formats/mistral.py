@@ -5,7 +5,8 @@ import string
 
 from portico.parsing.arguments import Json
 from portico.parsing.bodies import Headed, JsonObject
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Clues, Family, Reasoning
 
 _ALPHABET = string.ascii_letters + string.digits

@@ -4,7 +4,8 @@
 """
 
 from portico.parsing.bodies import Headed, JsonObject
-from portico.parsing.calls import Calls, Either
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Clues, Family, Reasoning
 from portico.parsing.keywords import Keyword
 from portico.parsing.strings import PYTHON

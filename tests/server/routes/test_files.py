@@ -17,6 +17,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from portico.server.http.connection import Connection
 from portico.server.line.served import FileBounds
 from portico.store.files import CHUNK
 from support.attacks import peak
@@ -267,13 +268,31 @@ def test_a_client_that_goes_away_leaves_nothing(server: Replaying, store: Path) 
 
 
 def test_a_large_file_has_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A body that keeps its pace may take longer than the client's timeout; one that does not is cut off."""
-    monkeypatch.setattr("portico.server.http.connection.PACE", 1 << 10)
+    """When the time for a request is over, a body that has kept its pace gets the same again; another is cut off."""
+    seen: list[Connection] = []
+    monkeypatch.setattr("portico.server.http.connection.PACE", 10)
+    monkeypatch.setattr(Connection, "on_message_begin", _seen_by(seen, Connection.on_message_begin))
     body = form(b"x" * (2 * CHUNK))
-    with replaying({"plain": "x"}, store=str(tmp_path / "portico.db"), client_timeout=0.5) as up:
-        head = request("POST", "/v1/files", None, [TYPE, LAST, ("Content-Length", str(len(body)))])
-        assert raw(up.url, head + body[:-20], body[-20:], pause=1.5).status == 200
-        assert raw(up.url, head + body[:200]).status == 408
+    head = request("POST", "/v1/files", None, [TYPE, LAST, ("Content-Length", str(len(body)))])
+    with replaying({"plain": "x"}, store=str(tmp_path / "portico.db"), client_timeout=600) as up:
+        for size, status in ((len(body) - 20, 200), (200, 408)):
+            with socket.create_connection(("127.0.0.1", urlsplit(up.url).port or 80)) as connection:
+                connection.sendall(head + body[:size])
+                until(lambda: seen and seen[-1]._received >= len(head) + size)  # noqa: B023
+                last = seen.pop()
+                last.loop.call_soon_threadsafe(last._too_slow)
+                if status == 200:
+                    until(lambda: last._received == 0)  # noqa: B023
+                    connection.sendall(body[size:])
+                assert connection.recv(1 << 16).startswith(b"HTTP/1.1 %d " % status)
+
+
+def _seen_by(seen: list[Connection], method: Any) -> Any:
+    def called(self: Connection) -> None:
+        seen.append(self)
+        method(self)
+
+    return called
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ from portico.server.http.socket_connection import SocketConnection, Unfinished, 
 __all__ = ["connections"]
 
 HALF_CLOSED = 1.0  # seconds after a request in which the end of what a client sends may not be the client's end
-PACE = 64 << 10  # bytes a second at which a body may take longer than the client's timeout
+PACE = 16 << 10  # bytes a second at which a body may take longer than the client's timeout
 LINGER = 1.0  # seconds in which a refused client may read why; what it still sends is thrown away
 UNFINISHED = 4  # of the largest messages, in memory at a time
 
@@ -78,8 +78,8 @@ class Connection(HttpToolsProtocol):
         self._refusal: PorticoError | None = None  # why a callback stopped the parser
         self._in_head = False
         self._head_size = 0
-        self._watched = 0.0  # since when it is waited for a request, in the loop's time
-        self._received = 0  # bytes since then
+        self._received = 0  # bytes since it is waited for a request
+        self._ending = False  # the server
         self._arriving = False  # a request has begun and is not here as a whole
         self._arrived = 0.0  # when the last request was here as a whole, in the loop's time
         self._unanswered: deque[RequestResponseCycle] = deque()  # the first is being answered
@@ -217,19 +217,27 @@ class Connection(HttpToolsProtocol):
 
     def _watch_reading(self) -> None:
         if self._reading is None:
-            self._watched, self._received = self.loop.time(), 0
+            self._received = 0
             self._reading = self.loop.call_later(self._client_timeout, self._too_slow)
 
     def _too_slow(self) -> None:
         self._reading = None
-        more = self._watched + self._client_timeout + self._received / PACE - self.loop.time()
-        if self._arriving and more > 0 and not (self._in_head or self.cycle.response_complete):
-            self._reading = self.loop.call_later(max(more, 0.1), self._too_slow)
+        if self._keeps_its_pace():
+            self._watch_reading()
         elif self._arriving:
             seconds = f"{self._client_timeout:g}"
             self._refuse(RequestTimeoutError(f"The request did not arrive within {seconds} seconds."))
         else:
             self.transport.close()
+
+    def _keeps_its_pace(self) -> bool:
+        """Whether a body arrives that is large, not slow, and still wanted."""
+        wanted = self._arriving and not (self._in_head or self._ending or self.cycle.response_complete)
+        return wanted and self._received >= PACE * self._client_timeout
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._ending = True
 
     # -- refusals -----------------------------------------------------------------------------------------------------
 

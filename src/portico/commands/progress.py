@@ -8,10 +8,21 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from portico.config import Settings
 from portico.models import Progress
 from portico.terminal import Terminal
 
-__all__ = ["progress_bar"]
+__all__ = ["fetched", "progress_bar"]
+
+
+def fetched(settings: Settings) -> None:
+    """Fetch the models that the settings name and that this process loads, as far as they are not here."""
+    from portico import models
+
+    embedded = settings.engine == "llamacpp" or settings.engine.startswith("replay:")  # others have their own weights
+    for spec in filter(None, (settings.model if embedded else None, settings.embedding_model)):
+        with progress_bar(spec) as progress:
+            models.resolve(spec, progress)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from portico.commands.options import settings_from, settings_options
-from portico.commands.progress import progress_bar
+from portico.commands.progress import fetched
 from portico.config import Settings
 
 __all__ = ["command"]
@@ -32,12 +32,8 @@ def command(model: str | None, config: Path | None, **given: Any) -> None:
 
       PORTICO_API_KEY=secret portico serve ./model.gguf --host 0.0.0.0
     """
-    from portico import models
     from portico.server.process.lifecycle import serve
 
     settings = settings_from(config, {"model": model, **given})
-    embedded = settings.engine == "llamacpp" or settings.engine.startswith("replay:")  # others have their own weights
-    for spec in filter(None, (settings.model if embedded else None, settings.embedding_model)):
-        with progress_bar(spec) as progress:
-            models.resolve(spec, progress)
+    fetched(settings)
     serve(settings)

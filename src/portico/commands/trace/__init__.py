@@ -10,6 +10,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from portico.commands.remote import server_options
 from portico.commands.trace.asking import TraceServer
 from portico.commands.trace.lists import follow_live, print_list
 from portico.commands.trace.one import print_origin, print_trace
@@ -20,10 +21,7 @@ __all__ = ["command"]
 
 @click.command("trace")
 @click.argument("id", required=False)
-@click.option(
-    "--url", envvar="PORTICO_URL", default="http://127.0.0.1:8000", show_default=True, help="Base URL of the server."
-)
-@click.option("--api-key", envvar="PORTICO_API_KEY", help="API key of the server.")
+@server_options
 @click.option("--follow", is_flag=True, help="Go on as it happens: requests, or with ID that request's artifacts.")
 @click.option("--artifact", type=int, metavar="N", help="Show what artifact N was made from, down to the token ids.")
 @click.option("--export", "file", type=click.Path(dir_okay=False), help="Write the trace to a file ('-': to stdout).")

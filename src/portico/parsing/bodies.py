@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from portico.parsing.wire import (
     BLANK,
     NEARLY,
     Attributes,
+    Hole,
     Literal,
     Optional,
     Part,
@@ -83,11 +84,20 @@ class Headed:
     def _header(self) -> tuple[Part, ...]:
         return parts(self.header)
 
+    @cached_property
+    def _read_header(self) -> tuple[Part, ...]:
+        """The header as it is read: what stands between the name and a JSON object may be lost."""
+        if not isinstance(self.arguments, Json):
+            return self._header
+        at = max((i for i, part in enumerate(self._header) if isinstance(part, Hole)), default=len(self._header))
+        behind = (replace(p, may_miss=True) if isinstance(p, Literal) else p for p in self._header[at + 1 :])
+        return (*self._header[: at + 1], *behind)
+
     def read(self, m: Machine, calls: Calls) -> Done:
         tape, ends = m.tape, calls.ends_of(self)
         holes: dict[str, str] = {}
         follow = (*self.arguments.openers, *ends.marks.spellings, "{", ">")
-        if not (yield from fill(tape, self._header, holes, follow, self.entities)):
+        if not (yield from fill(tape, self._read_header, holes, follow, self.entities)):
             return False
         word = holes.get("name") or holes.get("id") or ""
         name = m.named(self.named(word) if self.named else word)

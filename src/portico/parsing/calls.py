@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -25,6 +26,7 @@ from portico.parsing.wire import BLANK, Words, first, literals, unslashed
 
 __all__ = ["Body", "Calls"]
 
+_TAG = re.compile(r"<\w+>")
 _REREAD = 128  # characters behind another family's opener that are read again when it was none
 _NOISE = 256  # characters of text that may stand between a section's opener and its first call
 _NOISE_IN_TAG = 48  # and between the opener of a call and its header
@@ -119,6 +121,7 @@ class Calls:
     def closers(self) -> tuple[str, ...]:
         """The literals that may end a call or the section: markup wherever they stand behind a call."""
         every = (*self.body.closers, *literals(self.close), *literals(self.section_close))
+        every = every or tuple(opener.replace("<", "</", 1) for opener in self.openers if _TAG.fullmatch(opener))
         return tuple(dict.fromkeys(c for c in every if len(c) > 1))
 
     @cached_property

@@ -116,8 +116,13 @@ class Keyword:
             member = schema.member(key) if schema is not None and self.typed else None
             if not (yield from self._argument(m, member, schema, closer, ends)):
                 return False
-            if not (yield from comes(tape, markers(","))) and not (yield from comes(tape, markers(closer), take=False)):
+            if (yield from comes(tape, markers(","))) or (yield from comes(tape, markers(closer), take=False)):
+                continue
+            look = Look(tape)
+            yield from look.space()
+            if not (yield from look.word(_KEY, _LONGEST_KEY)) or (yield from look.space()) not in self._signs:
                 return bool((yield from comes(tape, ends.marks, take=False)))
+            m.recovered("a comma left out")
 
     def _argument(self, m: Machine, member: Schema | None, schema: Schema | None, closer: str, ends: Ends) -> Done:
         """One value. A string streams; anything else is read when it is whole, so that what is no literal can be given

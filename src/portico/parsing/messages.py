@@ -31,7 +31,7 @@ _LONGEST = 512  # characters of a header
 
 
 class Route(NamedTuple):
-    """What a header says: the body's kind and, for a call, the tool's name."""
+    """What a header says: the body's kind and, where it goes to a tool, the tool's name."""
 
     kind: Literal["reasoning", "content", "call", "calls"]
     name: str = ""
@@ -184,7 +184,7 @@ class Messages:
             head = self._once("".join(pieces))
             if fits and hit and hit[2] in self.head_end:
                 tape.take(hit[1])
-                route = self.route(head, hit[2])
+                route = self._routed(m, head, hit[2])
                 loose = not self.begins and not started
                 if route.kind == "call" and route.name not in ("", *m.tools) and (loose or not proper(route.name)):
                     break
@@ -209,6 +209,14 @@ class Messages:
         m.false_alarm()
         return _LOOSE
 
+    def _routed(self, m: Machine, head: str, marker: str) -> Route:
+        """What a header says; a message to a declared tool is a call, whatever it is called else."""
+        route = self.route(head, marker)
+        if route.kind != "call" and route.name in m.tools:
+            m.recovered("a name without its group")
+            return Route("call", route.name)
+        return route
+
     def _once(self, head: str) -> str:
         """A header's text; what was written twice in it counts once."""
         for word in self.begins:
@@ -217,7 +225,7 @@ class Messages:
 
     def _unended(self, m: Machine, head: str) -> Generator[None, None, Route | None]:
         """What a header says behind which the body begins without a marker between; None if none does."""
-        route = self.route(head, "")
+        route = self._routed(m, head, "")
         if route.kind == "call" and m.named(route.name) in m.tools:
             return route if (yield from comes(m.tape, markers("{"), take=False)) else None
         if (route.kind == "calls" or not head.strip()) and (

@@ -15,6 +15,7 @@ WHY = {
     "a key without a value": "it is no member, so it is text behind the call",
     "a marker with nothing in it": "what follows is markup too, so it is neither text nor a call",
     "a marker twice": "with nothing between, the second says what the first said",
+    "a name without its group": "it is declared",
     "a thought's closer without a thought": "nothing is open that it could close, and markers are never shown",
     "a value that is no literal": "its text is all that is known of it, so it is given as that",
     "a value without its closer": "what follows can only be structure, so the value has ended",

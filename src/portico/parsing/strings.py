@@ -138,6 +138,10 @@ def _closes(tape: Tape, dialect: Dialect, place: str, ends: Ends | None, plain: 
         if char in "'\"" or (yield from look.copy().marker(markers(*dialect.quotes))):  # a key in quotes
             return place == "}" or dialect.bare_keys
         return bool((yield from look.word(_KEY, _LONGEST_KEY))) and (yield from look.space()) in signs
+    if not plain and dialect.bare_keys and char not in ")]}":  # a comma is missing, if what follows is a key
+        ahead = look.copy()
+        if (yield from ahead.word(_KEY, _LONGEST_KEY)) and (yield from ahead.space()) in signs:
+            return True
     closer = ")}" if place == "=" else place
     if char in closer:
         look.skip()

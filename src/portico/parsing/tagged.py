@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -31,6 +31,7 @@ from portico.parsing.wire import (
     Attributes,
     Hole,
     Literal,
+    Optional,
     cores,
     fill,
     fill_in,
@@ -105,6 +106,19 @@ class Tagged:
         """Whether the key stands between tags of its own."""
         return len(self._head) > 2 and isinstance(self._head[1], Hole) and self._head[2] != self._head[-1]
 
+    @cached_property
+    def _rest_of_head(self) -> tuple[Any, ...]:
+        """What is read behind the opener: the closer of a key's own tags may be lost."""
+        head = self._head[1:]
+        if (
+            len(head) > 2
+            and self._key_first
+            and isinstance(head[1], Literal)
+            and isinstance(head[2], Literal | Optional)
+        ):
+            return (head[0], replace(head[1], may_miss=True), *head[2:])
+        return head
+
     def begins(self, tape: Tape, ends: Ends) -> Done:
         look = Look(tape)
         found = yield from look.marker(markers(*self._opens.spellings, *ends.marks.spellings))
@@ -169,7 +183,7 @@ class Tagged:
             yield from comes(tape, markers("="))
             return {"key": key}  # <arg_key>key=value</arg_value>
         holes: dict[str, str] = {}
-        done = yield from fill(tape, self._head[1:], holes, entities=self.entities)
+        done = yield from fill(tape, self._rest_of_head, holes, entities=self.entities)
         if not done or "key" not in holes:
             return None
         exact = opened in self.openers and NEARLY not in holes

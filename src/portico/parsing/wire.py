@@ -46,12 +46,16 @@ NEARLY = "nearly"  # the hole of what is written almost as it should be
 _ALONE = re.compile(r"""\s*[=:]?\s*["']?([\w.\-:/]+)["']?\s*/?""")
 _WRITTEN = re.compile(r'([A-Za-z_]\w*)="([^"]*)"')
 _NAME = re.compile(r"[^\s<>{}\[\]()\"'`=,;]*")
+_QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 _STRICT = frozenset({"name", "id"})
 
 
 @dataclass(frozen=True)
 class Literal:
+    """``may_miss``: it may be left out, which is nearly right."""
+
     text: str
+    may_miss: bool = False
 
     @property
     def core(self) -> str:
@@ -150,7 +154,7 @@ def fill(
         if isinstance(part, Literal):
             if part.core:
                 found = yield from comes(tape, markers(*spellings(part.core)))
-                if not found:
+                if not found and not part.may_miss:
                     return False
                 if found != part.core:
                     holes[NEARLY] = found
@@ -165,7 +169,7 @@ def fill(
             inside = yield from _tag(tape, part.end)
             if inside is None or not _attributes(inside, part, holes, entities):
                 return False
-        elif (yield from comes(tape, markers(*cores(part.parts)), take=False)) and not (
+        elif (not cores(part.parts) or (yield from comes(tape, markers(*cores(part.parts)), take=False))) and not (
             yield from fill(tape, part.parts, holes, _follow(tuple(template[index + 1 :]), tuple(after)), entities)
         ):
             return False
@@ -203,6 +207,8 @@ def _read_hole(
             tape.take(tape.at + 1)
         if "\n" in follow and (yield from _newline(tape)):
             return text
+        if " " in follow and (yield from peek(tape)) in BLANK:
+            return text
         return text if (yield from comes(tape, markers(*follow), take=False)) else None
     wanted = markers(*follow)
     while True:
@@ -212,7 +218,7 @@ def _read_hole(
         if start > limit:
             return None
         if hit is not None and hit[2]:
-            return tape.take(start).strip(BLANK)
+            return _QUOTED.sub(r"\2", tape.take(start).strip(BLANK))
         if tape.ended:
             return None
         yield
@@ -243,9 +249,11 @@ def _follow(behind: tuple[Part, ...], after: tuple[str, ...]) -> tuple[str, ...]
     found: list[str] = []
     for part in behind:
         if isinstance(part, Literal):
-            if part.core:
+            if part.core and not part.may_miss:
                 return (*found, part.core)
-            if "\n" in part.text:
+            if part.core:
+                found.append(part.core)
+            elif "\n" in part.text:
                 found.append("\n")
         elif isinstance(part, Optional):
             found += cores(part.parts)

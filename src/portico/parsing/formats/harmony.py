@@ -23,7 +23,7 @@ def _route(head: str, marker: str) -> Route:
     if recipient and recipient[1].startswith("functions."):
         return Route("call", recipient[1].removeprefix("functions."))
     if recipient and recipient[1] not in ("user", "assistant", "all"):
-        return Route("reasoning")
+        return Route("reasoning", recipient[1])
     channel = head.rpartition("<|channel|>")[2].split(" ")[0].split("<")[0].strip()
     return Route("reasoning" if channel == "analysis" else "content")
 

@@ -1,0 +1,90 @@
+"""What models write when they drift, and the call that it is: a text of each kind, whole and in single characters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from portico.parsing.folding import fold
+from support.streams import run
+
+SHELL = [{"name": "bash", "parameters": {"type": "object", "properties": {"command": {"type": "string"}}}}]
+NOTE = {"text": "a"}
+
+# the parser, the text, the arguments of its calls, the content
+TEXTS: list[tuple[str, str, list[dict[str, Any]], str]] = [
+    ("hermes", '<tool_call>{"name": "send_note", "arguments": {{"text": "a"}}}</tool_call>', [NOTE], ""),
+    ("hermes", '<tool_call>{{"name": "send_note", "arguments": {"text": "a"}}}</tool_call>', [NOTE], ""),
+    ("hermes", "<tool_call>{'name': 'send_note', 'arguments': {'text': 'a'}}</tool_call>", [NOTE], ""),
+    ("hermes", '<tool_call>{"name": "send_note", "arguments": {text: "a"}}</tool_call>', [NOTE], ""),
+    ("hermes", '<tool_call>{"name": "send_note", "arguments": {"text"="a"}}</tool_call>', [NOTE], ""),
+    ("hermes", '<tool_call>{"name": "send_note", "arguments": {"text": \'a\'}}</tool_call>', [NOTE], ""),
+    (
+        "hermes",
+        '<tool_call>{"name": "send_note", "arguments": {"text": "a" "priority": 3}}</tool_call>',
+        [NOTE | {"priority": 3}],
+        "",
+    ),
+    (
+        "hermes",
+        '<tool_call>{"name": "send_note", "arguments": {"priority": 3 "text": "a"}}</tool_call>',
+        [NOTE | {"priority": 3}],
+        "",
+    ),
+    ("hermes", '<function_call>{"name": "send_note", "arguments": {"text": "a"}}</function_call>', [NOTE], ""),
+    (
+        "hermes",
+        '<tool_call>{"name": "no tool!", "arguments": {}}</tool_call>',
+        [],
+        '{"name": "no tool!", "arguments": {}}',
+    ),
+    (
+        "mistral",
+        '[TOOL_CALLS][{"name": "send_note", "arguments": {"text": "a"}}}}, {"name": "ping", "arguments": {}}}]',
+        [NOTE, {}],
+        "",
+    ),
+    ("openai", '<|channel|>commentary to=functions.send_note <|constrain|>json{"text": "a"}<|call|>', [NOTE], ""),
+    ("openai", '<|channel|>commentary to=send_note json<|message|>{"text": "a"}<|call|>', [NOTE], ""),
+    ("openai", '<|channel|>commentary to=functions.send_note<|message|><|message|>{"text": "a"}<|call|>', [NOTE], ""),
+    ("openai", '<|channel|>commentary to=functions.send_note{"text": "<|message|>"}', [{"text": "<|message|>"}], ""),
+    ("functionary_v32", 'send_note{"text": "a"}', [NOTE], ""),
+    ("functionary_v32", '>>>send_note\n{"text": "a"}>>>x>>ping\n{}', [NOTE], ">>>x>>ping\n{}"),
+    ("solar_open", '<|tool_call:begin|>ab<|tool_call:name|>send_note<|tool_call:args|>{"text": "a"}', [NOTE], ""),
+    (
+        "muse_glimmer",
+        ' to=send_note<atem:function_calls>\n<atem:invoke name="send_note">\n'
+        '<atem:parameter name="text">a</atem:parameter>\n</atem:invoke>\n</atem:function_calls><|eom|>',
+        [NOTE],
+        "",
+    ),
+    ("functiongemma", "<start_function_call>send_note{text:<escape>a<escape>}<end_function_call>", [NOTE], ""),
+    ("gemma4", '<|tool_call>call:send_note{text:<|"|>a<|"|> priority:3}<tool_call|>', [NOTE | {"priority": 3}], ""),
+    ("glm47", "<tool_call>send_note<arg_key>text<arg_value>a</arg_value></tool_call>", [NOTE], ""),
+    ("kimi_k2", '<|tool_call_begin|>functions.send_note:0{"text": "a"}<|tool_call_end|>', [NOTE], ""),
+    ("deepseek_v31", '<｜tool▁call▁begin｜>send_note{"text": "a"}<｜tool▁call▁end｜>', [NOTE], ""),
+    (
+        "qwen3_coder",
+        '<tool_call>\n<function name="send_note">\n<parameter name="text">a</parameter>\n</function>\n</tool_call>',
+        [NOTE],
+        "",
+    ),
+    ("minimax_m2", '<invoke>\n<invoke name="send_note">\n<parameter name="text">a</parameter>\n</invoke>', [NOTE], ""),
+    ("cwm", '<tool: bash>\nsend_note {"text": "a"}</tool>', [NOTE], ""),
+]
+
+
+@pytest.mark.parametrize(("tool_parser", "text", "arguments", "content"), TEXTS)
+def test_what_was_meant_is_read(tool_parser: str, text: str, arguments: list[dict[str, Any]], content: str) -> None:
+    whole = run([text], tool_parser)
+    assert run(list(text), tool_parser) == whole
+    found = fold(whole)
+    assert [json.loads(call.arguments) for call in found.tool_calls] == arguments
+    assert found.content.removeprefix("<tool_call>").removesuffix("</tool_call>") == content
+
+
+def test_bare_text_goes_under_the_only_parameter() -> None:
+    found = fold(run(["<tool: sh>\nbash ls -la</tool>"], "cwm", tools=SHELL))
+    assert [call.arguments for call in found.tool_calls] == ['{"command": "ls -la"}']

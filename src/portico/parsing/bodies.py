@@ -102,7 +102,7 @@ class Headed:
         word = holes.get("name") or holes.get("id") or ""
         name = m.named(self.named(word) if self.named else word)
         if NEARLY in holes:
-            if name not in m.tools:
+            if name not in m.tools or (isinstance(self.arguments, Json) and not (yield from object_follows(tape))):
                 return False
             m.recovered("an opener that is nearly right")
         if not calls.believes(m, name):

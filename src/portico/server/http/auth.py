@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from portico.errors import AuthenticationError
 from portico.server.http.exchange import Exchange
 
-__all__ = ["OPEN_PATHS", "Keys", "given_key"]
+__all__ = ["OPEN_PATHS", "PROBES", "Keys", "given_key"]
 
-OPEN_PATHS = frozenset({"/", "/health", "/ping"})
+PROBES = frozenset({"/livez", "/readyz", "/health", "/ping"})  # what asks them has no key, and asks all day
+OPEN_PATHS = PROBES | {"/"}
 
 
 class Keys:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.constraints import Checker, is_plain
-from portico.errors import ModelNotFoundError, NotSupportedError
+from portico.errors import EngineDeadError, ModelNotFoundError, NotSupportedError, OverloadedError
 from portico.generation import Generation, Model
 from portico.server.line.line import Line
 from portico.server.line.runs import Runs
@@ -100,6 +100,15 @@ class Served:
     def draining(self) -> bool:
         """Whether the server is about to end."""
         return any(served.line.draining for served in self.models)
+
+    def check_ready(self) -> None:
+        """Raise where requests are not taken now: ``OverloadedError`` while the server drains, ``EngineDeadError``
+        where a model's engine is gone or loading."""
+        if self.draining:
+            raise OverloadedError("The server is draining: it will end.", code="draining", retry_after=1)
+        for served in self.models:
+            if not served.line.healthy:
+                raise EngineDeadError(f"The engine of '{served.names[0]}' is gone or loading.", retry_after=1)
 
     @property
     def cards(self) -> Iterator[tuple[str, Model]]:

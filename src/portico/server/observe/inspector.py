@@ -20,6 +20,7 @@ import orjson
 from portico.errors import NotFoundError, PorticoError
 from portico.protocols import sse
 from portico.server.http.app import Methods, Outcome
+from portico.server.http.auth import PROBES
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
 from portico.server.observe.export import exported, facts
@@ -39,7 +40,7 @@ PAGE_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-cache"),
 )
-UNRECORDED = ("/health", "/ping", "/version", "/metrics", "/openapi.json", "/inspect", "/play", "/v1/models")
+UNRECORDED = (*PROBES, "/version", "/metrics", "/openapi.json", "/inspect", "/play", "/v1/models")
 BATCH_SECONDS = 0.05  # what comes within it goes to a follower in one event
 SILENCE_SECONDS = 10.0
 

@@ -1,7 +1,7 @@
 """From start to end: bind, load, say what is served, run, drain, close.
 
-SIGTERM and SIGINT stop accepting; requests in flight get ``drain_timeout`` seconds, then an in-band error. A second
-signal ends at once.
+SIGTERM and SIGINT begin a drain: requests in flight get ``drain_timeout`` seconds, then an in-band error, while who
+comes is told to go elsewhere and probes are answered. A second signal ends at once.
 """
 
 from __future__ import annotations
@@ -235,6 +235,7 @@ class _Server(uvicorn.Server):
         self._served = served
         self._drain_timeout = drain_timeout
         self._loop = asyncio.get_running_loop()
+        self._told = False  # to end
         self._end = 0.0  # of the drain, in the loop's time
 
     def time_left(self) -> float:
@@ -243,9 +244,15 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Uvicorn would raise the signal again when done and die of it; a drained server ends with status 0."""
-        again, self.should_exit = self.should_exit, True
-        self.force_exit = again
+        again, self._told = self._told, True
+        self.should_exit = self.force_exit = again
         self._loop.call_soon_threadsafe(self._cut_off if again else self._drain)
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's, ten times a second; a drain accepts connections as long as anything is in flight."""
+        if self._end and not any(one.line.in_flight for one in self._served.models):
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     def _drain(self) -> None:
         working = sum(one.line.in_flight for one in self._served.models)
@@ -253,6 +260,8 @@ class _Server(uvicorn.Server):
             log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)
         for one in self._served.models:
             one.line.drain()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()  # after its answer: whoever keeps connections should not come back here
         self._end = self._loop.time() + self._drain_timeout
         self._loop.call_at(self._end, self._cut_off)
 

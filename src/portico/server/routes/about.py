@@ -40,6 +40,8 @@ class AboutHandlers:
         """The paths, with their handlers."""
         return {
             "/": {"GET": self.root},
+            "/livez": {"GET": self.live},
+            "/readyz": {"GET": self.ready},
             "/health": {"GET": self.health},
             "/ping": {"GET": self.health, "POST": self.health},
             "/version": {"GET": self.version},
@@ -54,6 +56,15 @@ class AboutHandlers:
             await exchange.respond(307, b"", b"text/html")
         else:
             await exchange.respond_json({"server": "portico", "api": "/v1", "openapi": "/openapi.json"})
+
+    async def live(self, exchange: Exchange) -> None:
+        """200 as long as the process answers at all, also while it drains or has no engine."""
+        await exchange.respond_json({"status": "ok"})
+
+    async def ready(self, exchange: Exchange) -> None:
+        """200 while requests are taken, else 503 with the reason."""
+        self._served.check_ready()
+        await exchange.respond_json({"status": "ok"})
 
     async def health(self, exchange: Exchange) -> None:
         """200 while every engine can take requests, else 503."""

@@ -40,10 +40,11 @@ ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everyt
 ROOMS: dict[str, set[str]] = {
     "http": set(),
     "line": {"http"},
+    "batches": {"line", "http"},
     "observe": {"line", "http"},
-    "routes": {"observe", "line", "http"},
+    "routes": {"batches", "observe", "line", "http"},
     "grpc": {"observe", "line", "http"},
-    "process": {"routes", "grpc", "observe", "line", "http"},
+    "process": {"batches", "routes", "grpc", "observe", "line", "http"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]

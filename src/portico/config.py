@@ -109,6 +109,11 @@ class Settings(BaseSettings):
     max_stop: int = Field(16, ge=1, description="Most stop strings in one request.")
     max_tools: int = Field(512, ge=0, description="Most tools in one request.")
     max_schema_depth: int = Field(64, ge=1, description="Deepest JSON Schema of a tool or a response format.")
+    batch_concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Lines of batches that run together, less other requests; --max-sequences, or 256 over GPUs.",
+    )
     request_timeout: float | None = Field(600.0, gt=0, description="Seconds after which a request is ended.")
     client_timeout: float = Field(
         60.0, gt=0, description="Seconds for a request to arrive, and for its answer to make progress."
@@ -150,8 +155,16 @@ class Settings(BaseSettings):
     @property
     def in_flight(self) -> int:
         """``max_in_flight``, or what suits the engine: vLLM queues by itself, and computes a thousand at once."""
-        embedded = self.engine == "llamacpp" or self.engine.startswith("replay:")
-        return self.max_in_flight or (256 if embedded else 16384)
+        return self.max_in_flight or (256 if self._embedded else 16384)
+
+    @property
+    def batch_lines(self) -> int:
+        """``batch_concurrency``, or what suits the engine."""
+        return self.batch_concurrency or (self.max_sequences if self._embedded else 256)
+
+    @property
+    def _embedded(self) -> bool:
+        return self.engine == "llamacpp" or self.engine.startswith("replay:")
 
     @field_validator(
         "served_model_name", "lora", "cors_origins", "mcp_allow", "api_key", "parser_plugin", mode="before"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +13,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from portico.errors import NotFoundError
-from portico.store import Retention, Store, StoredBatch, StoredFile, open_store
+from portico.store import NewLine, Retention, Store, StoredBatch, StoredFile, open_store
 from portico.store.files import CHUNK
 from portico.store.retention import sweep
 from portico.store.tables import batch_lines, batches, file_chunks, files
@@ -33,6 +32,10 @@ def file(id: str, **more: Any) -> StoredFile:
 
 def batch(id: str, **more: Any) -> StoredBatch:
     return StoredBatch(**{"id": id, "owner": OWNER, "kind": "openai", "created_at": NOW, "status": "new", **more})
+
+
+def asked(batch: str, number: int) -> bytes:
+    return b'{"line":%d,"of":"%b"}' % (number, batch.encode())
 
 
 async def pieces(*parts: bytes, fault: Exception | None = None) -> AsyncIterator[bytes]:
@@ -112,7 +115,7 @@ async def test_a_file_that_a_batch_reads_is_there_until_the_batch_ends(store: St
     assert [one.id for one in await store.files.owned(OWNER)] == ["other", "old"]
     store.database.now(lambda connection: sweep(connection, Retention(max_age=1, max_bytes=1)))
     ended = 0
-    while (one := await store.batches.claim()) is not None:
+    while (one := await store.batches.claim([OWNER])) is not None:
         assert one.reads is not None
         assert one.reads in one.id
         assert await read(one.reads, for_batch=True) == data
@@ -163,15 +166,21 @@ async def test_lists_are_paged(store: Store) -> None:
 async def test_a_batch_is_run_by_one_and_ends_once(store: Store, where: str) -> None:
     other = open_store(where)
     await other.start()
-    await store.batches.create(batch("batch_a"), [{"n": n} for n in range(3)])
-    await store.batches.add_lines("batch_a", 1, [{"n": "again"}, {"n": "again"}, {"n": 3}])
-    mine = await store.batches.claim()
+    await store.batches.create(batch("batch_a"), [NewLine(n, 9 - n, b"%d" % n) for n in range(3)])
+    again = [NewLine(n, n, b"again") for n in (1, 2)]
+    await store.batches.add_lines("batch_a", [*again, NewLine(3, 6, b"3")])
+    assert await store.batches.claim([OTHER]) is None
+    mine = await store.batches.claim([OTHER, OWNER])
     assert mine == batch("batch_a")
-    assert await other.batches.claim() is None
-    assert not await other.batches.put_result("batch_a", 0, "succeeded", {})
-    assert await store.batches.put_result("batch_a", 0, "succeeded", {"first": True})
-    assert not await store.batches.put_result("batch_a", 0, "errored", {"second": True})
-    assert [one.number for one in await store.batches.lines("batch_a", waiting=True)] == [1, 2, 3]
+    assert await other.batches.claim([OWNER]) is None
+    assert await other.batches.held() == {}
+    assert await store.batches.held() == {"batch_a": "new"}
+    assert not await other.batches.put_results("batch_a", [(0, "succeeded", b"other")])
+    assert await store.batches.put_results("batch_a", [(0, "succeeded", b"first")]) == 1
+    assert await store.batches.put_results("batch_a", [(0, "errored", b"second")]) == 0
+    waiting = await store.batches.waiting("batch_a")
+    assert [(one.number, one.request) for one in waiting] == [(3, b"3"), (2, b"2"), (1, b"1")]
+    assert await store.batches.waiting("batch_a", after=6, limit=1) == waiting[1:2]
     assert not await other.batches.change(OTHER, "batch_a", {"new"}, "cancelling", {})
     assert not await other.batches.change(OWNER, "batch_a", {"running"}, "cancelling", {})
     assert await other.batches.change(OWNER, "batch_a", {"new"}, "cancelling", {"asked": 1})
@@ -182,16 +191,17 @@ async def test_a_batch_is_run_by_one_and_ends_once(store: Store, where: str) -> 
     output = await store.files.write(file("file-out"), pieces(b"x"), published=False)
     ended = replace(mine, status="cancelled", body={"output_file_id": output.id})
     assert not await other.batches.end(ended, [output.id])
+    assert not await store.batches.end(ended, [output.id], since="new")
     assert await store.files.get(OWNER, output.id) is None
-    assert await store.batches.end(ended, [output.id])
+    assert await store.batches.end(ended, [output.id], since="cancelling")
     assert await store.files.get(OWNER, output.id) == output
     assert await store.batches.get(OWNER, "batch_a") == replace(ended, ended=True)
     assert not await store.batches.end(replace(ended, status="completed"))
     assert not await store.batches.change(OWNER, "batch_a", {"cancelled"}, "new", {})
-    lines = await store.batches.lines("batch_a")
-    assert [(one.request["n"], one.outcome, one.result) for one in lines] == [
-        (0, "succeeded", {"first": True}),
-        *((n, "canceled", None) for n in (1, 2, 3)),
+    lines = await store.batches.results("batch_a")
+    assert [(one.request, one.outcome, one.result) for one in lines] == [
+        (None, "succeeded", b"first"),
+        *((b"%d" % n, "canceled", None) for n in (1, 2, 3)),
     ]
     assert await store.batches.get(OTHER, "batch_a") is None
     assert not await store.batches.delete(OTHER, "batch_a")
@@ -206,7 +216,7 @@ async def test_every_line_has_one_result_whoever_dies(store: Store, where: str) 
     draw = random.Random(where)
     names = [f"batch_{n}" for n in range(3)]
     for name in names:
-        await store.batches.create(batch(name), [{"line": n, "of": name} for n in range(LINES)])
+        await store.batches.create(batch(name), [NewLine(n, n, asked(name, n)) for n in range(LINES)])
     told: dict[tuple[str, int], Any] = {}
     ended: set[str] = set()
 
@@ -237,12 +247,13 @@ async def test_every_line_has_one_result_whoever_dies(store: Store, where: str) 
     assert len(found) == len(names)
     for one in found:
         assert one.status == "completed"
-        lines = await store.batches.lines(one.id, limit=1000)
-        assert [line.request for line in lines] == [{"line": n, "of": one.id} for n in range(LINES)]
-        for line in lines:
+        lines = await store.batches.results(one.id, limit=1000)
+        assert len(lines) == LINES
+        for number, line in enumerate(lines):
             assert line.outcome == "succeeded"
-            assert line.result["of"] == line.request
+            assert line.result is not None
+            assert asked(one.id, number) in line.result
             assert told.get((one.id, line.number), line.result) == line.result
         data = b"".join([piece async for piece in store.files.read(OWNER, one.body["output_file_id"])])
-        assert [json.loads(text) for text in data.splitlines()] == [line.result for line in lines]
+        assert data.splitlines() == [line.result for line in lines]
     assert rows(store, files) == rows(store, file_chunks) == len(names)

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, select, update
 
-from portico.store import Retention, Store, StoredBatch, StoredFile, StoredResponse, retention
+from portico.store import NewLine, Retention, Store, StoredBatch, StoredFile, StoredResponse, retention
 from portico.store.retention import PIECE, sweep
 from portico.store.tables import conversation_items, conversations, events, response_items, responses
 from support.store_writer import OWNER, made
@@ -80,9 +80,9 @@ async def test_files_and_batches_go_too(store: Store) -> None:
         await store.files.write(StoredFile(id=id, owner=OWNER, **facts), data())
     for id, age in (("old", 9), ("older", 10), ("new", 0)):
         one = StoredBatch(id=id, owner=OWNER, kind="openai", created_at=now - age * DAY, status="new")
-        await store.batches.create(one, ["a line"])
+        await store.batches.create(one, [NewLine(0, 0, b"a line")])
     for id in ("older", "old"):
-        claimed = await store.batches.claim()
+        claimed = await store.batches.claim([OWNER])
         assert claimed is not None
         if id == "older":
             assert await store.batches.end(claimed)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
-from openai.types import Completion, CompletionChoice, FileDeleted, FileObject
+from openai.types import Batch, Completion, CompletionChoice, FileDeleted, FileObject
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -46,6 +46,7 @@ TYPES: dict[str, Any] = {
     "OpenAIFile": FileObject,
     "ListFilesResponse": _Files,
     "DeleteFileResponse": FileDeleted,
+    "Batch": Batch,
 }
 
 

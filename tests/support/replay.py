@@ -19,6 +19,7 @@ from portico.engines.replay import Script
 from portico.engines.resuming import EVERYTHING
 from portico.events import EngineOutput, EngineRequest
 from portico.prompting import ChatTemplate, Prompter
+from portico.server.batches.runner import Runner
 from portico.server.http.app import Observer, build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
@@ -89,6 +90,7 @@ def replaying(
     file_bounds: FileBounds | None = None,
     mcp_allow: Sequence[str] = (),
     lives: Sequence[int] = (),
+    batch_lines: int = 8,
     observers: Sequence[Observer] = (),
     host: str = "127.0.0.1",
     cors_origins: Sequence[str] = (),
@@ -171,6 +173,9 @@ def replaying(
             cors_origins=cors_origins,
             observers=[metrics, *inspectors, *observers],
         )
+        runner = Runner(kept, app, served, Keys(keys).callers or [""], batch_lines) if kept is not None else None
+        if runner is not None:
+            runner.start()
         http = connections(max_head=max_header, max_body=max_body, client_timeout=client_timeout)
         config = uvicorn.Config(
             app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
@@ -183,6 +188,8 @@ def replaying(
             await asyncio.sleep(0.005)
         up.set()
         await serving
+        if runner is not None:
+            await runner.close()
         await line.close()
         if kept is not None:
             await kept.close()

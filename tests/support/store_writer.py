@@ -133,20 +133,22 @@ async def run_batches(store: Store, name: str, tells: Connection) -> None:
     """Every batch that is free: a result for each line, a file of all results, the end."""
     tells.send(("up",))
     while True:
-        batch = await store.batches.claim()
+        batch = await store.batches.claim([OWNER])
         if batch is None:
             await asyncio.sleep(0.01)
             continue
         tells.send(("claimed", batch.id))
-        while lines := await store.batches.lines(batch.id, waiting=True, limit=7):
+        while lines := await store.batches.waiting(batch.id, limit=7):
             for line in lines:
-                result = {"by": name, "of": line.request}
-                if await store.batches.put_result(batch.id, line.number, "succeeded", result):
+                assert line.request is not None
+                result = orjson.dumps({"by": name, "of": orjson.Fragment(line.request)})
+                if await store.batches.put_results(batch.id, [(line.number, "succeeded", result)]):
                     tells.send(("result", batch.id, line.number, result))
 
         async def results(id: str = batch.id) -> AsyncIterator[bytes]:
-            for line in await store.batches.lines(id, limit=1000):
-                yield orjson.dumps(line.result) + b"\n"
+            for line in await store.batches.results(id, limit=1000):
+                assert line.result is not None
+                yield line.result + b"\n"
 
         output = f"file-{batch.id}-{name}"
         file = StoredFile(

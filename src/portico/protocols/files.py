@@ -6,6 +6,7 @@ fields may stand before the file or behind it. A file's name is data, kept as it
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -15,7 +16,7 @@ from pydantic import Field
 from portico.errors import BadRequestError, UnsupportedMediaTypeError
 from portico.protocols.validation import RequestModel, parse_fields
 
-__all__ = ["FORM", "FileForm", "UploadRequest"]
+__all__ = ["BATCH_DAYS", "DAY", "FORM", "ExpiresAfter", "FileForm", "UploadRequest", "new_id"]
 
 FORM: Final = 64 << 10  # bytes that a form may have beside its file
 PARTS: Final = 16  # of a form
@@ -25,8 +26,14 @@ LONGEST_FIELD: Final = 1024  # bytes
 LONGEST_TYPE: Final = 512  # characters of the request's Content-Type
 
 HOUR, DAY = 3600, 86400  # seconds
+BATCH_DAYS: Final = 30  # for which files of batches are kept, unless their clients say otherwise
 NAMELESS: Final = "upload"  # what a file is called that comes without a name
 HINT: Final = "send 'file' and 'purpose' as multipart/form-data"
+
+
+def new_id(prefix: str, now: float) -> str:
+    """A fresh id. What was made in one second is listed by its ids: they begin with the milliseconds."""
+    return f"{prefix}{int(now * 1000):012x}{secrets.token_hex(10)}"
 
 
 class ExpiresAfter(RequestModel):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from portico.errors import StoreError
 from portico.store.records import (
     BrokenChainError,
+    NewLine,
     StoredBatch,
     StoredConversation,
     StoredFile,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BrokenChainError",
     "Info",
+    "NewLine",
     "Retention",
     "Store",
     "StoreError",

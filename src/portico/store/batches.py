@@ -2,24 +2,46 @@
 
 A line without a result is to be run, whoever ran it before; so a process that dies leaves nothing to be cleaned up but
 its name, and another takes the batch over. Results count only from who has the batch, and only the first of each line.
+
+Requests and results are kept as the JSON they came as, and read in pages of bounded bytes: any of them may be large.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from portico.errors import NotFoundError
 from portico.store.coding import dumps, key, loads
 from portico.store.database import Database
 from portico.store.files import publish, release
-from portico.store.records import StoredBatch, StoredLine
+from portico.store.records import NewLine, StoredBatch, StoredLine
 from portico.store.tables import batch_lines, batches, either
 
 __all__ = ["Batches"]
+
+PAGE: Final = 1 << 20  # bytes of lines that are read at once, and one line more
 
 IT = and_(batches.c.id == bindparam("key"), batches.c.owner == bindparam("whose"))
 GET = select(batches).where(IT)
@@ -39,12 +61,36 @@ GIVE_UP = (
     .where(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.outcome.is_(None), HELD)
     .values(outcome=bindparam("how"))
 )
-LINES = (
-    select(batch_lines)
-    .where(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.number > bindparam("after"))
-    .order_by(batch_lines.c.number)
-    .limit(bindparam("limit"))
-)
+MINE = and_(batches.c.worker == bindparam("by"), batches.c.ended_at.is_(None))
+RELEASE = update(batches).where(MINE).values(worker=None)
+
+
+def _page(order: Column[Any], which: ColumnElement[bool], *wanted: ColumnElement[Any]) -> Select[Any]:
+    """The lines behind ``after`` in that order, at most ``limit``, and as many as fit a page."""
+    size: ColumnElement[int] = literal(0)
+    for one in wanted:
+        size = size + func.coalesce(func.length(one), 0)
+    sized = (
+        select(batch_lines.c.number, order.label("at"), size.label("size"))
+        .where(batch_lines.c.batch_id == bindparam("batch"), order > bindparam("after"), which)
+        .order_by(order)
+        .limit(bindparam("limit"))
+        .subquery()
+    )
+    before = (func.sum(sized.c.size).over(order_by=sized.c.at) - sized.c.size).label("before")
+    summed = select(sized.c.number, before).subquery()
+    here = and_(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.number == summed.c.number)
+    return (
+        select(batch_lines.c.number, batch_lines.c.place, batch_lines.c.outcome, *wanted)
+        .join(summed, here)
+        .where(summed.c.before < PAGE)
+        .order_by(order)
+    )
+
+
+UNANSWERED = case((batch_lines.c.result.is_(None), batch_lines.c.request)).label("request")
+WAITING = _page(batch_lines.c.place, batch_lines.c.outcome.is_(None), batch_lines.c.request)
+RESULTS = _page(batch_lines.c.number, true(), batch_lines.c.result, UNANSWERED)
 COUNTS = (
     select(batch_lines.c.outcome, func.count())
     .where(batch_lines.c.batch_id == bindparam("batch"))
@@ -58,10 +104,12 @@ class Batches:
     def __init__(self, database: Database, worker: str) -> None:
         self._database = database
         self._worker = worker
+        self.news = asyncio.Event()  # set when a batch was made or changed by way of this object
 
-    async def create(self, batch: StoredBatch, lines: Sequence[Any] = ()) -> None:
-        """A new batch that nobody runs yet, with the requests of its lines as far as they are known."""
+    async def create(self, batch: StoredBatch, lines: Sequence[NewLine] = ()) -> None:
+        """A new batch that nobody runs yet, with its lines as far as they are known."""
         await self._database.write(_create, batch, lines)
+        self.news.set()
 
     async def get(self, owner: str, id: str) -> StoredBatch | None:
         """The batch of that id."""
@@ -78,7 +126,9 @@ class Batches:
         self, owner: str, id: str, since: Collection[str], status: str, changes: Mapping[str, Any]
     ) -> bool:
         """Give it a new status, and its body these members, if its status is one of ``since``; whether it was."""
-        return await self._database.write(_change, owner, id, since, status, changes)
+        changed = await self._database.write(_change, owner, id, since, status, changes)
+        self.news.set()
+        return changed
 
     async def delete(self, owner: str, id: str) -> bool:
         """Delete one that has ended, with its lines; whether it was there."""
@@ -88,39 +138,57 @@ class Batches:
         """How many lines came out how; under None those that have no result."""
         return await self._database.read(_counts, id)
 
-    async def lines(self, id: str, *, after: int = -1, limit: int = 100, waiting: bool = False) -> list[StoredLine]:
-        """Its lines with greater numbers, in order; with ``waiting`` those that have no result."""
-        return await self._database.read(_lines, id, after, limit, waiting)
+    async def results(self, id: str, *, after: int = -1, limit: int = 100) -> list[StoredLine]:
+        """Its lines with greater numbers than ``after``, in order, as many as fit a page: the results, and the requests
+        of those that have none."""
+        return await self._database.read(_lines, RESULTS, id, after, limit)
 
     # -- for who runs it ----------------------------------------------------------------------------------------------
 
-    async def claim(self) -> StoredBatch | None:
-        """The oldest batch that nobody runs, which this process runs from now on until it ends or the process does."""
-        return await self._database.write(_claim, self._worker)
+    async def claim(self, owners: Collection[str], ending: str = "", expired: int = 0) -> StoredBatch | None:
+        """The oldest batch of these owners that nobody runs; before them, of whoever, one that has the status
+        ``ending`` or was created until ``expired``. This process runs it from now on until it ends, or the process
+        does."""
+        if await self._database.read(_free, owners, ending, expired) is None:
+            return None
+        return await self._database.write(_claim, self._worker, owners, ending, expired)
 
-    async def add_lines(self, id: str, first: int, requests: Sequence[Any]) -> None:
-        """The requests of its lines from number ``first`` on; those that are there stay as they are."""
-        await self._database.write(_add_lines, id, first, requests)
+    async def held(self) -> dict[str, str]:
+        """The status of every batch that this process runs."""
+        return await self._database.read(_held, self._worker)
 
-    async def put_result(self, id: str, number: int, outcome: str, result: Any) -> bool:
-        """How the line came out; False, without effect, if it has a result or another process has the batch."""
-        return await self._database.write(_put_result, self._worker, id, number, outcome, result)
+    async def release(self) -> None:
+        """This process runs none of them any more; others may go on."""
+        await self._database.write(_release, self._worker)
+
+    async def add_lines(self, id: str, lines: Sequence[NewLine]) -> None:
+        """Lines of it; those that are there stay as they are."""
+        await self._database.write(_add_lines, id, lines)
+
+    async def waiting(self, id: str, *, after: int = -1, limit: int = 100) -> list[StoredLine]:
+        """Its lines without a result behind the place ``after``, in their order, as many as fit a page."""
+        return await self._database.read(_lines, WAITING, id, after, limit)
+
+    async def put_results(self, id: str, results: Sequence[tuple[int, str, bytes]]) -> int:
+        """How lines came out, each with its number, outcome and result; how many of them that was new of. None is, if
+        another process has the batch."""
+        return await self._database.write(_put_results, self._worker, id, results)
 
     async def give_up(self, id: str, outcome: str) -> int:
         """That is how all lines came out which have no result; how many they are."""
         return await self._database.write(_give_up, self._worker, id, outcome)
 
-    async def end(self, batch: StoredBatch, files: Sequence[str] = ()) -> bool:
+    async def end(self, batch: StoredBatch, files: Sequence[str] = (), since: str | None = None) -> bool:
         """It has ended, with that status and body, and these files, which were written unpublished, can be seen: in one
-        transaction. False, without effect, if it had ended or another process has it."""
-        return await self._database.write(_end, self._worker, batch, files)
+        transaction. False, without effect, if it had ended, another process has it, or its status is not ``since``."""
+        return await self._database.write(_end, self._worker, batch, files, since)
 
 
-def _create(connection: Connection, batch: StoredBatch, lines: Sequence[Any]) -> None:
+def _create(connection: Connection, batch: StoredBatch, lines: Sequence[NewLine]) -> None:
     row = {"id": key(batch.id), "owner": batch.owner, "kind": batch.kind, "created_at": batch.created_at}
     facts = {"status": batch.status, "reads": batch.reads and key(batch.reads), "content": dumps(batch.body)}
     connection.execute(PUT, {**row, **facts, "size": 0})
-    _add_lines(connection, batch.id, 0, lines)
+    _add_lines(connection, batch.id, lines)
 
 
 def _get(connection: Connection, owner: str, id: str) -> StoredBatch | None:
@@ -167,45 +235,61 @@ def _counts(connection: Connection, id: str) -> dict[str | None, int]:
     return {row[0]: row[1] for row in connection.execute(COUNTS, {"batch": key(id)})}
 
 
-def _lines(connection: Connection, id: str, after: int, limit: int, waiting: bool) -> list[StoredLine]:
-    asked = LINES.where(batch_lines.c.outcome.is_(None)) if waiting else LINES
-    rows = connection.execute(asked, {"batch": key(id), "after": after, "limit": limit})
-    return [
-        StoredLine(row.number, loads(row.request), row.outcome, None if row.result is None else loads(row.result))
-        for row in rows
-    ]
+def _lines(connection: Connection, page: Select[Any], id: str, after: int, limit: int) -> list[StoredLine]:
+    found = connection.execute(page, {"batch": key(id), "after": after, "limit": limit})
+    return [StoredLine(**row) for row in found.mappings()]
 
 
-def _claim(connection: Connection, worker: str) -> StoredBatch | None:
-    free = select(batches.c.id).where(batches.c.ended_at.is_(None), batches.c.worker.is_(None))
-    oldest = free.order_by(batches.c.created_at, batches.c.id).limit(1).with_for_update(skip_locked=True)
-    id = connection.scalar(oldest)
+def _free(connection: Connection, owners: Collection[str], ending: str, expired: int) -> str | None:
+    first = or_(batches.c.status == ending, batches.c.created_at <= expired)
+    free = (batches.c.ended_at.is_(None), batches.c.worker.is_(None), or_(first, batches.c.owner.in_(owners)))
+    oldest = select(batches.c.id).where(*free).order_by(case((first, 0), else_=1), batches.c.created_at, batches.c.id)
+    return connection.scalar(oldest.limit(1).with_for_update(skip_locked=True))
+
+
+def _claim(
+    connection: Connection, worker: str, owners: Collection[str], ending: str, expired: int
+) -> StoredBatch | None:
+    id = _free(connection, owners, ending, expired)
     if id is None:
         return None
     row = connection.execute(update(batches).where(batches.c.id == id).values(worker=worker).returning(batches)).one()
     return _shown(row)
 
 
-def _add_lines(connection: Connection, id: str, first: int, requests: Sequence[Any]) -> None:
-    if requests:
+def _held(connection: Connection, worker: str) -> dict[str, str]:
+    found = connection.execute(select(batches.c.id, batches.c.status).where(MINE), {"by": worker})
+    return {row.id: row.status for row in found}
+
+
+def _release(connection: Connection, worker: str) -> None:
+    connection.execute(RELEASE, {"by": worker})
+
+
+def _add_lines(connection: Connection, id: str, lines: Sequence[NewLine]) -> None:
+    if lines:
         rows = [
-            {"batch_id": key(id), "number": number, "request": dumps(request)}
-            for number, request in enumerate(requests, first)
+            {"batch_id": key(id), "number": line.number, "place": line.place, "request": line.request} for line in lines
         ]
         connection.execute(PUT_LINES[connection.dialect.name], rows)
 
 
-def _put_result(connection: Connection, worker: str, id: str, number: int, outcome: str, result: Any) -> bool:
-    what = {"batch": key(id), "which": number, "by": worker, "how": outcome, "what": dumps(result)}
-    return bool(connection.execute(PUT_RESULT, what).rowcount)
+def _put_results(connection: Connection, worker: str, id: str, results: Sequence[tuple[int, str, bytes]]) -> int:
+    rows = [
+        {"batch": key(id), "which": number, "by": worker, "how": outcome, "what": result}
+        for number, outcome, result in results
+    ]
+    return sum(connection.execute(PUT_RESULT, row).rowcount for row in rows)
 
 
 def _give_up(connection: Connection, worker: str, id: str, outcome: str) -> int:
     return connection.execute(GIVE_UP, {"batch": key(id), "by": worker, "how": outcome}).rowcount
 
 
-def _end(connection: Connection, worker: str, batch: StoredBatch, files: Sequence[str]) -> bool:
-    mine = (batches.c.id == key(batch.id), batches.c.worker == worker, batches.c.ended_at.is_(None))
+def _end(connection: Connection, worker: str, batch: StoredBatch, files: Sequence[str], since: str | None) -> bool:
+    mine = [batches.c.id == key(batch.id), batches.c.worker == worker, batches.c.ended_at.is_(None)]
+    if since is not None:
+        mine.append(batches.c.status == since)
     sizes = func.length(batch_lines.c.request) + func.coalesce(func.length(batch_lines.c.result), 0)
     size = select(func.coalesce(func.sum(sizes), 0)).where(batch_lines.c.batch_id == batches.c.id).scalar_subquery()
     end = {"status": batch.status, "content": dumps(batch.body), "size": size, "ended_at": time.time(), "worker": None}

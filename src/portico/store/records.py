@@ -9,6 +9,7 @@ from msgspec import Struct, field
 __all__ = [
     "RUNNING",
     "BrokenChainError",
+    "NewLine",
     "StoredBatch",
     "StoredConversation",
     "StoredFile",
@@ -71,9 +72,9 @@ class StoredFile(Struct, frozen=True, kw_only=True):
 
 
 class StoredBatch(Struct, frozen=True, kw_only=True):
-    """A batch without its lines. ``kind`` says whose API it was made by, ``status`` is a word of that API; what else
-    the API shows of it is ``body``. ``reads`` is the file that its lines are in: its bytes stay until the batch ends,
-    also if it is deleted. ``ended``: nothing of it changes any more."""
+    """A batch without its lines. ``kind`` says whose API it was made by; what else is known of it is ``body``.
+    ``reads`` is the file that its lines are in: its bytes stay until the batch ends, also if it is deleted. ``ended``:
+    nothing of it changes any more."""
 
     id: str
     owner: str
@@ -85,13 +86,24 @@ class StoredBatch(Struct, frozen=True, kw_only=True):
     body: dict[str, Any] = field(default_factory=dict)
 
 
-class StoredLine(Struct, frozen=True):
-    """A line of a batch: what is asked, and how it came out; ``outcome`` is None until then. Numbers begin with 0."""
+class NewLine(Struct, frozen=True):
+    """A line of a batch: its number, from 0 in the order they were given, its place among those that are to be run, and
+    what is asked, in JSON."""
 
     number: int
-    request: Any
+    place: int
+    request: bytes
+
+
+class StoredLine(Struct, frozen=True):
+    """A line and how it came out: ``outcome`` is None until then, ``result`` for one that was given up. ``request`` is
+    None where nobody asked for it."""
+
+    number: int
+    place: int
     outcome: str | None = None
-    result: Any = None
+    request: bytes | None = None
+    result: bytes | None = None
 
 
 class BrokenChainError(LookupError):

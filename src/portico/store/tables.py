@@ -175,10 +175,11 @@ batch_lines = Table(
     metadata,
     Column("batch_id", String, ForeignKey(batches.c.id, ondelete="CASCADE"), primary_key=True),
     Column("number", BigInteger, primary_key=True),
+    Column("place", BigInteger, nullable=False, server_default="0"),  # among the lines that are to be run
     Column("outcome", String),  # null: it has no result yet
     Column("request", LargeBinary, nullable=False),
     Column("result", LargeBinary),
-    Index(PREFIX + "batch_lines_by_outcome", "batch_id", "outcome", "number"),
+    Index(PREFIX + "batch_lines_by_outcome", "batch_id", "outcome", "place"),
 )
 
 

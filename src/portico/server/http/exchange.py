@@ -28,7 +28,9 @@ from portico.server.http.gate import Bodies, Gate, Held
 from portico.threads import CALLER, Threads
 from portico.trace import Trace
 
-__all__ = ["ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Scope", "Send", "Stage"]
+__all__ = ["LATER", "ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Scope", "Send", "Stage"]
+
+LATER = "portico.later"  # in a scope: nobody waits for the answer, so it comes after those that somebody waits for
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -105,6 +107,11 @@ class Exchange:
         self.bodies = bodies
 
     @property
+    def later(self) -> bool:
+        """Whether all that somebody waits for goes first; it is not counted with it, either."""
+        return LATER in self.scope
+
+    @property
     def path_params(self) -> dict[str, Any]:
         """Values of the route's placeholders."""
         params: dict[str, Any] = self.scope.get("path_params", {})
@@ -126,12 +133,18 @@ class Exchange:
             self.request_id = _request_id(wanted.encode("utf-8", "replace"))
             self.response_headers[0] = (b"x-request-id", self.request_id.encode("ascii"))
 
-    async def request(self, model: type[Body]) -> Body:
-        """The request body as ``model``. Raises where it is not one, is over a limit, or there is no place for it."""
+    async def read(self, parse: Callable[[bytes], Result]) -> Result:
+        """What ``parse`` makes of the request body. Raises what it raises, and where the body is over a limit or there
+        is no place for it."""
         with self.bodies.holding() as held:
             body = await self._body(held)
-            self.place.enter_context(self._gate.passing(CALLER.get()))
-            request = await self.work(partial(parse_body, model, body))
+            if not self.later:
+                self.place.enter_context(self._gate.passing(CALLER.get()))
+            return await self.work(partial(parse, body))
+
+    async def request(self, model: type[Body]) -> Body:
+        """The request body as ``model``. Raises where it is not one, is over a limit, or there is no place for it."""
+        request = await self.read(partial(parse_body, model))
         began = self._stage("validate")
         if self.trace is not None:
             dump = partial(request.model_dump, mode="json", exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Requests that are made inside this process: by a frame of a WebSocket, say.
+"""Requests that are made inside this process: by a frame of a WebSocket, by a line of a batch.
 
 There is one way to an answer. Such a request goes through the whole application like one from a connection, so that
 limits, metrics, records and refusals are the same. Only who asks is known already.
@@ -47,9 +47,12 @@ class InnerRequest:
         asked_by: str,
         like: Mapping[str, Any],
         facts: Mapping[str, Any],
+        request_id: str | None = None,
         stream: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if request_id is not None:
+            own.append((b"x-request-id", request_id.encode("ascii")))
         self._scope: Scope = {
             **like,
             **facts,

@@ -100,6 +100,7 @@ class Resuming:
                 losses, lost = losses + 1, loop.time()
                 if losses >= MOST_LOSSES:
                     log.error("what engines were lost with %d times is not asked again: %s", losses, error.message)
+                    error.retry_after = None
                 if losses >= MOST_LOSSES or not self.enabled or self._closed:
                     raise
             except (EngineDeadError, OverloadedError):

@@ -23,6 +23,7 @@ from rich.logging import RichHandler
 from portico.config import Settings
 from portico.engines import Engine
 from portico.errors import BadRequestError, OverloadedError
+from portico.server.batches.runner import Runner
 from portico.server.http.app import build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
@@ -111,6 +112,7 @@ async def _serve(
     telemetry = _telemetry(settings)
     metrics = Metrics()
     served = await assemble(settings, metrics, shared)
+    batches: Runner | None = None
     try:
         inspector = _inspector(settings, served)
         keys = Keys(
@@ -126,6 +128,9 @@ async def _serve(
             cors_origins=settings.cors_origins,
             observers=[one for one in (metrics, inspector, telemetry) if one is not None],
         )
+        if served.store is not None:
+            batches = Runner(served.store, app, served, keys.callers or [""], settings.batch_lines)
+            batches.start()
         config = uvicorn.Config(
             app,
             http=connections(
@@ -148,11 +153,13 @@ async def _serve(
             announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
-        server = _Server(config, served, settings.drain_timeout)
+        server = _Server(config, served, settings.drain_timeout, batches)
         await server.serve([listener])
         if grpc_server is not None:
             await grpc_server.stop(server.time_left())
     finally:
+        if batches is not None:
+            await batches.close()
         for one in served.models:
             await one.line.close()
             one.model.prompter.close()
@@ -230,9 +237,10 @@ def _grpc_server(settings: Settings, served: Served, keys: Keys, metrics: Metric
 class _Server(uvicorn.Server):
     """Uvicorn, with a drain that tells streams why they end."""
 
-    def __init__(self, config: uvicorn.Config, served: Served, drain_timeout: float) -> None:
+    def __init__(self, config: uvicorn.Config, served: Served, drain_timeout: float, batches: Runner | None) -> None:
         super().__init__(config)
         self._served = served
+        self._batches = batches
         self._drain_timeout = drain_timeout
         self._loop = asyncio.get_running_loop()
         self._told = False  # to end
@@ -255,6 +263,8 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _drain(self) -> None:
+        if self._batches is not None:
+            self._batches.stop()
         working = sum(one.line.in_flight for one in self._served.models)
         if working:
             log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)

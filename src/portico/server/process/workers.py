@@ -42,7 +42,10 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
     """Run the workers until SIGTERM or SIGINT, then until they have drained. Raises when the engine cannot start."""
     # Open by everyone before anyone serves: a connection that comes early waits in the kernel for the first worker.
     listener.listen(2048)
-    changes: dict[str, Any] = {"max_in_flight": -(-settings.in_flight // settings.workers)}
+    changes: dict[str, Any] = {
+        "max_in_flight": -(-settings.in_flight // settings.workers),
+        "batch_concurrency": -(-settings.batch_lines // settings.workers),
+    }
     if settings.signing_key is None:
         changes["signing_key"] = SecretStr(secrets.token_hex(32))  # what one worker signs, another accepts
     placeholder = None

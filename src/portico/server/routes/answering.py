@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 MOST_RANKS = 1 << 16
+LAST = 1_000_000  # the priority of what nobody waits for; lower is served first
 LONGEST_NUMBER = 20  # digits and sign
 
 
@@ -125,8 +126,11 @@ def decided(exchange: Exchange, generations: list[Generation]) -> None:
 async def admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Sink) -> Flight:
     """The flight of the exchange's generations, taken by the engine. Raises where it is refused."""
     _heed_headers(exchange)
+    if exchange.later:
+        for generation in exchange.generations:
+            generation.spec = replace(generation.spec, priority=LAST)
     watches = [onlooker.watch for onlooker in exchange.onlookers]
-    flight = Flight(exchange.generations, sink, served.request_timeout, watches)
+    flight = Flight(exchange.generations, sink, None if exchange.later else served.request_timeout, watches)
     if not by.knows(flight.generations):
         await exchange.while_there(by.check(flight.generations))
     exchange.checked()

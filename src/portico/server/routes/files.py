@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from portico.errors import NotFoundError, RequestTooLargeError
-from portico.protocols.files import DAY, FORM, FileForm, UploadRequest
+from portico.protocols.files import BATCH_DAYS, DAY, FORM, FileForm, UploadRequest, new_id
 from portico.protocols.paging import item_list, window
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
@@ -30,7 +29,6 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {("/v1/files", "POST"): UploadR
 
 UPLOADS, UPLOADS_PER_KEY = 64, 16  # at a time
 MOST_LISTED: Final = 10_000
-BATCH_DAYS: Final = 30  # for which files of batches are kept, unless their clients say otherwise
 
 
 class FileHandlers:
@@ -55,7 +53,7 @@ class FileHandlers:
         now = time.time()
         form = FileForm(exchange.header(b"content-type"))
         room = await self._room(owner)
-        begun = StoredFile(id=_new_id(now), owner=owner, created_at=int(now), filename="", purpose="")
+        begun = StoredFile(id=new_id("file-", now), owner=owner, created_at=int(now), filename="", purpose="")
 
         def named(begun: StoredFile) -> StoredFile:
             request = form.close()
@@ -151,11 +149,6 @@ async def _bytes(exchange: Exchange, form: FileForm, room: _Room) -> AsyncIterat
             size += len(piece)
             room.check(size)
             yield piece
-
-
-def _new_id(now: float) -> str:
-    """Files of one second are listed by their ids: those begin with the milliseconds."""
-    return f"file-{int(now * 1000):012x}{secrets.token_hex(10)}"
 
 
 def _no_file(id: str) -> NotFoundError:

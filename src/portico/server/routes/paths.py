@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from portico.server.http.app import Methods
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
-from portico.server.routes import anthropic, decisions, embeddings, files, infill, openai, prompts, responses
+from portico.server.routes import (
+    anthropic,
+    batches,
+    decisions,
+    embeddings,
+    files,
+    infill,
+    openai,
+    prompts,
+    responses,
+)
 from portico.server.routes.about import AboutHandlers
 from portico.server.routes.runs import RunHandlers
 
@@ -22,6 +32,7 @@ BODIES = {
     **anthropic.BODIES,
     **responses.BODIES,
     **files.BODIES,
+    **batches.BODIES,
 }
 
 
@@ -40,6 +51,8 @@ def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None
         **responses.ResponseHandlers(served).routes(),
         **responses.ConversationHandlers(served).routes(),
         **files.FileHandlers(served).routes(),
+        **batches.BatchHandlers(served).routes(),
+        **batches.MessageBatchHandlers(served).routes(),
         **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)

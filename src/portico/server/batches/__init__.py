@@ -1,0 +1,1 @@
+"""Running batches: which, when, and one line after another, beside what clients wait for."""

@@ -200,9 +200,11 @@ _config_file: Path | None = None
 
 def load_settings(flags: dict[str, Any], config_file: Path | None = None) -> Settings:
     """The settings in force; ``flags`` holds only what was given. Raises ``pydantic.ValidationError``, or
-    ``BadRequestError`` for a file that is no TOML and for a variable whose name is misspelt."""
+    ``BadRequestError`` for a file that is not there or no TOML, and for a variable whose name is misspelt."""
     global _config_file
     _refuse_misspelt(os.environ)
+    if config_file is not None and not os.access(config_file, os.R_OK):
+        raise BadRequestError(f"{config_file} cannot be read. Make it readable, or leave --config out.")
     _config_file = config_file
     try:
         return Settings(**flags)

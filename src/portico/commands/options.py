@@ -14,8 +14,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from portico.config import Settings, load_settings
+from portico.errors import BadRequestError
 
-__all__ = ["settings_from", "settings_options"]
+__all__ = ["reread", "settings_from", "settings_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,6 +48,14 @@ def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
         problem = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         raise click.UsageError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from None
+
+
+def reread(config: Path | None, given: dict[str, Any]) -> Settings:
+    """As ``settings_from``, for a command that goes on: raises ``BadRequestError`` for bad values."""
+    try:
+        return settings_from(config, given)
+    except click.UsageError as error:
+        raise BadRequestError(error.message) from None
 
 
 class JsonObject(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from portico.commands.options import settings_from, settings_options
+from portico.commands.options import reread, settings_from, settings_options
 from portico.commands.progress import fetched
 from portico.config import Settings
 
@@ -34,6 +35,7 @@ def command(model: str | None, config: Path | None, **given: Any) -> None:
     """
     from portico.server.process.lifecycle import serve
 
-    settings = settings_from(config, {"model": model, **given})
+    given["model"] = model
+    settings = settings_from(config, given)
     fetched(settings)
-    serve(settings)
+    serve(settings, partial(reread, config, given))

@@ -224,7 +224,7 @@ def _die_with(parent: int) -> None:
 
 def main() -> None:
     """Serve the parent until it is gone."""
-    for ignored in (signal.SIGINT, signal.SIGTERM):
+    for ignored in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(ignored, signal.SIG_IGN)
     _die_with(int(sys.argv[2]))
     process = _Process(socket.socket(fileno=int(sys.argv[1])))

@@ -124,7 +124,7 @@ class Front:
             redirect_slashes=False,
         )
         self._keys = keys
-        self._browsers = browsers if not keys else None
+        self._browsers = browsers
         self._gate = gate
         self._max_body = max_body
         self._bodies = Bodies(UNREAD_BODIES * max_body)
@@ -175,7 +175,7 @@ class Front:
         if ASKED_BY in exchange.scope:
             asked_by: str = exchange.scope[ASKED_BY]
             return asked_by
-        if self._browsers is not None:
+        if self._browsers is not None and not self._keys:
             self._browsers.check(exchange)
         return self._keys.check(exchange)
 

@@ -23,6 +23,10 @@ class Keys:
 
     def __init__(self, keys: Iterable[str], open_paths: Collection[str] = OPEN_PATHS) -> None:
         self._open_paths = frozenset(open_paths)
+        self.accept(keys)
+
+    def accept(self, keys: Iterable[str]) -> None:
+        """These are accepted from now on, and no others."""
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     @property

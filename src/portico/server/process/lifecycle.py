@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
 from portico.server.process.assemble import assemble
 from portico.server.process.listener import bind, refuse_to_be_open
+from portico.server.process.reloading import Live, Reloading
 from portico.server.routes.paths import routes
 from portico.terminal import LogFormatter, Terminal
 from portico.trace import Recorder
@@ -52,28 +53,31 @@ OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDP
 BACKLOG = 2048  # connections that may wait to be accepted
 
 
-def serve(settings: Settings) -> None:
-    """Run a server until it is told to stop. Raises ``PorticoError`` when it cannot start."""
+def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> None:
+    """Run a server until it is told to stop; at SIGHUP ``again`` reads its settings anew, raising ``PorticoError`` for
+    bad ones. Raises ``PorticoError`` when it cannot start."""
     refuse_to_be_open(settings)
     _start_logging(settings.log_level)
     listener = bind(settings.host, settings.port)
     if settings.workers > 1:
         from portico.server.process.workers import supervise
 
-        _run(supervise(settings, listener), listener)
+        _run(supervise(settings, listener, again), listener)
     else:
-        _run(_serve(settings, listener), listener)
+        live = Live(settings)
+        _run(_serve(settings, listener, live, Reloading(settings, again, live.change)), listener)
 
 
 def serve_on(
-    settings: Settings, listener: socket.socket, shared: Sequence[Engine], *, announce: bool, counts: str
+    settings: Settings, listener: socket.socket, live: Live, shared: Sequence[Engine], *, announce: bool, counts: str
 ) -> None:
     """Run a server on a socket that is already bound, over engines that another process has.
 
-    ``counts`` is where requests with a key are counted over all workers: the descriptor of a table and a row, or none.
+    ``live`` hands on what of the settings changes. ``counts`` is where requests with a key are counted over all
+    workers: the descriptor of a table and a row, or none.
     """
     _start_logging(settings.log_level)
-    _run(_serve(settings, listener, shared, announce=announce, counts=counts), listener)
+    _run(_serve(settings, listener, live, None, shared, announce=announce, counts=counts), listener)
 
 
 def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
@@ -104,11 +108,15 @@ def _start_logging(level: str) -> None:
 async def _serve(
     settings: Settings,
     listener: socket.socket,
+    live: Live,
+    reloading: Reloading | None,
     shared: Sequence[Engine] = (),
     *,
     announce: bool = True,
     counts: str = "none",
 ) -> None:
+    if reloading is not None:
+        reloading.begin()
     telemetry = _telemetry(settings)
     metrics = Metrics()
     served = await assemble(settings, metrics, shared)
@@ -118,6 +126,7 @@ async def _serve(
         keys = Keys(
             (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
         )
+        live.begin(keys)
         gate = Gate(settings.in_flight, settings.max_per_key, _counts(counts, keys))
         app = build_app(
             routes(served, metrics, inspector.routes() if inspector else None),

@@ -1,8 +1,9 @@
 """``--workers N``: N front-door processes accept from one socket, over one engine.
 
 The process that was started has the engine and serves nothing itself: it deals out steps (``engines.shared``), starts
-the workers, starts another when one dies, and passes SIGTERM on. Each worker is an ordinary server that inherits the
-listening socket, so the kernel hands a connection to whichever is free. A worker whose parent is gone ends.
+the workers, starts another when one dies, and passes SIGTERM and changed settings on. Each worker is an ordinary server
+that inherits the listening socket, so the kernel hands a connection to whichever is free. A worker whose parent is gone
+ends.
 
 An engine that is elsewhere (``grpc://``) needs no sharing: each worker has its own connections to it.
 """
@@ -17,7 +18,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
 from portico.server.process.engines import engines, is_elsewhere
 from portico.server.process.places import shared_table
+from portico.server.process.reloading import Reloading
 
 __all__ = ["REFUSED", "pack", "supervise", "unpack"]
 
@@ -38,8 +40,9 @@ LEAVING: Final = 2.0  # seconds that a worker gets to end after its drain
 REFUSED: Final = 3  # the exit status of a worker that cannot start as it is told to
 
 
-async def supervise(settings: Settings, listener: socket.socket) -> None:
-    """Run the workers until SIGTERM or SIGINT, then until they have drained. Raises when the engine cannot start."""
+async def supervise(settings: Settings, listener: socket.socket, again: Callable[[], Settings] | None = None) -> None:
+    """Run the workers until SIGTERM or SIGINT, then until they have drained; at SIGHUP they get the settings that
+    ``again`` reads. Raises when the engine cannot start."""
     # Open by everyone before anyone serves: a connection that comes early waits in the kernel for the first worker.
     listener.listen(2048)
     changes: dict[str, Any] = {
@@ -61,6 +64,7 @@ async def supervise(settings: Settings, listener: socket.socket) -> None:
     crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, table)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
+    Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes))).begin()
     try:
         for engine in shared:
             await engine.start()
@@ -111,6 +115,13 @@ class _Crew:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
 
+    def change(self, settings: Settings) -> None:
+        """Hand these settings to every worker, and to those that come."""
+        self._settings = pack(settings)
+        for process in self._processes.values():
+            if process.returncode is None and process.stdin is not None:
+                process.stdin.write(self._settings + b"\n")
+
     def kill(self) -> None:
         """End who has not left."""
         for process in self._processes.values():
@@ -144,7 +155,7 @@ class _Crew:
             *("-m", "portico.server.process.worker", "announce" if announces else "quiet", counts),
             *map(str, inherited),
             pass_fds=[*inherited, *([] if self._table is None else [self._table])],
-            stdin=asyncio.subprocess.PIPE,  # the settings, which hold secrets; then open as long as this process lives
+            stdin=asyncio.subprocess.PIPE,  # settings, which hold secrets; it is open as long as this process lives
             start_new_session=True,  # the terminal's Ctrl-C is for the parent, which tells the workers
         )
         self._processes[index] = process

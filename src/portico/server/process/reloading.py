@@ -1,0 +1,102 @@
+"""SIGHUP: the settings are read anew, and what can change while a server runs does.
+
+Those are the API keys and the log level. The process that was started reads and tells; a worker is handed what it read.
+A file that is wrong changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from portico.config import Settings
+from portico.errors import BadRequestError, PorticoError
+from portico.server.http.auth import Keys
+from portico.server.process.listener import refuse_to_be_open
+
+__all__ = ["Live", "Reloading"]
+
+log = logging.getLogger("portico")
+
+CHANGEABLE = ("api_key", "log_level")
+
+
+class Live:
+    """Settings of a server that runs: ``change`` puts others in force, from any thread and at any time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self, keys: Keys) -> None:
+        """From now on what changes is applied, to ``keys`` too; so is what has changed before."""
+        self._keys = keys
+        self._loop = asyncio.get_running_loop()
+        self._apply()
+
+    def change(self, settings: Settings) -> None:
+        """These are in force now."""
+        self._settings = settings
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(self._apply)
+
+    def _apply(self) -> None:
+        log.setLevel(self._settings.log_level.upper())
+        self._keys.accept(key.get_secret_value() for key in self._settings.api_key)
+
+
+class Reloading:
+    """Heeds SIGHUP: ``again`` reads the settings anew, ``apply`` gets them where something that can change has."""
+
+    def __init__(
+        self, settings: Settings, again: Callable[[], Settings] | None, apply: Callable[[Settings], None]
+    ) -> None:
+        self._settings = settings
+        self._again = again
+        self._apply = apply
+
+    def begin(self) -> None:
+        """Reload at every SIGHUP from now on, in the running loop; there is none on Windows."""
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+
+    def reload(self) -> None:
+        """Read the settings, change what can be, and tell it in one line."""
+        if self._again is None:
+            return
+        try:
+            read = self._again()
+            self._check(read)
+        except PorticoError as error:
+            log.error("the settings stay as they are: %s", error.message)
+            return
+        changed = [name for name in type(read).model_fields if getattr(read, name) != getattr(self._settings, name)]
+        told = list(self._told(read, changed)) or ["nothing has changed"]
+        if waiting := [name for name in changed if name not in CHANGEABLE]:
+            told.append(f"a restart is needed for {', '.join(waiting)}")
+        self._settings = self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE})
+        level = logging.getLevelName(read.log_level.upper())
+        log.setLevel(min(level, log.level))  # of both, the level that tells more
+        log.warning("the settings were read anew: %s", "; ".join(told))
+        log.setLevel(level)
+        self._apply(self._settings)
+
+    def _check(self, read: Settings) -> None:
+        """Raise ``BadRequestError`` where the running server cannot go on with these keys."""
+        in_force = self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE})
+        refuse_to_be_open(in_force)
+        if read.api_key != self._settings.api_key and in_force.workers > 1 and in_force.max_per_key is not None:
+            raise BadRequestError(
+                "Workers that count requests per key (--max-per-key) know the keys that they began with; restart."
+            )
+
+    def _told(self, read: Settings, changed: list[str]) -> Iterator[str]:
+        if "api_key" in changed:
+            old, new = ({key.get_secret_value() for key in one.api_key} for one in (self._settings, read))
+            yield f"{len(new - old)} API keys more, {len(old - new)} less"
+        if "log_level" in changed:
+            yield f"log_level {self._settings.log_level} → {read.log_level}"

@@ -1,0 +1,85 @@
+"""SIGHUP: keys and log level change in a running server, a wrong file changes nothing, and nobody dies of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from portico.config import Settings
+from portico.errors import BadRequestError
+from portico.server.process.reloading import Reloading
+from support.processes import children
+from support.server import RunningServer, running_server
+from support.wait import SAFETY, until
+
+
+def statuses(server: RunningServer, key: str) -> set[int]:
+    """What several new connections are told, so that each worker is probably asked."""
+    headers = {"authorization": f"Bearer {key}"}
+    return {httpx.get(server.base_url + "/models", headers=headers, timeout=SAFETY).status_code for _ in range(8)}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_running_server(workers: int, tmp_path: Path, smollm2_path: Path) -> None:
+    script, config = tmp_path / "answers.jsonl", tmp_path / "portico.toml"
+    script.write_text(json.dumps({"text": "Hello."}) + "\n")
+    config.write_text('api_key = ["old", "kept"]\nlog_level = "error"\n')
+    arguments = (smollm2_path, "--engine", f"replay:{script}", "--config", config, "--workers", str(workers))
+    with running_server(*arguments) as server:
+        family = {server.process.pid, *children(server.process.pid)}
+        assert statuses(server, "old") == statuses(server, "kept") == {200}
+        assert statuses(server, "new") == {401}
+
+        config.write_text('api_key = ["new", "kept"]\nlog_level = "info"\nmax_tools = 9\n')
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: statuses(server, "new") == {200} and statuses(server, "old") == {401})
+        assert statuses(server, "kept") == {200}
+        until(lambda: "GET /v1/models 200" in server.log())
+        (told,) = [line for line in server.log().splitlines() if "read anew" in line]
+        assert told.endswith("1 API keys more, 1 less; log_level error → info; a restart is needed for max_tools")
+        assert not {"new", "old", "kept"} & set(told.replace(",", " ").split())
+
+        for wrong in ("api_key = [", 'log_level = "loud"\n', "nonsense = 1\n", None):
+            before = server.log().count("stay as they are")
+            config.unlink() if wrong is None else config.write_text(wrong)
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda before=before: server.log().count("stay as they are") > before)  # type: ignore[misc]
+        for pid in family:
+            os.kill(pid, signal.SIGHUP)  # as a terminal that closes does, or somebody who means well
+        until(lambda: statuses(server, "new") == {200} and statuses(server, "old") == {401})
+        assert {server.process.pid, *children(server.process.pid)} == family
+        assert server.stop() == 0
+
+
+def test_a_server_that_others_reach_is_not_opened() -> None:
+    settings = Settings(host="0.0.0.0", api_key=[SecretStr("k")])
+    applied: list[Settings] = []
+    Reloading(settings, lambda: Settings(host="0.0.0.0"), applied.append).reload()
+    Reloading(settings, lambda: Settings(host="127.0.0.1"), applied.append).reload()  # it stays bound where it is
+    assert applied == []
+
+
+def test_what_workers_count_per_key_stays() -> None:
+    settings = Settings(workers=2, max_per_key=1, api_key=[SecretStr("k")])
+    applied: list[Settings] = []
+    reloading = Reloading(
+        settings, lambda: settings.model_copy(update={"api_key": [SecretStr("other")]}), applied.append
+    )
+    reloading.reload()
+    assert applied == []
+
+
+def test_what_cannot_be_read_changes_nothing() -> None:
+    def wrong() -> Settings:
+        raise BadRequestError("no")
+
+    applied: list[Settings] = []
+    Reloading(Settings(), wrong, applied.append).reload()
+    Reloading(Settings(), None, applied.append).reload()
+    assert applied == []

@@ -37,7 +37,7 @@ ORDERS = [(PURPOSE, FILE), (FILE, PURPOSE), (SECONDS, FILE, ANCHOR, PURPOSE)]
 
 def read(body: bytes, cuts: Sequence[int] = (), content_type: str | None = TYPE) -> tuple[bytes, UploadRequest]:
     """The file and the fields of a form that comes in pieces."""
-    reader = FileForm(content_type)
+    reader = FileForm(content_type, UploadRequest)
     edges = itertools.pairwise([0, *cuts, len(body)])
     found = b"".join(piece for start, end in edges for piece in reader.feed(body[start:end]))
     return found, reader.close()
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_named(body: bytes, said: str) -> None:
 @pytest.mark.parametrize("content_type", [None, "", "application/json", "multipart/mixed; boundary=x", "x" * 60_000])
 def test_another_type_is_a_415(content_type: str | None) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match="multipart/form-data"):
-        FileForm(content_type)
+        FileForm(content_type, UploadRequest)
 
 
 @pytest.mark.parametrize("boundary", ["", "; boundary=", '; boundary=""', "; boundary=" + "x" * 60_000])
@@ -135,7 +135,7 @@ def test_a_boundary_is_needed(boundary: str) -> None:
 
 
 def test_a_wrong_purpose_in_front_is_told_before_the_file() -> None:
-    reader = FileForm(TYPE)
+    reader = FileForm(TYPE, UploadRequest)
     head = form(('name="purpose"', b"fun"), FILE).partition(DATA)[0]
     with pytest.raises(BadRequestError, match="purpose"):
         list(reader.feed(head))
@@ -152,7 +152,7 @@ def test_what_stands_around_the_form_is_passed_over() -> None:
 def test_memory_is_that_of_a_piece() -> None:
     """A field that grows, a header that grows: refused as it comes, not when it is here."""
     for head in (b'Content-Disposition: form-data; name="purpose"\r\n\r\n', b"X: "):
-        reader = FileForm(TYPE)
+        reader = FileForm(TYPE, UploadRequest)
         list(reader.feed(b"--b0undary\r\n" + head))
         with pytest.raises(BadRequestError):
             list(itertools.chain.from_iterable(reader.feed(b"x" * 256) for _ in range(40)))

@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
-from openai.types import Batch, Completion, CompletionChoice, FileDeleted, FileObject
+from openai.types import Batch, Completion, CompletionChoice, FileDeleted, FileObject, Upload
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.shared import ErrorObject
+from openai.types.uploads import UploadPart
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from support.shared import shared_file
@@ -47,6 +48,8 @@ TYPES: dict[str, Any] = {
     "ListFilesResponse": _Files,
     "DeleteFileResponse": FileDeleted,
     "Batch": Batch,
+    "Upload": Upload,
+    "UploadPart": UploadPart,
 }
 
 

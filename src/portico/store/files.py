@@ -93,7 +93,8 @@ class Files:
             yield data
 
     async def bytes_of(self, owner: str) -> int:
-        """How many bytes all files of the owner have, also those that are being written."""
+        """How many bytes all files of the owner have, also those that are being written, and those of owners whose
+        name begins with the owner's and a slash: parts of files that are to be the owner's."""
         return await self._database.read(_bytes_of, owner)
 
     async def owned(
@@ -157,7 +158,8 @@ def _chunk(connection: Connection, id: str, number: int) -> bytes | None:
 
 
 def _bytes_of(connection: Connection, owner: str) -> int:
-    return int(connection.scalar(select(func.sum(files.c.size)).where(files.c.owner == owner)) or 0)
+    theirs = or_(files.c.owner == owner, files.c.owner.startswith(f"{owner}/"))
+    return int(connection.scalar(select(func.sum(files.c.size)).where(theirs)) or 0)
 
 
 def _list(

@@ -125,7 +125,8 @@ def _counted(connection: Connection) -> tuple[dict[str, int], int | None, int | 
     def count(table: Table, *which: ColumnElement[bool]) -> int:
         return connection.scalar(select(func.count()).select_from(table).where(*which)) or 0
 
-    owners = union(*(select(table.c.owner) for table in (responses, conversations, files, batches))).subquery()
+    owned = (responses, conversations, files, batches)  # with a slash: parts of files
+    owners = union(*(select(table.c.owner).where(~table.c.owner.contains("/")) for table in owned)).subquery()
     counts = {
         "responses": count(responses),
         "running": count(responses, responses.c.ended_at.is_(None)),

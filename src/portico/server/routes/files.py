@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from portico.errors import NotFoundError, RequestTooLargeError
-from portico.protocols.files import BATCH_DAYS, DAY, FORM, FileForm, UploadRequest, new_id
+from portico.protocols.files import BATCH_DAYS, DAY, FORM, ExpiresAfter, FileForm, UploadRequest, new_id
 from portico.protocols.paging import item_list, window
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
@@ -23,7 +23,7 @@ from portico.threads import CALLER
 if TYPE_CHECKING:
     from portico.store import Store
 
-__all__ = ["BODIES", "FileHandlers"]
+__all__ = ["BODIES", "FileHandlers", "Room", "end_of", "received", "room_of", "shown", "store_of"]
 
 BODIES: dict[tuple[str, str], type[BaseModel]] = {("/v1/files", "POST"): UploadRequest}
 
@@ -51,30 +51,30 @@ class FileHandlers:
         store = self._store
         owner = CALLER.get()
         now = time.time()
-        form = FileForm(exchange.header(b"content-type"))
-        room = await self._room(owner)
+        form = FileForm(exchange.header(b"content-type"), UploadRequest)
+        room = await room_of(self._served, store, owner)
         begun = StoredFile(id=new_id("file-", now), owner=owner, created_at=int(now), filename="", purpose="")
 
         def named(begun: StoredFile) -> StoredFile:
             request = form.close()
             warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
-            ends = self._end(request, begun.created_at)
+            ends = end_of(request.purpose, request.expires_after, begun.created_at, store)
             return replace(begun, filename=request.file, purpose=request.purpose, expires_at=ends)
 
         with self._gate.passing(owner):
-            file = await store.files.write(begun, _bytes(exchange, form, room), named=named)
-        await exchange.respond_json(_shown(file))
+            file = await store.files.write(begun, received(exchange, form, room), named=named)
+        await exchange.respond_json(shown(file))
 
     async def list(self, exchange: Exchange) -> None:
         """GET /v1/files, newest first."""
         limit, order, after = window(exchange.query, MOST_LISTED, MOST_LISTED)
         purpose = exchange.query.get("purpose") or None
         found = await self._store.files.owned(CALLER.get(), purpose=purpose, after=after, limit=limit + 1, order=order)
-        await exchange.respond_json(item_list([*map(_shown, found[:limit])], len(found) > limit))
+        await exchange.respond_json(item_list([*map(shown, found[:limit])], len(found) > limit))
 
     async def get(self, exchange: Exchange) -> None:
         """GET /v1/files/{id}."""
-        await exchange.respond_json(_shown(await self._file(exchange)))
+        await exchange.respond_json(shown(await self._file(exchange)))
 
     async def content(self, exchange: Exchange) -> None:
         """GET /v1/files/{id}/content."""
@@ -93,10 +93,7 @@ class FileHandlers:
 
     @property
     def _store(self) -> Store:
-        store = self._served.store
-        if store is None:
-            raise NotFoundError("This server keeps no files (it runs with --store none).")
-        return store
+        return store_of(self._served)
 
     async def _file(self, exchange: Exchange) -> StoredFile:
         id = exchange.path_params["id"]
@@ -105,41 +102,38 @@ class FileHandlers:
             raise _no_file(id)
         return found
 
-    async def _room(self, owner: str) -> _Room:
-        """How large the owner's next file may be."""
-        largest, together = self._served.file_bounds
-        left = together - await self._store.files.bytes_of(owner)
-        if largest <= left:
-            return _Room(largest, f"A file may have {largest} bytes here (--max-file).")
-        return _Room(
-            left, f"The files of one API key may have {together} bytes together (--max-files-per-key); delete some."
-        )
 
-    def _end(self, request: UploadRequest, created_at: int) -> int | None:
-        """When the file is kept no longer, in unix seconds: as its client says, or sooner if the server keeps nothing
-        for so long."""
-        ends = []
-        if request.expires_after is not None:
-            ends.append(created_at + request.expires_after.seconds)
-        elif request.purpose == "batch":
-            ends.append(created_at + BATCH_DAYS * DAY)
-        if (days := self._store.retention.max_age) is not None:
-            ends.append(created_at + int(days * DAY))
-        return min(ends, default=None)
+def store_of(served: Served) -> Store:
+    """The server's store. Raises ``NotFoundError`` where it has none."""
+    if served.store is None:
+        raise NotFoundError("This server keeps no files (it runs with --store none).")
+    return served.store
 
 
-class _Room(NamedTuple):
+class Room(NamedTuple):
     """How many bytes a file may have, and what is said of one that has more."""
 
     most: int
     told: str
+    param: str = "file"
 
     def check(self, size: int) -> None:
         if size > self.most:
-            raise RequestTooLargeError(self.told, param="file")
+            raise RequestTooLargeError(self.told, param=self.param)
 
 
-async def _bytes(exchange: Exchange, form: FileForm, room: _Room) -> AsyncIterator[bytes]:
+async def room_of(served: Served, store: Store, owner: str) -> Room:
+    """How large the owner's next file may be."""
+    largest, together = served.file_bounds
+    left = together - await store.files.bytes_of(owner)
+    if largest <= left:
+        return Room(largest, f"A file may have {largest} bytes here (--max-file).")
+    return Room(
+        left, f"The files of one API key may have {together} bytes together (--max-files-per-key); delete some."
+    )
+
+
+async def received(exchange: Exchange, form: FileForm[Any], room: Room) -> AsyncIterator[bytes]:
     """The bytes of the file in the request's body, as they come."""
     declared = exchange.header(b"content-length") or ""
     room.check(int(declared[:18]) - FORM if declared.isdigit() else 0)
@@ -151,11 +145,24 @@ async def _bytes(exchange: Exchange, form: FileForm, room: _Room) -> AsyncIterat
             yield piece
 
 
+def end_of(purpose: str, after: ExpiresAfter | None, created_at: int, store: Store) -> int | None:
+    """When a file is kept no longer, in unix seconds: as its client says, or sooner if the server keeps nothing for so
+    long."""
+    ends = []
+    if after is not None:
+        ends.append(created_at + after.seconds)
+    elif purpose == "batch":
+        ends.append(created_at + BATCH_DAYS * DAY)
+    if (days := store.retention.max_age) is not None:
+        ends.append(created_at + int(days * DAY))
+    return min(ends, default=None)
+
+
 def _no_file(id: str) -> NotFoundError:
     return NotFoundError(f"No such File object: {id[:64]}", param="id")
 
 
-def _shown(file: StoredFile) -> dict[str, Any]:
+def shown(file: StoredFile) -> dict[str, Any]:
     ends = {} if file.expires_at is None else {"expires_at": file.expires_at}
     return {
         "id": file.id,

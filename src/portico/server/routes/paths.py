@@ -17,6 +17,7 @@ from portico.server.routes import (
     openai,
     prompts,
     responses,
+    uploads,
 )
 from portico.server.routes.about import AboutHandlers
 from portico.server.routes.runs import RunHandlers
@@ -33,6 +34,7 @@ BODIES = {
     **responses.BODIES,
     **files.BODIES,
     **batches.BODIES,
+    **uploads.BODIES,
 }
 
 
@@ -53,6 +55,7 @@ def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None
         **files.FileHandlers(served).routes(),
         **batches.BatchHandlers(served).routes(),
         **batches.MessageBatchHandlers(served).routes(),
+        **uploads.UploadHandlers(served).routes(),
         **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)

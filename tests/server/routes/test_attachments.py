@@ -15,6 +15,7 @@ from openai import OpenAI
 from portico.protocols.attachments import attachments, placed
 from support.generation import tiny_tokenizer
 from support.replay import Replaying, replaying
+from support.wait import until
 
 KEYS = ("first-key", "second-key")
 TEXT = "The password is swordfish. \u2603\n" * 3
@@ -103,6 +104,15 @@ def test_with_the_official_client(server: Replaying, client: OpenAI) -> None:
     assert TEXT in server.prompts[-1], "it is read again, as it is part of what was said"
     (item,) = client.responses.input_items.list(first.id).data
     assert item.to_dict()["content"][0]["file_id"] == id, "what was sent is given back, not what was read"
+
+
+def test_in_the_background_too(server: Replaying, client: OpenAI) -> None:
+    """The file is its key's, also where nobody waits for the answer."""
+    id = uploaded(client, TEXT.encode())
+    made = ask(server, "responses", {"file_id": id}, background=True)
+    assert made.status_code == 200, made.text
+    until(lambda: client.responses.retrieve(made.json()["id"]).status == "completed")
+    assert TEXT in server.prompts[-1]
 
 
 def test_every_path_of_prompts_reads_it(server: Replaying, client: OpenAI) -> None:

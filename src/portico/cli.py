@@ -14,7 +14,20 @@ from portico.terminal import shown
 
 __all__ = ["main"]
 
-COMMANDS = ("serve", "chat", "pull", "models", "render", "detokenize", "formats", "parse", "trace", "replay", "store")
+COMMANDS = (
+    "serve",
+    "chat",
+    "batch",
+    "pull",
+    "models",
+    "render",
+    "detokenize",
+    "formats",
+    "parse",
+    "trace",
+    "replay",
+    "store",
+)
 
 
 class LazyGroup(click.RichGroup):

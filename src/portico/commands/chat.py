@@ -204,15 +204,14 @@ async def _local(settings: Settings) -> AsyncIterator[Talker]:
     from pydantic import SecretStr
 
     from portico.server.observe.metrics import Metrics
-    from portico.server.process.assemble import assemble
+    from portico.server.process.assemble import assemble, release
 
     nothing_kept = settings.model_copy(update={"store": SecretStr("none")})
     served = await assemble(nothing_kept, Metrics())
     try:
         yield _Local(served)
     finally:
-        for one in served.models:
-            await one.line.close()
+        await release(served)
 
 
 class _Remote:

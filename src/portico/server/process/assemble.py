@@ -29,7 +29,7 @@ from portico.server.line.served import FileBounds, Served, ServedModel
 from portico.server.process.engines import adapters, embedding_engine, is_elsewhere, main_engine, resolved_model
 from portico.server.process.kept import kept
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "release"]
 
 
 async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Served:
@@ -58,6 +58,15 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
     bounds = FileBounds(settings.max_file, settings.max_files_per_key)
     return Served(started, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow, bounds)
+
+
+async def release(served: Served) -> None:
+    """End what ``assemble`` has started."""
+    for one in served.models:
+        await one.line.close()
+        one.model.prompter.close()
+    if served.store is not None:
+        await served.store.close()
 
 
 async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:

@@ -32,7 +32,7 @@ from portico.server.line.served import Served
 from portico.server.observe.export import about
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
-from portico.server.process.assemble import assemble
+from portico.server.process.assemble import assemble, release
 from portico.server.process.listener import bind, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
 from portico.server.routes.paths import routes
@@ -169,11 +169,7 @@ async def _serve(
     finally:
         if batches is not None:
             await batches.close()
-        for one in served.models:
-            await one.line.close()
-            one.model.prompter.close()
-        if served.store is not None:
-            await served.store.close()
+        await release(served)
         if telemetry is not None:
             await telemetry.close()
 

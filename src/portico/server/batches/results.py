@@ -17,8 +17,7 @@ from portico.protocols.files import BATCH_DAYS, DAY, new_id
 from portico.store import StoredBatch, StoredFile
 
 if TYPE_CHECKING:
-    from portico.protocols.files import BATCH_DAYS, DAY, new_id
-from portico.store import Store
+    from portico.store import Store
 
 __all__ = ["Keeper", "result_files", "results"]
 

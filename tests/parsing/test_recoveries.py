@@ -63,6 +63,27 @@ TEXTS: list[tuple[str, str, list[dict[str, Any]], str]] = [
     ("functiongemma", "<start_function_call>send_note{text:<escape>a<escape>}<end_function_call>", [NOTE], ""),
     ("gemma4", '<|tool_call>call:send_note{text:<|"|>a<|"|> priority:3}<tool_call|>', [NOTE | {"priority": 3}], ""),
     ("glm47", "<tool_call>send_note<arg_key>text<arg_value>a</arg_value></tool_call>", [NOTE], ""),
+    ("glm47", "<tool_call>send_note<arg_key>text<arg_key><arg_value>a</arg_value></tool_call>", [NOTE], ""),
+    ("glm47", "<tool_call>send_note<arg_key>text</arg_ky><arg_value>a</arg_value></tool_call>", [NOTE], ""),
+    ("glm47", "<tool_call>send_note<arg_key>text</arg_key>a</arg_value></tool_call>", [NOTE], ""),
+    (
+        "glm47",
+        "<tool_call>send_note<arg_key>text</arg_key><arg_value>a</arg_value>priority</arg_key><arg_value>3</arg_value>",
+        [NOTE | {"priority": 3}],
+        "",
+    ),
+    (
+        "minimax_m2",
+        '<invoke name="send_note">\n<parameter name="text">a</parameter>\n<b> name="priority">3</parameter>\n</invoke>',
+        [NOTE | {"priority": 3}],
+        "",
+    ),
+    (
+        "qwen3_coder",
+        "<function=send_note>\n<parameter=text>\na\n</parameter>\n<paramter=priority>\n3\n</parameter>\n</function>",
+        [NOTE | {"priority": 3}],
+        "",
+    ),
     ("kimi_k2", '<|tool_call_begin|>functions.send_note:0{"text": "a"}<|tool_call_end|>', [NOTE], ""),
     ("deepseek_v31", '<｜tool▁call▁begin｜>send_note{"text": "a"}<｜tool▁call▁end｜>', [NOTE], ""),
     (

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from portico.parsing import Unwritable, render_calls
 from portico.parsing.folding import fold
 from portico.parsing.registry import program
+from portico.parsing.wire import Literal, Optional, Part, parts
 from support.streams import TOOL_PARSERS, TOOLS, cut_every, run
 
 TEXTS = [
@@ -48,9 +49,29 @@ class Mutant(NamedTuple):
 
 
 @cache
-def markers_of(tool_parser: str) -> list[str]:
-    """The markers of a family as they are written; brackets are none."""
-    return sorted(m.replace("*>", ">") for m in program(tool_parser, None).special_tokens if len(m) > 2)
+def markers_of(tool_parser: str, inner: bool = False) -> list[str]:
+    """The markers of a family as they are written, brackets are none; ``inner``: those inside a call too."""
+    found = program(tool_parser, None)
+    if not inner:
+        return sorted(m.replace("*>", ">") for m in found.special_tokens if len(m) > 2)
+    templates = [word for calls in (found.calls, found.written) if calls is not None for word in _templates(calls)]
+    every = {word for template in templates for word in _literals(parts(template)) if not word.isalpha()}
+    return sorted(m.replace("*>", ">") for m in found.special_tokens | every if len(m) > 2)
+
+
+def _templates(calls: Any) -> Iterator[str]:
+    for shape in getattr(calls, "shapes", (calls,)):
+        body = getattr(shape, "body", None)
+        codec = getattr(body, "arguments", None)
+        yield from (getattr(body, "header", ""), getattr(body, "close", ""), getattr(codec, "param", ""))
+
+
+def _literals(template: Sequence[Part]) -> Iterator[str]:
+    for part in template:
+        if isinstance(part, Literal):
+            yield part.core
+        elif isinstance(part, Optional):
+            yield from _literals(part.parts)
 
 
 @cache
@@ -80,10 +101,10 @@ def answers(tool_parser: str, chance: random.Random) -> tuple[str, list[dict[str
         ) + written, calls
 
 
-def mutants(tool_parser: str, count: int, seed: int) -> Iterator[Mutant]:
-    """Damaged answers of one family, the same for the same seed."""
+def mutants(tool_parser: str, count: int, seed: int, inner: bool = False) -> Iterator[Mutant]:
+    """Damaged answers of one family, the same for the same seed; ``inner``: markers inside a call are broken too."""
     chance = random.Random(f"{tool_parser} {seed}")
-    every = sorted(markers_of(tool_parser), key=len, reverse=True)
+    every = sorted(markers_of(tool_parser, inner), key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, every)) or r"[\[\]{}()]")
     for _ in range(count):
         text, calls = answers(tool_parser, chance)
@@ -184,12 +205,17 @@ def main(given: Sequence[str] | None = None) -> None:
     options.add_argument("--count", type=int, default=200, help="mutants of each family")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--family", action="append")
+    options.add_argument("--inner", action="store_true", help="break the markers of headers and arguments too")
     options.add_argument("--show", type=int, default=0, help="how many violations to show of each family")
     chosen = options.parse_args(given)
     total = 0
     names = chosen.family or TOOL_PARSERS
     for tool_parser in names:
-        bad = [(m, v) for m in mutants(tool_parser, chosen.count, chosen.seed) if (v := violations(tool_parser, m))]
+        bad = [
+            (m, v)
+            for m in mutants(tool_parser, chosen.count, chosen.seed, chosen.inner)
+            if (v := violations(tool_parser, m))
+        ]
         total += len(bad)
         print(f"{tool_parser:24} {len(bad) * 10_000 // chosen.count:6}", flush=True)
         for mutant, what in bad[: chosen.show]:

@@ -127,6 +127,11 @@ class Messages:
         return markers(*self.body_end, *self.start, *inner)
 
     @cached_property
+    def _parts(self) -> Markers:
+        """Markers of a header that no body begins with."""
+        return markers(*(word for word in self.begins if word.startswith("<")))
+
+    @cached_property
     def _ends(self) -> Ends:
         return Ends(self._stops)
 
@@ -185,6 +190,9 @@ class Messages:
             if fits and hit and hit[2] in self.head_end:
                 tape.take(hit[1])
                 route = self._routed(m, head, hit[2])
+                if route.kind == "call" and (yield from comes(tape, self._parts, take=False)):
+                    m.recovered("a marker twice")
+                    continue
                 loose = not self.begins and not started
                 if route.kind == "call" and route.name not in ("", *m.tools) and (loose or not proper(route.name)):
                     break

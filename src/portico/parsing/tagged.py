@@ -32,6 +32,7 @@ from portico.parsing.wire import (
     Hole,
     Literal,
     Optional,
+    attributes,
     cores,
     fill,
     fill_in,
@@ -45,8 +46,12 @@ __all__ = ["Tagged"]
 
 _LINE_ENDS = ("\n", "\r")
 _SHORT = 8  # pieces of a value that are remembered
+_SHORTEST = 3  # characters of an opener that is not doubled by chance
 _KEY = re.compile(r"[\w.\-]*")
+_LAST_WORD = re.compile(r"""([\w.\-]+)["'\s]*\Z""")
 _LONGEST_KEY = 128
+_LONGEST_DAMAGED = 40  # characters of a marker in place of a key's closer
+_LONGEST_LOST = 96  # characters in front of a value whose opener is damaged
 _STRING = Schema({"type": "string"})
 
 
@@ -108,16 +113,9 @@ class Tagged:
 
     @cached_property
     def _rest_of_head(self) -> tuple[Any, ...]:
-        """What is read behind the opener: the closer of a key's own tags may be lost."""
-        head = self._head[1:]
-        if (
-            len(head) > 2
-            and self._key_first
-            and isinstance(head[1], Literal)
-            and isinstance(head[2], Literal | Optional)
-        ):
-            return (head[0], replace(head[1], may_miss=True), *head[2:])
-        return head
+        """What is read behind the opener: where a key has tags of its own, all but its opener may be lost."""
+        first, *rest = self._head[1:]
+        return (first, *map(_may_miss, rest)) if self._key_first else (first, *rest)
 
     def begins(self, tape: Tape, ends: Ends) -> Done:
         look = Look(tape)
@@ -136,20 +134,27 @@ class Tagged:
         separator = "{"
         given: dict[str, str] = {}  # short values so far, to tell the branches of a schema apart
         while True:
-            if not (yield from comes(tape, self._opens, take=False)):
+            head: dict[str, str] | None = None
+            opened = yield from comes(tape, self._opens, take=False)
+            if not opened and not (yield from comes(tape, ends.marks, take=False)):
+                head = yield from self._lost_head(tape, schema, given)
+            if head is None and not opened:
                 ended = (yield from comes(tape, ends.marks, take=False)) or (yield from Look(tape).space())
                 if separator != "{":
                     m.arguments("}")
                 elif not ended and not m.stopped:
                     return False  # cut behind the header
                 return not ended or bool((yield from comes(tape, ends.marks, take=False)))
-            tape.keep()
-            head = yield from self._head_of(tape, schema)
-            if head is None:
-                if m.no_part():
-                    return False
-                continue
-            tape.commit()
+            if head is not None:
+                m.recovered("an opener that is nearly right")
+            else:
+                tape.keep()
+                head = yield from self._head_of(tape, schema)
+                if head is None:
+                    if m.no_part():
+                        return False
+                    continue
+                tape.commit()
             key = head["key"]
             say = _nothing if self.first and key in given else m.arguments
             say(f"{separator}{quoted(key)}: ")
@@ -169,6 +174,8 @@ class Tagged:
     def _head_of(self, tape: Tape, schema: Schema | None) -> Generator[None, None, dict[str, str] | None]:
         """Consume what stands in front of a value; its holes, or None if this is no such head."""
         opened = yield from comes(tape, self._opens)
+        while len(opened) > _SHORTEST and (yield from comes(tape, markers(opened))):
+            pass  # written twice it counts once
         look = Look(tape)
         yield from look.space()
         key = yield from look.word(_KEY, _LONGEST_KEY)
@@ -186,8 +193,58 @@ class Tagged:
         done = yield from fill(tape, self._rest_of_head, holes, entities=self.entities)
         if not done or "key" not in holes:
             return None
+        if schema is not None and schema.member(holes["key"]) is None and (key := self._key_in(holes["key"], schema)):
+            holes |= {"key": key, NEARLY: holes["key"]}
         exact = opened in self.openers and NEARLY not in holes
         return holes if exact or (schema is not None and schema.member(holes["key"]) is not None) else None
+
+    def _key_in(self, text: str, schema: Schema) -> str:
+        """The declared key with which a text begins whose rest is what is left of a damaged closer; "" if none does."""
+        key = max((name for name, _, _ in schema.members() if text.startswith(name)), key=len, default="")
+        rest = text[len(key) :].strip(BLANK).removeprefix(self.openers[0])  # perhaps without its slash
+        own = (self._closer, *self.openers)
+        damaged = len(rest) <= _LONGEST_DAMAGED and '"' not in rest and not any(marker in rest for marker in own)
+        return key if damaged else ""
+
+    def _lost_head(
+        self, tape: Tape, schema: Schema | None, given: Mapping[str, str]
+    ) -> Generator[None, None, dict[str, str] | None]:
+        """Consume what stands in front of a value whose opener is lost or damaged: a declared key without a value, and
+        then what ends the head. Its holes, or None if this is no such head."""
+        part = self._head[1]
+        end = part.end if isinstance(part, Attributes) else next(iter(cores(self._head[2:])), "")
+        if schema is None or not end:
+            return None
+        offset = 0
+        while True:
+            found = markers(end).search(tape.text, tape.at + offset, tape.ended)
+            if found is None or not found[2] or found[0] - tape.at > _LONGEST_LOST:
+                if tape.ended or len(tape.text) - tape.at > _LONGEST_LOST:
+                    return None
+                yield
+                continue
+            chunk = tape.text[tape.at : found[0]]
+            offset = found[1] - tape.at
+            holes = self._lost_holes(chunk)
+            key = holes.get("key", "")
+            if self._closer in chunk:
+                return None
+            if key and key not in given and schema.member(key) is not None:
+                break
+        tape.take(found[1] if isinstance(part, Attributes) else found[0])
+        if not isinstance(part, Attributes):
+            yield from fill(tape, self._rest_of_head[1:], holes)
+        return holes
+
+    def _lost_holes(self, chunk: str) -> dict[str, str]:
+        """The holes of a head, by what stands in front of its end."""
+        holes: dict[str, str] = {}
+        part = self._head[1]
+        if isinstance(part, Attributes):
+            attributes(chunk, part, holes, self.entities)
+        elif word := _LAST_WORD.search(chunk):
+            holes["key"] = word[1]
+        return holes
 
     def _value(
         self,
@@ -241,7 +298,7 @@ class Tagged:
         def judge(found: str) -> Generator[None, None, Verdict]:
             core = found.strip(BLANK)
             if core == closer or core == unslashed(closer):
-                if not (yield from self._really(m, ends, closer)):
+                if not (yield from self._really(m, ends, closer, schema, given)):
                     return Verdict.PERHAPS if core == closer else Verdict.TEXT
                 if core != closer:
                     m.recovered("an opener in place of a closer")
@@ -263,14 +320,19 @@ class Tagged:
             m.recovered("a value without its closer")
         return verdict is not Verdict.CUT
 
-    def _really(self, m: Machine, ends: Ends, closer: str) -> Done:
+    def _really(self, m: Machine, ends: Ends, closer: str, schema: Schema | None, given: Mapping[str, str]) -> Done:
         """Whether what follows a closer shows that it was one."""
         look = Look(m.tape)
         while (yield from look.marker(markers(closer, self._closer))):
             pass
         if not (yield from look.space()) or (yield from look.marker(m.final)):
             return True
-        return bool((yield from look.marker(markers(*self.openers, *ends.marks.spellings))))
+        if (yield from look.marker(markers(*self.openers, *ends.marks.spellings))):
+            return True
+        m.tape.keep()
+        lost = yield from self._lost_head(m.tape, schema, given)
+        m.tape.back(m.tape.release())
+        return lost is not None
 
     def _is_head(self, tape: Tape, schema: Schema | None, given: Mapping[str, str], lined: bool) -> Done:
         """Whether a parameter's opener, just found inside a value, begins a parameter: on a line of its own, or of a
@@ -362,6 +424,12 @@ def _line_end(tape: Tape, before: str) -> Done:
             tape.take(tape.at + 1)
         return True
     return False
+
+
+def _may_miss(part: Any) -> Any:
+    if isinstance(part, Optional):
+        return Optional((part.parts[0], *map(_may_miss, part.parts[1:])))
+    return replace(part, may_miss=True) if isinstance(part, Literal) else part
 
 
 def _nothing(text: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Optional",
     "Part",
     "Words",
+    "attributes",
     "cores",
     "fill",
     "fill_in",
@@ -39,6 +40,7 @@ __all__ = [
 BLANK = " \t\r\n"
 _LONGEST_NAME = 256
 _LONGEST_TAG = 4096
+_LONG = 6  # characters of a literal in which one may be wrong
 _SHORTEST = 3  # characters of a literal that is not doubled by chance
 _PIECES = re.compile(r'«(?P<optional>[^»]*)»|(?P<tag>(?:\s+[A-Za-z_]\w*="[^"]*")+)|\{(?P<hole>[a-z]+)\}')
 _ATTRIBUTE = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
@@ -154,7 +156,7 @@ def fill(
         if isinstance(part, Literal):
             if part.core:
                 found = yield from comes(tape, markers(*spellings(part.core)))
-                if not found and not part.may_miss:
+                if not found and not (index and (yield from _almost(tape, part.core))) and not part.may_miss:
                     return False
                 if found != part.core:
                     holes[NEARLY] = found
@@ -167,13 +169,47 @@ def fill(
             holes[part.name] = text
         elif isinstance(part, Attributes):
             inside = yield from _tag(tape, part.end)
-            if inside is None or not _attributes(inside, part, holes, entities):
+            if inside is None or not attributes(inside, part, holes, entities):
                 return False
         elif (not cores(part.parts) or (yield from comes(tape, markers(*cores(part.parts)), take=False))) and not (
             yield from fill(tape, part.parts, holes, _follow(tuple(template[index + 1 :]), tuple(after)), entities)
         ):
             return False
     return True
+
+
+def _almost(tape: Tape, literal: str) -> Done:
+    """Consume a literal in which one character is missing, wrong, or too much; whether it was there."""
+    if len(literal) < _LONG:
+        return False
+    while True:
+        start = tape.at + len(tape.text[tape.at :]) - len(tape.text[tape.at :].lstrip(BLANK))
+        text = tape.text[start : start + len(literal) + 1]
+        length = _edited(text, literal)
+        if length is not None or len(text) > len(literal) or tape.ended:
+            break
+        yield
+    if length:
+        tape.take(start + length)
+    return bool(length)
+
+
+def _edited(text: str, literal: str) -> int | None:
+    """How many characters of a text are this literal, but for one of them; 0 if none are, None if more must come."""
+    at = next((i for i, (a, b) in enumerate(zip(text, literal, strict=False)) if a != b), len(text))
+    if at == len(text):
+        return None
+    rests = (
+        (text[at + 1 :], literal[at:], 1),
+        (text[at + 1 :], literal[at + 1 :], 0),
+        (text[at:], literal[at + 1 :], -1),
+    )
+    if text[at] in "<[" or at == len(literal) - 1:  # what follows begins, rather than a character that is wrong
+        rests = rests[::-1]
+    whole = next((more for there, wanted, more in rests if there.startswith(wanted)), None)
+    if whole is not None:
+        return len(literal) + whole
+    return None if any(wanted.startswith(there) for there, wanted, _ in rests) else 0
 
 
 @lru_cache(maxsize=1024)
@@ -282,7 +318,8 @@ def _tag(tape: Tape, end: str) -> Generator[None, None, str | None]:
             return inside
 
 
-def _attributes(inside: str, part: Attributes, holes: dict[str, str], entities: bool) -> bool:
+def attributes(inside: str, part: Attributes, holes: dict[str, str], entities: bool) -> bool:
+    """Read the inside of a tag into ``holes``; whether the first attribute is there, perhaps without its name."""
     given = {name: a or b or c for name, a, b, c in _ATTRIBUTE.findall(inside)}
     for index, (name, value) in enumerate(part.pairs):
         hole = value[1:-1] if value[:1] == "{" else None

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
 from msgspec import Raw, Struct
+from pydantic import Field
 
 from portico.errors import BadRequestError
 from portico.protocols.batches.lines import BODIES, NewRequest, Request, beginning_of
 from portico.protocols.batches.record import ENDED, Outcome, Record, counts_of
+from portico.protocols.validation import RequestModel
 
-__all__ = ["MOST_REQUESTS", "answered", "batch_list", "read_line", "read_requests", "shown", "unanswered"]
+__all__ = [
+    "MOST_REQUESTS",
+    "CreateMessageBatchRequest",
+    "answered",
+    "batch_list",
+    "read_line",
+    "read_requests",
+    "shown",
+    "unanswered",
+]
 
 MOST_REQUESTS: Final = 100_000
 PATH: Final = "/v1/messages"
+CUSTOM_ID: Final = "[a-zA-Z0-9_-]{1,64}"
 
-_CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+class MessageBatchRequest(RequestModel):
+    """One request of a message batch."""
+
+    custom_id: Annotated[str, Field(pattern=f"^{CUSTOM_ID}$")]
+    params: dict[str, Any]
+
+
+class CreateMessageBatchRequest(RequestModel):
+    """POST /v1/messages/batches, as it is described. It may be long, and is read by ``read_requests``."""
+
+    requests: Annotated[list[MessageBatchRequest], Field(min_length=1, max_length=MOST_REQUESTS)]
 
 
 class _Create(Struct):
@@ -60,7 +83,7 @@ def read_requests(body: bytes) -> list[NewRequest]:
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise _refused(error, inside) from None
-        if _CUSTOM_ID.fullmatch(request.custom_id) is None:
+        if re.fullmatch(CUSTOM_ID, request.custom_id) is None:
             raise BadRequestError(
                 f"'{place}.custom_id' must have 1 to 64 characters of a-z, A-Z, 0-9, _ and -.",
                 param=f"{place}.custom_id",

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pydantic import BaseModel
+
 from portico.errors import BadRequestError, NotFoundError
-from portico.protocols.batches.anthropic import batch_list, read_requests, shown
+from portico.protocols.batches.anthropic import CreateMessageBatchRequest, batch_list, read_requests, shown
 from portico.protocols.batches.lines import run_order
 from portico.protocols.batches.record import OPEN, WINDOW, Record
 from portico.protocols.files import new_id
@@ -25,10 +27,13 @@ from portico.threads import CALLER
 if TYPE_CHECKING:
     from portico.store import Store
 
-__all__ = ["MessageBatchHandlers"]
+__all__ = ["BODIES", "MessageBatchHandlers"]
 
 KIND: Final = "anthropic"
 PATH: Final = "/v1/messages/batches"
+
+BODIES: dict[tuple[str, str], type[BaseModel]] = {(PATH, "POST"): CreateMessageBatchRequest}
+
 PASSED_ON: Final = ("anthropic-version", "anthropic-beta")  # headers of a batch that its requests have too
 USUAL, MOST = 20, 1000  # batches of a page
 PIECE: Final = 64 << 10  # bytes of results that are sent at once

@@ -151,6 +151,7 @@ class Settings(BaseSettings):
         False, description="Send thinking blocks to clients of /v1/messages that have not set 'thinking', too."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="How the log is written: json is an object a line.")
 
     @property
     def in_flight(self) -> int:

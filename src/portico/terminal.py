@@ -7,17 +7,19 @@ shown as pictures. What styles it is put around it afterwards. Pipes and files g
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-__all__ = ["LogFormatter", "Terminal", "echo", "shown"]
+__all__ = ["JsonLogFormatter", "LogFormatter", "ShortLogFormatter", "Terminal", "echo", "shown"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -59,3 +61,26 @@ class LogFormatter(logging.Formatter):
 
     def format(self, record: Any) -> str:
         return shown(super().format(record))
+
+
+class ShortLogFormatter(LogFormatter):
+    """For terminals: of a record that has a ``short`` form, that."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = getattr(record, "short", record.message)
+        return super().formatMessage(record)
+
+
+class JsonLogFormatter(logging.Formatter):
+    """One JSON object a line: time, level, message, the record's ``fields`` if it has some, and the exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": getattr(record, "short", record.getMessage()),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        return json.dumps(found)

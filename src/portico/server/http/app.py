@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -106,7 +105,7 @@ class Endpoint:
 
 
 class Front:
-    """The outermost layer of every request: its id, its key, its place, its errors, its line in the log."""
+    """The outermost layer of every request: its id, its key, its place, its errors."""
 
     def __init__(
         self,
@@ -165,10 +164,6 @@ class Front:
             await self._refuse(exchange, told, raised)
         for observer in self._observers:
             observer.ended(exchange, outcome, cause)
-        if log.isEnabledFor(logging.INFO):
-            status = exchange.status or outcome
-            milliseconds = (time.perf_counter() - exchange.started) * 1000
-            log.info("%s %s %s %.0f ms %s", exchange.method, exchange.path, status, milliseconds, exchange.request_id)
 
     def _check(self, exchange: Exchange) -> str:
         """Who is asking, as ``Keys.check`` says it. Raises where that is nobody who may."""

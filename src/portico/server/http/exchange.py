@@ -28,7 +28,18 @@ from portico.server.http.gate import Bodies, Gate, Held
 from portico.threads import CALLER, Threads
 from portico.trace import Trace
 
-__all__ = ["LATER", "ClientGoneError", "Exchange", "Handler", "Onlooker", "Receive", "Scope", "Send", "Stage"]
+__all__ = [
+    "LATER",
+    "Answer",
+    "ClientGoneError",
+    "Exchange",
+    "Handler",
+    "Onlooker",
+    "Receive",
+    "Scope",
+    "Send",
+    "Stage",
+]
 
 LATER = "portico.later"  # in a scope: nobody waits for the answer, so it comes after those that somebody waits for
 
@@ -71,6 +82,14 @@ class Onlooker(Protocol):
     def body(self, encoder: BodyEncoder) -> BodyEncoder: ...
 
 
+class Answer(Protocol):
+    """An answer that the engine has been asked for; times in the loop's time, 0 where there is none yet."""
+
+    admitted: float
+    first_output: float
+    finishes: Sequence[str]  # why its choices have ended, so far
+
+
 class Exchange:
     """A request that is being answered.
 
@@ -97,6 +116,7 @@ class Exchange:
         self.model: Model | None = None  # that the prompt is for
         self.prompt_tokens = 0
         self.generations: Sequence[Generation] = ()
+        self.answer: Answer | None = None  # once it is admitted
         self.trace: Trace | None = None
         self.onlookers: list[Onlooker] = []
         self.place = ExitStack()
@@ -237,8 +257,9 @@ class Exchange:
         for onlooker in self.onlookers:
             onlooker.submitting(self.generations)
 
-    def admitted(self) -> None:
+    def admitted(self, answer: Answer) -> None:
         """The engine has taken the request."""
+        self.answer = answer
         self._stage("admit")
         if self.trace is not None:
             self.trace.admitted()

@@ -60,6 +60,8 @@ class Flight:
         self.deadline: float | None = None  # in the loop's time, as all below
         self.over = False
         self.admitted = 0.0
+        self.first_output = 0.0
+        self.finishes: list[str] = []  # of its choices, as they end
         self.routes: list[Route] = []
 
 

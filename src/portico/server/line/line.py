@@ -209,6 +209,7 @@ class Line:
                 gap(now - route.last_output)
             else:
                 meter.first_token.observe(now - flight.admitted)
+                flight.first_output = flight.first_output or now
             route.last_output = now
             try:
                 delta = route.feed(output)
@@ -225,6 +226,7 @@ class Line:
             unwritten[flight] = None
             if delta.finish is not None:
                 meter.finished(delta.finish.reason)
+                flight.finishes.append(delta.finish.reason)
                 del self._routes[output.request_id]
                 if output.finish_reason is None:  # a stop string ended it before the engine did
                     self.engine.abort(output.request_id)

@@ -29,6 +29,7 @@ from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
 from portico.server.http.gate import Counts, Gate
 from portico.server.line.served import Served
+from portico.server.observe.access import AccessLog
 from portico.server.observe.export import about
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
@@ -36,7 +37,7 @@ from portico.server.process.assemble import assemble, release
 from portico.server.process.listener import bind, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
 from portico.server.routes.paths import routes
-from portico.terminal import LogFormatter, Terminal
+from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal
 from portico.trace import Recorder
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> No
     """Run a server until it is told to stop; at SIGHUP ``again`` reads its settings anew, raising ``PorticoError`` for
     bad ones. Raises ``PorticoError`` when it cannot start."""
     refuse_to_be_open(settings)
-    _start_logging(settings.log_level)
+    _start_logging(settings)
     listener = bind(settings.host, settings.port)
     if settings.workers > 1:
         from portico.server.process.workers import supervise
@@ -76,7 +77,7 @@ def serve_on(
     ``live`` hands on what of the settings changes. ``counts`` is where requests with a key are counted over all
     workers: the descriptor of a table and a row, or none.
     """
-    _start_logging(settings.log_level)
+    _start_logging(settings)
     _run(_serve(settings, listener, live, None, shared, announce=announce, counts=counts), listener)
 
 
@@ -90,19 +91,20 @@ def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
         loop.close()
 
 
-def _start_logging(level: str) -> None:
-    """Colours for people, one plain line per event for files and collectors."""
+def _start_logging(settings: Settings) -> None:
+    """Colours and short lines for people, one plain line or JSON object per event for files and collectors."""
     handler: logging.Handler
-    if sys.stderr.isatty():
-        handler, layout = (
-            RichHandler(console=Terminal(stderr=True), show_path=False, log_time_format="[%X]"),
-            "%(message)s",
-        )
+    if settings.log_format == "json":
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLogFormatter())
+    elif sys.stderr.isatty():
+        handler = RichHandler(console=Terminal(stderr=True), show_path=False, log_time_format="[%X]")
+        handler.setFormatter(ShortLogFormatter("%(message)s"))
     else:
-        handler, layout = logging.StreamHandler(), "%(asctime)s %(levelname)s %(message)s"
-    handler.setFormatter(LogFormatter(layout))
+        handler = logging.StreamHandler()
+        handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    log.setLevel(level.upper())
+    log.setLevel(settings.log_level.upper())
 
 
 async def _serve(
@@ -135,7 +137,7 @@ async def _serve(
             max_body=settings.max_body,
             host=settings.host,
             cors_origins=settings.cors_origins,
-            observers=[one for one in (metrics, inspector, telemetry) if one is not None],
+            observers=[one for one in (metrics, inspector, telemetry, AccessLog()) if one is not None],
         )
         if served.store is not None:
             batches = Runner(served.store, app, served, keys.callers or [""], settings.batch_lines)

@@ -135,7 +135,7 @@ async def admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Si
         await exchange.while_there(by.check(flight.generations))
     exchange.checked()
     await by.line.admit(flight)
-    exchange.admitted()
+    exchange.admitted(flight)
     by.line.meter.prepare.observe(time.perf_counter() - exchange.started)
     return flight
 

@@ -87,7 +87,7 @@ class Answer(Protocol):
 
     admitted: float
     first_output: float
-    finishes: Sequence[str]  # why its choices have ended, so far
+    finishes: list[str]  # why its choices have ended, so far
 
 
 class Exchange:

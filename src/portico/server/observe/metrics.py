@@ -6,20 +6,23 @@ them: a histogram of the client library would cost more than the rest of an even
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 
+from portico import __version__
 from portico.errors import PorticoError
 from portico.events import EngineOutput
 from portico.generation import Delta, Generation
 from portico.server.http.app import Outcome
 from portico.server.http.exchange import Exchange
+from portico.server.observe.ledger import WRITE_SECONDS, Ledger
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -87,12 +90,13 @@ class Measure:
 
 
 class Metrics:
-    """All metrics of one server process.
+    """All metrics of one server process; with a ``ledger``, shown together with those of the other workers.
 
     Observes requests (``portico.server.http.app.Observer``), and is the ``Meter`` of every line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        self._ledger = ledger
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
             "portico_requests",
@@ -164,6 +168,8 @@ class Metrics:
             registry.register(histogram)
         registry.register(self.between_tokens)
         registry.register(self.step)
+        Info("portico_build", "Portico's version, as a label.", registry=registry).info({"version": __version__})
+        ProcessCollector(registry=registry)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -230,4 +236,15 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that ``/metrics`` answers with."""
-        return generate_latest(self._registry)
+        if self._ledger is None:
+            return generate_latest(self._registry)
+        self._ledger.write(self._registry.collect())
+        return generate_latest(self._ledger)  # all it wants is ``collect``
+
+    async def keep(self) -> None:
+        """Write what is counted into the ledger, if there is one, again and again; a last time when cancelled."""
+        while self._ledger is not None:
+            try:
+                await asyncio.sleep(WRITE_SECONDS)
+            finally:
+                self._ledger.write(self._registry.collect())

@@ -31,6 +31,7 @@ from portico.server.http.gate import Counts, Gate
 from portico.server.line.served import Served
 from portico.server.observe.access import AccessLog
 from portico.server.observe.export import about
+from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
 from portico.server.process.assemble import assemble, release
@@ -70,15 +71,22 @@ def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> No
 
 
 def serve_on(
-    settings: Settings, listener: socket.socket, live: Live, shared: Sequence[Engine], *, announce: bool, counts: str
+    settings: Settings,
+    listener: socket.socket,
+    live: Live,
+    shared: Sequence[Engine],
+    *,
+    announce: bool,
+    counts: str,
+    ledger: Ledger,
 ) -> None:
     """Run a server on a socket that is already bound, over engines that another process has.
 
     ``live`` hands on what of the settings changes. ``counts`` is where requests with a key are counted over all
-    workers: the descriptor of a table and a row, or none.
+    workers: the descriptor of a table and a row, or none. ``ledger`` is where metrics of all workers come together.
     """
     _start_logging(settings)
-    _run(_serve(settings, listener, live, None, shared, announce=announce, counts=counts), listener)
+    _run(_serve(settings, listener, live, None, shared, announce=announce, counts=counts, ledger=ledger), listener)
 
 
 def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
@@ -116,13 +124,15 @@ async def _serve(
     *,
     announce: bool = True,
     counts: str = "none",
+    ledger: Ledger | None = None,
 ) -> None:
     if reloading is not None:
         reloading.begin()
     telemetry = _telemetry(settings)
-    metrics = Metrics()
+    metrics = Metrics(ledger)
     served = await assemble(settings, metrics, shared)
     batches: Runner | None = None
+    keeping = asyncio.create_task(metrics.keep())
     try:
         inspector = _inspector(settings, served)
         keys = Keys(
@@ -172,6 +182,8 @@ async def _serve(
         if batches is not None:
             await batches.close()
         await release(served)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         if telemetry is not None:
             await telemetry.close()
 

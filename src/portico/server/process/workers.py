@@ -28,6 +28,7 @@ from portico.config import Settings
 from portico.engines.restarts import Backoff
 from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
+from portico.server.observe.ledger import rows
 from portico.server.process.engines import engines, is_elsewhere
 from portico.server.process.places import shared_table
 from portico.server.process.reloading import Reloading
@@ -57,11 +58,12 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     table = None
     if settings.max_per_key is not None:
         table = shared_table(settings.workers, len(settings.api_key))
+    ledger = rows(settings.workers)
     shared = [] if is_elsewhere(settings) else engines(settings)
     hubs: list[Hub] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, table)
+    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, table, ledger)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
     Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes))).begin()
@@ -83,8 +85,8 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         await asyncio.gather(*(engine.close() for engine in shared))
         if placeholder is not None:
             placeholder.close()
-        if table is not None:
-            os.close(table)
+        for file in [*ledger, *([] if table is None else [table])]:
+            os.close(file)
 
 
 class _Crew:
@@ -97,12 +99,14 @@ class _Crew:
         hubs: Sequence[Hub],
         give_up: asyncio.Event,
         table: int | None,
+        ledger: Sequence[int],
     ) -> None:
         self.refused = False  # a worker would not start, and so would no other
         self._give_up = give_up
         self._settings = pack(settings)
         self._listener = listener
         self._table = table
+        self._ledger = ledger
         self._hubs = hubs
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = False
@@ -149,12 +153,13 @@ class _Crew:
         pairs = [socket.socketpair() for _ in self._hubs]
         inherited = [self._listener.fileno(), *(theirs.fileno() for _, theirs in pairs)]
         announces, self._announced = not self._announced, True
+        ledger = f"{','.join(map(str, self._ledger))}:{index}"
         counts = "none" if self._table is None else f"{self._table}:{index}"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", counts),
+            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", counts, ledger),
             *map(str, inherited),
-            pass_fds=[*inherited, *([] if self._table is None else [self._table])],
+            pass_fds=[*inherited, *self._ledger, *([] if self._table is None else [self._table])],
             stdin=asyncio.subprocess.PIPE,  # settings, which hold secrets; it is open as long as this process lives
             start_new_session=True,  # the terminal's Ctrl-C is for the parent, which tells the workers
         )

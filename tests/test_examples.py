@@ -23,6 +23,7 @@ def artifacts(page: str) -> set[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the example asks with curl, which is not installed")
 def test_anatomy() -> None:
     run = subprocess.run([sys.executable, "examples/anatomy.py"], cwd=ROOT, capture_output=True, text=True, timeout=120)

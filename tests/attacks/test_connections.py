@@ -32,6 +32,7 @@ def test_bodies_without_their_last_bytes(smollm2_path: Path, tmp_path: Path, cli
             assert serves(up.url)
 
 
+@pytest.mark.slow
 def test_one_key_at_several_workers(smollm2_path: Path, tmp_path: Path) -> None:
     """Two at a time over all of them: however the connections fall, the third is told to wait."""
     recorded = tmp_path / "answers.jsonl"

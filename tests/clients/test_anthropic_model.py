@@ -117,6 +117,7 @@ def test_structured_output(client: Anthropic) -> None:
     assert isinstance(parsed.parsed_output, City)
 
 
+@pytest.mark.slow
 def test_other_clients(js: Js, server: RunningServer) -> None:  # noqa: F811
     """The JavaScript SDK, LangChain and pydantic-ai get the same model's words."""
     words = beginning(server)
@@ -137,6 +138,7 @@ def test_other_clients(js: Js, server: RunningServer) -> None:  # noqa: F811
     assert agent.run_sync(CAPITAL).output.startswith(words)
 
 
+@pytest.mark.slow
 def test_a_recorded_answer_in_a_family_s_own_format(smollm2_path: Path, tmp_path: Path) -> None:
     """The same server from the command line, over recorded text: reasoning, a call, and a key that outlives it."""
     text = (

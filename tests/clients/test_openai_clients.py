@@ -549,6 +549,7 @@ def test_a_hundred_streams_equal_their_whole() -> None:
     assert calls > 30
 
 
+@pytest.mark.slow
 def test_twenty_streams_of_the_real_model_equal_their_whole(real: RunningServer) -> None:
     """An engine's arithmetic depends on where in its cache a sequence lies, by a thousandth or so; where that has
     decided between two tokens, both are asked for again. A front door that is at fault is so every time."""

@@ -416,6 +416,7 @@ class Hole:
         ]
 
 
+@pytest.mark.slow
 async def test_a_half_open_connection_is_found_out() -> None:
     """The other end vanishes without closing: health turns, the request in flight ends, and all is well afterwards."""
     async with (

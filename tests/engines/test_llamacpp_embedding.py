@@ -79,23 +79,27 @@ async def test_limits(engine: LlamaCppEngine) -> None:
 
 
 async def test_a_cancelled_request_is_dropped(engine: LlamaCppEngine) -> None:
-    task = asyncio.create_task(engine.embed([[1000] * 500] * 50))
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGSTOP)  # so that it cannot be done before
+    task = asyncio.create_task(engine.embed([[1000] * 50] * 4))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    os.kill(engine.pid, signal.SIGCONT)
     assert (await engine.embed([[1000]])).vectors.shape == (1, 384)
 
 
 async def test_embeddings_outlive_their_engine(minilm_path: Path) -> None:
-    inputs = [[1000 + number] * 500 for number in range(60)]
+    inputs = [[1000 + number] * 50 for number in range(60)]
     async with Client(LlamaCppEngine(minilm_path, model_id="minilm", embedding=True)) as client:
         engine = client.engine
         line = Line(engine, Metrics(), keep_alive=0)
         undisturbed = await line.embed(inputs)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGSTOP)  # so that it cannot be done before it dies
         computing = asyncio.create_task(line.embed(inputs))
         await asyncio.sleep(0.05)
-        assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)
         assert not computing.done()
         again = await computing

@@ -238,6 +238,7 @@ async def test_context_end_is_length(smollm2_path: Path) -> None:
         assert (len(full.ids), full.finish) == (1, "length")
 
 
+@pytest.mark.slow
 async def test_more_is_asked_than_the_cache_holds(smollm2_path: Path) -> None:
     """Prefixes are dropped, then a running sequence is preempted and recomputed; nobody fails, nothing is mixed up."""
     engine = LlamaCppEngine(smollm2_path, model_id="m", context_length=200, max_sequences=2, cache_tokens=200)

@@ -124,6 +124,7 @@ async def test_stopped_while_generating(smollm2_path: Path) -> None:
         await eventually(lambda: not exists(first))
 
 
+@pytest.mark.slow
 async def test_killed_again_and_again(smollm2_path: Path) -> None:
     async with Client(serve(smollm2_path)) as client:
         pids = []

@@ -14,6 +14,8 @@ from collections import Counter
 from functools import cache, lru_cache
 from typing import Any
 
+import pytest
+
 from portico.errors import BadRequestError
 from portico.prompting import ChatTemplate, JinjaRenderer, RenderRequest
 from support.shared import shared_path
@@ -107,6 +109,7 @@ def test_every_rendering_byte_for_byte() -> None:
     assert beyond == set(BEYOND_THE_REFERENCE)
 
 
+@pytest.mark.slow
 def test_the_prompter_loses_nothing_and_changes_only_what_is_named() -> None:
     outcomes: Counter[str] = Counter()
     longest = 0

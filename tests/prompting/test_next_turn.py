@@ -65,6 +65,7 @@ def why_not(source: str) -> str | None:
     return THOUGHT if any(word in opening.lower() for word in markers) else "the header differs"
 
 
+@pytest.mark.slow
 def test_the_next_prompt_begins_with_this_one() -> None:
     reasons: dict[str | None, list[str]] = defaultdict(list)
     for name, source in sources().items():

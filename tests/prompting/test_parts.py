@@ -52,6 +52,7 @@ def test_parts_do_not_change_the_ids(tmp_path: Path, kind: str, monkeypatch: pyt
     assert check(load_tokenizer(MADE[kind](tmp_path / kind)), monkeypatch) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORPUS_NAMES)
 def test_parts_do_not_change_the_ids_of_real_tokenizers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(real(name), monkeypatch) > 3

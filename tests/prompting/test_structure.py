@@ -128,6 +128,7 @@ def test_no_text_is_structure(tmp_path: Path, kind: str) -> None:
         check(prompter, "\n" + "".join(tokenizer.structure) + " ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORPUS_NAMES)
 def test_no_text_is_structure_for_real_tokenizers(name: str) -> None:
     """Nor do ids change where the template said everything: control tokens are found as the tokenizer finds them."""
@@ -176,7 +177,9 @@ def test_texts_that_know_who_said_them_render_the_same() -> None:
         if row["conversation_id"][:3] not in ("c03", "c05", "c12"):
             continue
         name, kwargs = row["template"], dict(row["kwargs"])
-        template = templates.setdefault(name, ChatTemplate(sources()[name], row["special_tokens"]))
+        if name not in templates:
+            templates[name] = ChatTemplate(sources()[name], row["special_tokens"])
+        template = templates[name]
         template.special_tokens = row["special_tokens"]
         messages = [{key: value for key, value in m.items() if value is not None} for m in row["messages"]]
         variables = {"add_generation_prompt": False, **kwargs, "tools": row["tools"], "documents": None}

@@ -54,6 +54,7 @@ def test_sentencepiece_ids_are_the_librarys(name: str) -> None:
         assert tokenizer.decode(row["ids"]) == processor.decode(row["ids"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_the_fast_way_gives_the_same_ids(name: str) -> None:
     tokenizer = real(name)

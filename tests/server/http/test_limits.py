@@ -732,7 +732,7 @@ class TestRawConnections:
         assert answer.statuses == [200, 200, 200]
         assert answer.data.count(b"It is sunny.") == 3
         socket_wish = [BEARER, *wish, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZQ==")]
-        refused = raw(server.url, request("GET", CHAT, headers=socket_wish))
+        refused = raw(server.url, request("GET", CHAT, headers=[*socket_wish, CLOSE]))
         assert refused.status == 405
 
     def test_pipelining(self, server: Replaying) -> None:
@@ -917,7 +917,7 @@ class TestSettings:
         assert large.closed
         late = raw(strict.url, b"GET /health HTTP/1.1\r\n")
         assert (late.status, late.closed) == (408, True)
-        wish = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        wish = [("Connection", "Upgrade, close"), ("Upgrade", "websocket")]
         assert raw(strict.url, request("GET", "/health", headers=wish)).status == 200
 
 

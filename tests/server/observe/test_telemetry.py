@@ -335,6 +335,7 @@ class TestInThisProcess:
         assert {"decode", "parse", "encode", "write"} <= set(spans)
 
 
+@pytest.mark.slow
 class TestSettings:
     def test_the_standard_variables(self, smollm2_path: Path, tmp_path: Path) -> None:
         script = tmp_path / "answers.jsonl"

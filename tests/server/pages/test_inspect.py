@@ -271,7 +271,7 @@ def test_by_keyboard_alone(server: Replaying, open_page: OpenPage) -> None:
 
 def test_a_request_is_followed_while_it_runs(open_page: OpenPage, pictures: Path) -> None:
     turns = threading.Semaphore(0)
-    with replaying(ANSWERS, inspect=True, turns=turns, **PARSERS) as slow:
+    with replaying(ANSWERS, inspect=True, turns=turns, keep_alive=0.5, **PARSERS) as slow:
         page = open_page(slow.url + "/inspect")
         page.locator("#empty").wait_for()
         asking = threading.Thread(target=ask, args=(slow, "call"), kwargs={"tools": [WEATHER]})

@@ -209,6 +209,7 @@ def test_what_is_copied_as_curl_runs(open_page: OpenPage) -> None:
         page.close()
 
 
+@pytest.mark.slow
 def test_a_real_model_calls_a_tool(smollm2_path: Path, open_page: OpenPage, pictures: Path) -> None:
     with running_server(smollm2_path, "--inspect") as server:
         page = play(open_page, server.url, width=1920, height=1080)

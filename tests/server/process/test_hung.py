@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support.processes import children, exists
 from support.server import RunningServer, running_server
@@ -19,6 +20,7 @@ def health(server: RunningServer) -> int:
     return httpx.get(f"{server.url}/health", timeout=SAFETY).status_code
 
 
+@pytest.mark.slow
 def test_a_hung_engine_shows_and_comes_back(smollm2_path: Path) -> None:
     with running_server("smollm2", "--context-length", "1024", "--engine-silence", "2") as server:
         (first,) = children(server.process.pid, "llamacpp.child")
@@ -33,6 +35,7 @@ def test_a_hung_engine_shows_and_comes_back(smollm2_path: Path) -> None:
         assert "the engine is hung" in server.log()
 
 
+@pytest.mark.slow
 def test_the_server_ends_although_its_engine_hangs(smollm2_path: Path) -> None:
     with running_server("smollm2", "--drain-timeout", "1") as server:
         (engine,) = children(server.process.pid, "llamacpp.child")
@@ -46,6 +49,7 @@ def test_the_server_ends_although_its_engine_hangs(smollm2_path: Path) -> None:
         assert not exists(engine)
 
 
+@pytest.mark.slow
 def test_the_server_ends_although_a_worker_hangs(smollm2_path: Path) -> None:
     with running_server("smollm2", "--workers", "2", "--drain-timeout", "1") as server:
         workers = children(server.process.pid, "portico.server")

@@ -321,6 +321,7 @@ class TestCannot:
             read_export(b'{"hello": 1}')
 
 
+@pytest.mark.slow
 def test_the_real_model(smollm2_path: Path) -> None:
     """A recorded request to a real engine: with its tokenizer and without."""
     from portico.prompting import load_tokenizer

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from pydantic import SecretStr
 
 from portico.config import Settings
@@ -30,6 +31,7 @@ def test_settings_reach_a_worker_whole() -> None:
     assert unpack(pack(settings)) == settings
 
 
+@pytest.mark.slow
 def test_workers_share_port_engine_and_keys(smollm2_path: Path) -> None:
     arguments = ("smollm2", "--workers", "2", "--grpc-port", "0", "--log-level", "info")
     with running_server(*arguments, env={"PORTICO_API_KEY": "k"}) as server:
@@ -67,6 +69,7 @@ def test_workers_share_port_engine_and_keys(smollm2_path: Path) -> None:
         assert not any(map(exists, everyone))
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_its_parent(smollm2_path: Path) -> None:
     with running_server("smollm2", "--workers", "2", "--log-level", "error") as server:
         everyone = children(server.process.pid)

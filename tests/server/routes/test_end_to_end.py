@@ -265,6 +265,7 @@ async def test_disconnect_aborts_the_generation(server: RunningServer) -> None:
         clock.cancel()
 
 
+@pytest.mark.slow
 def test_engine_death_is_survived(smollm2_path: Path) -> None:
     """Kill the engine's process in the middle of a stream, where nothing is to be resumed: an in-band error, then the
     next request works."""
@@ -287,6 +288,7 @@ def test_engine_death_is_survived(smollm2_path: Path) -> None:
         assert not any(map(runs, engine + replaced))
 
 
+@pytest.mark.slow
 def test_answers_outlive_their_engine(smollm2_path: Path) -> None:
     """Kill the engine's process under eight streams: all of them end as if nothing had happened."""
     options = {"max_tokens": 40, "extra_body": {"ignore_eos": True}, "stream_options": {"include_usage": True}}
@@ -307,6 +309,7 @@ def test_answers_outlive_their_engine(smollm2_path: Path) -> None:
         assert "8 answers go on" in running.log()
 
 
+@pytest.mark.slow
 def test_no_orphan_when_the_server_is_killed(smollm2_path: Path) -> None:
     with running_server("smollm2", "--log-level", "error") as running:
         engine = children(running.process.pid)

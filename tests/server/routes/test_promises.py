@@ -67,7 +67,7 @@ def tools(random_: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("calls", [24, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [8, pytest.param(200, marks=pytest.mark.slow)])
 async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: int) -> None:
     async def force(one: AsyncOpenAI, number: int, slots: asyncio.Semaphore) -> int:
         random_ = random.Random(number)

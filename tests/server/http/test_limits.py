@@ -728,11 +728,11 @@ class TestRawConnections:
         wish = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABkAAQ")]
         body = json.dumps(ask()).encode()
         once, last = (request("POST", CHAT, body, [BEARER, JSON_TYPE, *wish, *end]) for end in ([], [CLOSE]))
-        answer = raw(server.url, once + once, last, pause=0.1)
+        answer = raw(server.url, once + once, last, pause=0.1, end=True)
         assert answer.statuses == [200, 200, 200]
         assert answer.data.count(b"It is sunny.") == 3
         socket_wish = [BEARER, *wish, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZQ==")]
-        refused = raw(server.url, request("GET", CHAT, headers=[*socket_wish, CLOSE]))
+        refused = raw(server.url, request("GET", CHAT, headers=socket_wish), end=True)
         assert refused.status == 405
 
     def test_pipelining(self, server: Replaying) -> None:
@@ -917,8 +917,8 @@ class TestSettings:
         assert large.closed
         late = raw(strict.url, b"GET /health HTTP/1.1\r\n")
         assert (late.status, late.closed) == (408, True)
-        wish = [("Connection", "Upgrade, close"), ("Upgrade", "websocket")]
-        assert raw(strict.url, request("GET", "/health", headers=wish)).status == 200
+        wish = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        assert raw(strict.url, request("GET", "/health", headers=wish), end=True).status == 200
 
 
 def sse(content: bytes) -> list[bytes]:

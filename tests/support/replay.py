@@ -173,7 +173,9 @@ def replaying(
             cors_origins=cors_origins,
             observers=[metrics, *inspectors, *observers],
         )
-        runner = Runner(kept, app, served, Keys(keys).callers or [""], batch_lines) if kept is not None else None
+        runner = (
+            Runner(kept, app, served, lambda: Keys(keys).callers or [""], batch_lines) if kept is not None else None
+        )
         if runner is not None:
             runner.start()
         http = connections(max_head=max_header, max_body=max_body, client_timeout=client_timeout)

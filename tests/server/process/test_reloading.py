@@ -18,6 +18,8 @@ from support.processes import children
 from support.server import RunningServer, running_server
 from support.wait import SAFETY, until
 
+CHAT = [{"role": "user", "content": "Hi"}]
+
 
 def statuses(server: RunningServer, key: str) -> set[int]:
     """What several new connections are told, so that each worker is probably asked."""
@@ -55,6 +57,24 @@ def test_a_running_server(workers: int, tmp_path: Path, smollm2_path: Path) -> N
         until(lambda: statuses(server, "new") == {200} and statuses(server, "old") == {401})
         assert {server.process.pid, *children(server.process.pid)} == family
         assert server.stop() == 0
+
+
+def test_a_key_that_comes_has_its_batches_run(tmp_path: Path, smollm2_path: Path) -> None:
+    script, config = tmp_path / "answers.jsonl", tmp_path / "portico.toml"
+    script.write_text(json.dumps({"text": "Hello."}) + "\n")
+    config.write_text('api_key = ["old"]\n')
+    arguments = (smollm2_path, "--engine", f"replay:{script}", "--config", config, "--store", tmp_path / "store.db")
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": CHAT}}
+    with running_server(*arguments) as server:
+        config.write_text('api_key = ["new"]\n')
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: statuses(server, "new") == {200})
+        with httpx.Client(headers={"authorization": "Bearer new"}, timeout=SAFETY) as client:
+            upload = {"file": ("lines.jsonl", json.dumps(line).encode())}
+            file = client.post(server.base_url + "/files", data={"purpose": "batch"}, files=upload).json()["id"]
+            asked = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            batch = client.post(server.base_url + "/batches", json=asked).json()["id"]
+            until(lambda: client.get(f"{server.base_url}/batches/{batch}").json()["status"] == "completed")
 
 
 def test_a_server_that_others_reach_is_not_opened() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
@@ -32,9 +32,12 @@ AGAIN: Final = 5.0  # seconds before a batch that failed for a reason of the ser
 
 
 class Runner:
-    """Runs the batches of ``owners`` through ``app``, at most ``most`` lines at a time, less what else is in flight."""
+    """Runs the batches of all who are ``owners`` then through ``app``, at most ``most`` lines at a time, less what else
+    is in flight."""
 
-    def __init__(self, store: Store, app: ASGIApp, served: Served, owners: Sequence[str], most: int) -> None:
+    def __init__(
+        self, store: Store, app: ASGIApp, served: Served, owners: Callable[[], Sequence[str]], most: int
+    ) -> None:
         self._store = store
         self._app = app
         self._owners = owners
@@ -96,7 +99,7 @@ class Runner:
                 job.stop("expired")
         while not self._stopping:
             busy = {job.batch.owner for job in self._jobs.values() if not job.begun}
-            free = [owner for owner in self._owners if owner not in busy]
+            free = [owner for owner in self._owners() if owner not in busy]
             batch = await batches.claim(free, "cancelling", int(time.time()) - WINDOW)
             if batch is None:
                 return

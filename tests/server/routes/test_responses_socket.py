@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
+from openai.types.responses import ResponseSteerFailedEvent
+from pydantic import TypeAdapter
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
@@ -150,6 +152,35 @@ def test_a_refusal_leaves_the_socket_open(one: Socket, frame: str | bytes, param
     for passing in ("response.processed", "response.append"):
         one.connection.send(json.dumps({"type": passing, "response_id": "resp_1"}))
     assert one.ask("[[plain]]", stream=False)["status"] == "completed"
+
+
+def test_what_is_passed_over_is_told_with_the_first_event(server: Replaying, one: Socket) -> None:
+    given = {"nonsense": 1, "tools": [{"type": "web_search"}]}
+    body = {"model": "tiny", "input": "[[plain]]", "stream": True, **given}
+    with httpx.stream("POST", f"{server.url}/v1/responses", json=body, headers=BEARER, timeout=SAFETY) as answer:
+        told = answer.headers["x-portico-warning"]
+    assert "nonsense" in told
+    assert "web_search" in told or "tools[0]" in told
+    for lane in ({}, {"stream_id": "a"}):
+        one.say("[[plain]]", **given, **lane)
+        first, *rest = one.answer()
+        assert first["headers"] == {"x-portico-warning": told}
+        assert_valid_event(first)
+        assert not any("headers" in event for event in rest)
+    one.say("[[plain]]")
+    assert not any("headers" in event for event in one.answer())
+
+
+def test_steering_is_refused_in_its_own_words(one: Socket) -> None:
+    for given in ("Stop. ☀️", [{"type": "message", "role": "user", "content": "Stop."}]):
+        one.connection.send(json.dumps({"type": "response.steer", "previous_response_id": "resp_1", "input": given}))
+        refused = one.hear()
+        event: Any = TypeAdapter(ResponseSteerFailedEvent).validate_python(refused)
+        assert event.error.code == "steering_not_supported"
+        assert refused["steer"] == {"input": given, "previous_response_id": "resp_1"}
+    one.connection.send('{"type": "response.steer", "input": "Stop."}')
+    assert one.hear()["error"]["param"] == "previous_response_id"
+    assert one.ask("[[plain]]")["status"] == "completed"
 
 
 def test_limits_hold_for_every_frame() -> None:

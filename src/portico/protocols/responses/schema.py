@@ -169,6 +169,10 @@ class ResponsesRequest(InputTokensRequest):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
 
+    # of the frame that a request came in, which have had their effect
+    type: str | None = None
+    stream_id: str | None = None
+
     # fields without effect in front of one model
     user: str | None = None
     safety_identifier: str | None = None

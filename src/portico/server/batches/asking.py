@@ -55,9 +55,9 @@ class Asking:
                 request_id=self.id,
             )
             answer = await self._asked.ask(self._app)
-            if answer.status and b"retry-after" not in answer.headers:
+            if answer.status and "retry-after" not in answer.headers:
                 return answer
-            await self._wait(max(pause, float(answer.headers.get(b"retry-after", 0))))
+            await self._wait(max(pause, float(answer.headers.get("retry-after", 0))))
             pause = min(2 * pause, LONGEST_PAUSE)
         return None
 

@@ -7,7 +7,7 @@ limits, metrics, records and refusals are the same. Only who asks is known alrea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +25,19 @@ _OF_THE_CONNECTION = (b"connection", b"upgrade", b"te", b"trailer", b"keep-alive
 
 @dataclass
 class Answer:
-    """A response; ``body`` is empty where it was a stream that somebody took, ``status`` 0 where none came."""
+    """A response; ``body`` is empty where it was a stream that somebody took, ``status`` 0 where none came. Of equal
+    ``headers`` the values are joined, as HTTP allows."""
 
     status: int = 0
-    headers: dict[bytes, bytes] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
 
 class InnerRequest:
     """A POST of JSON. ``like`` is a scope whose address and headers it takes over, ``facts`` go into its own.
 
-    ``stream`` takes the pieces of an answer that is a stream as they come. While it waits the answer is collected, as
-    for a client that reads slowly.
+    ``stream`` takes the pieces of an answer that is a stream as they come, with the headers. While it waits the answer
+    is collected, as for a client that reads slowly.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class InnerRequest:
         like: Mapping[str, Any],
         facts: Mapping[str, Any],
         request_id: str | None = None,
-        stream: Callable[[bytes], Awaitable[None]] | None = None,
+        stream: Callable[[bytes, Mapping[str, str]], Awaitable[None]] | None = None,
     ) -> None:
         own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if request_id is not None:
@@ -89,16 +90,24 @@ class InnerRequest:
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         answer = self._answer
         if message["type"] == "http.response.start":
-            answer.status, answer.headers = message["status"], dict(message["headers"])
-            self._streams = answer.headers.get(b"content-type", b"").startswith(b"text/event-stream")
+            answer.status, answer.headers = message["status"], _joined(message["headers"])
+            self._streams = answer.headers.get("content-type", "").startswith("text/event-stream")
             return
         body = message.get("body", b"")
         if not self._streams or self._stream is None:
             answer.body += body
         elif body and not self._over.is_set():
-            await self._stream(body)
+            await self._stream(body, answer.headers)
         if not message.get("more_body", False):
             self._over.set()
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 def _passes_on(name: bytes) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from portico.constraints import Checker, is_plain
 from portico.errors import EngineDeadError, ModelNotFoundError, NotSupportedError, OverloadedError
 from portico.generation import Generation, Model
+from portico.server.line.endings import Endings
 from portico.server.line.line import Line
 from portico.server.line.runs import Runs
 from portico.threads import Threads
@@ -83,6 +84,7 @@ class Served:
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self.runs = Runs(resume_grace)
+        self.endings = Endings()
         self.mcp_allow = mcp_allow  # hosts of MCP servers that requests may name
         self.store = store  # of responses, conversations and files; None: nothing is kept
         self.file_bounds = file_bounds or FileBounds()

@@ -176,6 +176,8 @@ async def _serve(
         gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
         server = _Server(config, served, settings.drain_timeout, batches)
         await server.serve([listener])
+        if left := await served.endings.wait(server.time_left()):
+            log.error("%d answers were not kept in time", left)
         if grpc_server is not None:
             await grpc_server.stop(server.time_left())
     finally:
@@ -295,6 +297,7 @@ class _Server(uvicorn.Server):
         self._loop.call_at(self._end, self._cut_off)
 
     def _cut_off(self) -> None:
+        self._end = self._loop.time()
         for one in self._served.models:
             one.line.fail_all(OverloadedError("The server is shutting down.", code="shutting_down", retry_after=1))
 

@@ -58,7 +58,6 @@ class Background:
         self._runs = Runs(KEPT)
         self._going: dict[str, _Going] = {}
         self._asking: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def _store(self) -> Store:
@@ -86,7 +85,7 @@ class Background:
             encoder = ResponseStream(answer)
             run = self._runs.begin(encoder, turn.owner, id=id, lasting=True)
             try:
-                keeping = Keeping(answer, run, turn.keep, go_on)
+                keeping = Keeping(answer, run, self._served.endings, turn.keep, go_on)
                 flight = await admitted(exchange, self._served, by, keeping)
             except BaseException:
                 self._runs.end(run)
@@ -99,9 +98,9 @@ class Background:
         keeping.stop = partial(by.line.abort, flight)
         run.stop = keeping.abort
         going = self._going[id] = _Going(run, keeping, answer, turn)
-        self._start(self._attend(going, place))
+        self._served.endings.begin(self._attend(going, place))
         if self._asking is None:
-            self._asking = self._start(self._heed_others())
+            self._asking = asyncio.create_task(self._heed_others())
         if streamed:
             with by.line.meter.streaming():
                 await run.read(exchange)
@@ -141,12 +140,6 @@ class Background:
             going.keeping.fail(CancelledError("The response was cancelled."))
 
     # -- while it goes on ---------------------------------------------------------------------------------------------
-
-    def _start(self, work: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _attend(self, going: _Going, place: ExitStack) -> None:
         """Write its events into the store until it is over, and then let go of what it took."""

@@ -161,7 +161,8 @@ class ResponseHandlers:
         keeping: list[Keeping] = []
 
         def around(sink: Any) -> Keeping:
-            keeping.append(Keeping(answer, sink, turn.keep if turn.keeps else None, running.go_on))
+            keep = turn.keep if turn.keeps else None
+            keeping.append(Keeping(answer, sink, self._served.endings, keep, running.go_on))
             return keeping[0]
 
         try:

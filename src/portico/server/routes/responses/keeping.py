@@ -12,31 +12,32 @@ from collections.abc import Awaitable, Callable
 from portico.errors import CancelledError, PorticoError, StoreError
 from portico.generation import Delta
 from portico.protocols.responses.stream import Answer
+from portico.server.line.endings import Endings
 from portico.server.line.flight import Sink
 
 __all__ = ["Keeping"]
 
 log = logging.getLogger("portico")
 
-_ENDING: set[asyncio.Task[None]] = set()  # answers that are being kept: the loop itself holds no task
-
 
 class Keeping:
     """Passes deltas on to ``sink``. At the end it awaits ``keep``, then tells it.
 
     ``go_on`` takes the answer up with another generation, and says whether it did. ``stop`` ends what the engine makes
-    of it now.
+    of it now. All of it is work of ``endings``.
     """
 
     def __init__(
         self,
         answer: Answer,
         sink: Sink,
+        endings: Endings,
         keep: Callable[[Answer], Awaitable[None]] | None,
         go_on: Callable[[Keeping], Awaitable[bool]] | None = None,
     ) -> None:
         self._answer = answer
         self._sink = sink
+        self._endings = endings
         self._keep = keep
         self._go_on = go_on
         self._ending: asyncio.Task[None] | None = None
@@ -87,9 +88,7 @@ class Keeping:
             await self._kept()
 
     def _start(self, error: PorticoError | None) -> None:
-        self._ending = task = asyncio.create_task(self._end(error))
-        _ENDING.add(task)
-        task.add_done_callback(_ENDING.discard)
+        self._ending = self._endings.begin(self._end(error))
 
     async def _end(self, error: PorticoError | None) -> None:
         try:

@@ -9,13 +9,14 @@ refused in a frame, and the socket is closed behind the last.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
 from portico.errors import PorticoError, RateLimitError
 from portico.protocols.bounds import LARGE
 from portico.protocols.openai import errors
-from portico.protocols.responses.frames import Create, error_frame, event_frames, read_frame
+from portico.protocols.responses.frames import Create, Frames, error_frame, read_frame
 from portico.server.http.exchange import Exchange
 from portico.server.http.gate import Bodies
 from portico.server.http.inner import InnerRequest
@@ -80,7 +81,9 @@ class _Frames:
         except PorticoError as error:
             await self._refuse(error, None)
             return
-        if create is not None:
+        if isinstance(create, bytes):
+            await self._socket.send(create)
+        elif create is not None:
             self._begin(create, self._lane(create.stream_id))
 
     def _lane(self, id: str | None) -> Lane:
@@ -123,7 +126,8 @@ class _Frames:
             await self._end_if_done()
 
     async def _refuse(self, error: PorticoError, stream_id: str | None) -> None:
-        await self._socket.send(error_frame(error.status, errors.body(error), stream_id, error.retry_after))
+        headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+        await self._socket.send(error_frame(error.status, errors.body(error), stream_id, headers))
 
     async def _end_if_done(self) -> None:
         if self._ending and not self._working:
@@ -136,20 +140,19 @@ class _Told:
     def __init__(self, socket: Socket, stream_id: str | None) -> None:
         self.stream_id = stream_id
         self._socket = socket
+        self._frames = Frames(stream_id)
         self._last = b""
 
     async def answer(self, request: InnerRequest) -> bool:
         """Tell all of it; returns whether a response came of it that can be gone on from."""
         answer = await request.ask(self._socket.app)
         if answer.status >= 400:
-            after = answer.headers.get(b"retry-after")
-            frame = error_frame(answer.status, answer.body, self.stream_id, int(after) if after else None)
-            await self._socket.send(frame)
+            await self._socket.send(error_frame(answer.status, answer.body, self.stream_id, answer.headers))
             return False
         return not self._last.startswith(FAILED)
 
-    async def events(self, events: bytes) -> None:
-        """Tell these events."""
-        for frame in event_frames(events, self.stream_id):
+    async def events(self, events: bytes, headers: Mapping[str, str]) -> None:
+        """Tell these events of an answer with such headers."""
+        for frame in self._frames.of(events, headers):
             self._last = frame
             await self._socket.send(frame)

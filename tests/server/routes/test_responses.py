@@ -381,6 +381,17 @@ def test_refusals_name_the_field(client: Client, fields: dict[str, Any], param: 
     assert set(error) == {"message", "type", "param", "code"}
 
 
+def test_numbers_of_any_size_are_repeated(client: Client) -> None:
+    huge = 10**30
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "default": huge}}}
+    fields = {"max_output_tokens": huge, "max_tool_calls": huge, "tools": [{**TOOL, "parameters": schema}]}
+    answer = client.create("[[plain]]", **fields)
+    assert (answer["max_output_tokens"], answer["tools"][0]["parameters"]) == (huge, schema)
+    assert client.ask("GET", f"/v1/responses/{answer['id']}") == answer
+    events = client.stream("/v1/responses", {"model": "tiny", "input": "[[plain]]", "stream": True, **fields})
+    assert events[-1]["response"]["tools"] == answer["tools"]
+
+
 def test_null_is_absent(client: Client) -> None:
     names = json.loads(httpx.get(f"{client._http.base_url}/openapi.json", headers=client._http.headers).content)
     schema = names["components"]["schemas"]["ResponsesRequest"]["properties"]

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from portico.protocols import sse
+from portico.protocols.coding import encoded
 
 __all__ = ["Events", "NoEvents", "Pieces"]
 
@@ -32,7 +33,7 @@ class Events:
 
     def add(self, kind: str, **fields: Any) -> None:
         """One event of this type."""
-        data = orjson.dumps({"type": kind, "sequence_number": self.count, **fields})
+        data = encoded({"type": kind, "sequence_number": self.count, **fields})
         self._frames.append(sse.event(data, kind))
         self.count += 1
 

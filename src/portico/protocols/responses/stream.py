@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from portico.decoding import chat_logprobs
 from portico.errors import CancelledError, EngineError, PorticoError
 from portico.events import Content, Finish
 from portico.generation import Delta, Generation, Model
+from portico.protocols.coding import encoded
 from portico.protocols.responses.compaction import COMPACTING, Summary
 from portico.protocols.responses.events import Events, NoEvents
 from portico.protocols.responses.mcp import Told
@@ -192,4 +191,4 @@ class ResponseBody:
     def body(self) -> bytes:
         """The response object."""
         self.answer.settle()
-        return orjson.dumps(self.answer.response)
+        return encoded(self.answer.response)

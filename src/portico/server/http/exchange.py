@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
-import orjson
 from pydantic import BaseModel
 
 from portico.errors import RequestTimeoutError, RequestTooLargeError, UnsupportedMediaTypeError
 from portico.generation import Choice, Generation, Model, Watch
 from portico.prompting import Prompt
 from portico.protocols.bounds import LARGE
+from portico.protocols.coding import encoded
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.protocols.validation import parse_body
 from portico.server.http.gate import Bodies, Gate, Held
@@ -285,7 +285,7 @@ class Exchange:
 
     async def respond_json(self, value: Any, status: int = 200) -> None:
         """Send a JSON response."""
-        await self.respond(status, orjson.dumps(value))
+        await self.respond(status, encoded(value))
 
     async def respond_pieces(self, size: int, pieces: AsyncIterator[bytes], media_type: bytes) -> None:
         """Send a response of ``size`` bytes as they come; of ``pieces`` nothing is read where only the head is wanted.

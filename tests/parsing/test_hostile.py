@@ -13,6 +13,7 @@ import pytest
 
 from portico.parsing import OutputParser, Unwritable, render_calls
 from portico.parsing.registry import program
+from support.mutants import markers_of
 from support.streams import TOOL_PARSERS, TOOLS
 from support.work import growth
 
@@ -46,7 +47,8 @@ def attacks(tool_parser: str) -> Iterator[tuple[str, str]]:
     yield opener + "{", '"k": 1, '
     yield "", "[f(a=1), "
     yield string, "".join(marker for marker in special if marker.startswith(("</", "<|"))) or "}"
-    for unit in (" ", "\n", '"', "\\", "<", "{", "["):
+    closer = next((marker for marker in sorted(markers_of(tool_parser, inner=True)) if marker[:2] == "</"), "</")
+    for unit in (" ", "\n", f"{closer} y", '"', "\\", "<", "{", "["):
         yield string, unit
     yield nested, '{"a": ['
     yield nested, ", "

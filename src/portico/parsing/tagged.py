@@ -217,21 +217,22 @@ class Tagged:
             return None
         offset = 0
         while True:
-            found = markers(end).search(tape.text, tape.at + offset, tape.ended)
-            if found is None or not found[2] or found[0] - tape.at > _LONGEST_LOST:
-                if tape.ended or len(tape.text) - tape.at > _LONGEST_LOST:
+            window = tape.text[tape.at : tape.at + _LONGEST_LOST]
+            full = tape.ended or len(window) == _LONGEST_LOST
+            found = markers(end).search(window, offset, full)
+            if found is None or not found[2]:
+                if full:
                     return None
                 yield
                 continue
-            chunk = tape.text[tape.at : found[0]]
-            offset = found[1] - tape.at
+            chunk, offset = window[: found[0]], found[1]
             holes = self._lost_holes(chunk)
             key = holes.get("key", "")
             if self._closer in chunk:
                 return None
             if key and key not in given and schema.member(key) is not None:
                 break
-        tape.take(found[1] if isinstance(part, Attributes) else found[0])
+        tape.take(tape.at + (found[1] if isinstance(part, Attributes) else found[0]))
         if not isinstance(part, Attributes):
             yield from fill(tape, self._rest_of_head[1:], holes)
         return holes

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from portico.parsing.json_text import Done
-from portico.parsing.tape import Tape, comes, markers, peek, space
+from portico.parsing.tape import SPACE, Tape, comes, markers, peek, space
 
 __all__ = [
     "NEARLY",
@@ -183,7 +183,10 @@ def _almost(tape: Tape, literal: str) -> Done:
     if len(literal) < _LONG:
         return False
     while True:
-        start = tape.at + len(tape.text[tape.at :]) - len(tape.text[tape.at :].lstrip(BLANK))
+        ahead = tape.text[tape.at : tape.at + SPACE]
+        start = tape.at + len(ahead) - len(ahead.lstrip(BLANK))
+        if start - tape.at == SPACE:
+            return False
         text = tape.text[start : start + len(literal) + 1]
         length = _edited(text, literal)
         if length is not None or len(text) > len(literal) or tape.ended:

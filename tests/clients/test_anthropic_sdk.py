@@ -514,7 +514,7 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("path", "status", "kind"),
-        [("/v1/messages/batches", 404, "not_found_error"), ("/v1/complete", 404, "not_found_error")],
+        [("/v1/skills", 404, "not_found_error"), ("/v1/complete", 404, "not_found_error")],
     )
     def test_unknown_paths(self, server: Replaying, path: str, status: int, kind: str) -> None:
         response = post(server, {}, path, **{"anthropic-version": "2023-06-01"})

@@ -12,10 +12,11 @@ from typing import Any, Final
 import rich_click as click
 from rich.table import Table
 
-from portico.commands.batch.telling import ENDED, Batch, following, tell, verdict
+from portico.commands.batch.telling import Batch, following, tell, verdict
 from portico.commands.batch.writing import first_url, written
 from portico.commands.remote import Remote, server_options
 from portico.errors import PorticoError
+from portico.protocols.batches.record import ENDED
 from portico.terminal import Terminal, echo
 
 __all__ = ["cancel", "fetch", "status", "submit"]

@@ -11,11 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from portico.terminal import Terminal, echo
 
-__all__ = ["ENDED", "Batch", "following", "tell", "verdict"]
+__all__ = ["Batch", "following", "tell", "verdict"]
 
 Batch = Mapping[str, Any]  # as OpenAI's API shows it
 
-ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 SHOWN: Final = 20  # problems of a file that are told
 
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from portico.protocols.batches.kinds import KINDS
 from portico.protocols.batches.record import OPEN, Record
 from portico.server.batches.asking import Asking
+from portico.server.batches.openai import KIND
 from portico.server.batches.reading import read_file
 from portico.server.batches.results import Keeper, result_files
 from portico.server.batches.slots import Slots
@@ -167,7 +168,7 @@ class Job:
         files: list[str] = []
         ended = False
         try:
-            if found.kind == "openai":
+            if found.kind == KIND:
                 record = await result_files(self._store, found, record, files)
             body = replace(record, **{f"{status}_at": int(time.time())}).kept()
             ended = await batches.end(replace(found, status=status, body=body), files, since=found.status)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.constraints import Checker, is_plain
-from portico.errors import EngineDeadError, ModelNotFoundError, NotSupportedError, OverloadedError
+from portico.errors import EngineDeadError, ModelNotFoundError, NotFoundError, NotSupportedError, OverloadedError
 from portico.generation import Generation, Model
 from portico.server.line.endings import Endings
 from portico.server.line.line import Line
@@ -111,6 +111,12 @@ class Served:
         for served in self.models:
             if not served.line.healthy:
                 raise EngineDeadError(f"The engine of '{served.names[0]}' is gone or loading.", retry_after=1)
+
+    def store_for(self, refusal: str) -> Store:
+        """The store. Raises ``NotFoundError`` with this text where nothing is kept."""
+        if self.store is None:
+            raise NotFoundError(refusal)
+        return self.store
 
     @property
     def cards(self) -> Iterator[tuple[str, Model]]:

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from portico.config import Settings
 from portico.errors import BadRequestError
-from portico.protocols.batches.openai import shown
 from portico.protocols.batches.record import Record
 from portico.protocols.files import new_id
+from portico.server.batches.openai import KIND, new_batch, shown_now
 from portico.server.batches.results import results
 from portico.server.batches.runner import Runner
 from portico.server.http.app import build_app
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alone", "alone"]
 
-KIND, OWNER = "openai", ""
+OWNER: Final = ""
 FOREVER: Final = 100 * 365 * 86400  # seconds
 LOOK: Final = 0.2  # seconds between two looks at how it goes
 PIECE: Final = 256 << 10  # bytes
@@ -54,9 +54,7 @@ class Alone:
         while True:
             found = await self._store.batches.get(OWNER, self._batch.id)
             assert found is not None
-            record = Record.of(found.body)
-            counts = {} if record.counts is not None else await self._store.batches.counts(found.id)
-            batch = shown(found.id, found.created_at, found.status, record, counts)
+            batch = await shown_now(self._store, found)
             show(batch)
             if found.ended:
                 return batch
@@ -110,15 +108,7 @@ async def _begun(store: Store, file: Path, endpoint: str, model: str, directory:
     kept = StoredFile(id=new_id("file-", now), owner=OWNER, created_at=created, filename=file.name, purpose="batch")
     await store.files.write(kept, _pieces(file))
     record = Record(endpoint=endpoint, expires_at=created + FOREVER, input_file_id=kept.id, metadata=wanted)
-    batch = StoredBatch(
-        id=new_id("batch_", now),
-        owner=OWNER,
-        kind=KIND,
-        created_at=created,
-        status="validating",
-        reads=kept.id,
-        body=record.kept(),
-    )
+    batch = new_batch(OWNER, kept.id, record, now)
     await store.batches.create(batch)
     return batch
 

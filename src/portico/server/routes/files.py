@@ -23,10 +23,11 @@ from portico.threads import CALLER
 if TYPE_CHECKING:
     from portico.store import Store
 
-__all__ = ["BODIES", "FileHandlers", "Room", "end_of", "received", "room_of", "shown", "store_of"]
+__all__ = ["BODIES", "NO_FILES", "FileHandlers", "Room", "end_of", "received", "room_of", "shown"]
 
 BODIES: dict[tuple[str, str], type[BaseModel]] = {("/v1/files", "POST"): UploadRequest}
 
+NO_FILES: Final = "This server keeps no files (it runs with --store none)."
 UPLOADS, UPLOADS_PER_KEY = 64, 16  # at a time
 MOST_LISTED: Final = 10_000
 
@@ -93,7 +94,7 @@ class FileHandlers:
 
     @property
     def _store(self) -> Store:
-        return store_of(self._served)
+        return self._served.store_for(NO_FILES)
 
     async def _file(self, exchange: Exchange) -> StoredFile:
         id = exchange.path_params["id"]
@@ -101,13 +102,6 @@ class FileHandlers:
         if found is None:
             raise _no_file(id)
         return found
-
-
-def store_of(served: Served) -> Store:
-    """The server's store. Raises ``NotFoundError`` where it has none."""
-    if served.store is None:
-        raise NotFoundError("This server keeps no files (it runs with --store none).")
-    return served.store
 
 
 class Room(NamedTuple):

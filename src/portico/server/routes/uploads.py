@@ -22,6 +22,7 @@ from portico.server.http.gate import Gate
 from portico.server.line.served import Served
 from portico.server.routes.answering import UNKNOWN_FIELDS, warn
 from portico.server.routes.files import (
+    NO_FILES,
     UPLOADS,
     UPLOADS_PER_KEY,
     Room,
@@ -29,7 +30,6 @@ from portico.server.routes.files import (
     received,
     room_of,
     shown,
-    store_of,
 )
 from portico.store import StoredFile
 from portico.threads import CALLER
@@ -152,7 +152,7 @@ class UploadHandlers:
 
     @property
     def _store(self) -> Store:
-        return store_of(self._served)
+        return self._served.store_for(NO_FILES)
 
     async def _upload(self, exchange: Exchange) -> tuple[StoredFile, CreateUploadRequest]:
         """The upload, and what it was made with."""

@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from portico.errors import BadRequestError, NotFoundError
 from portico.protocols.batches.anthropic import CreateMessageBatchRequest, batch_list, read_requests, shown
 from portico.protocols.batches.lines import run_order
-from portico.protocols.batches.record import OPEN, WINDOW, Record
+from portico.protocols.batches.record import WINDOW, Record
 from portico.protocols.files import new_id
 from portico.server.batches.results import results
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
-from portico.server.routes.batches.stored import stored_batches
+from portico.server.routes.batches.stored import begin_cancelling, named_batch, stored_batches
 from portico.store import NewLine, StoredBatch
 from portico.threads import CALLER
 
@@ -114,8 +114,7 @@ class MessageBatchHandlers:
     async def cancel(self, exchange: Exchange) -> None:
         """POST /v1/messages/batches/{id}/cancel: what runs is left, what has come out is kept."""
         batch = await self._batch(exchange)
-        asked = {"cancelling_at": int(time.time())}
-        await self._store.batches.change(batch.owner, batch.id, OPEN, "cancelling", asked)
+        await begin_cancelling(self._store, batch)
         await exchange.respond_json(self._shown(exchange, await self._batch(exchange)))
 
     async def delete(self, exchange: Exchange) -> None:
@@ -130,10 +129,9 @@ class MessageBatchHandlers:
         return stored_batches(self._served)
 
     async def _batch(self, exchange: Exchange) -> StoredBatch:
-        id = exchange.path_params["id"]
-        found = await self._store.batches.get(CALLER.get(), id)
-        if found is None or found.kind != KIND:
-            raise NotFoundError(f"There is no message batch '{id[:64]}'.")
+        found = await named_batch(self._store, exchange, KIND)
+        if found is None:
+            raise NotFoundError(f"There is no message batch '{exchange.path_params['id'][:64]}'.")
         return found
 
     def _shown(self, exchange: Exchange, batch: StoredBatch) -> dict[str, Any]:

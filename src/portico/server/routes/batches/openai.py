@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from portico.errors import BadRequestError, NotFoundError
-from portico.protocols.batches.openai import CreateBatchRequest, batch_list, shown
-from portico.protocols.batches.record import OPEN, WINDOW, Record
-from portico.protocols.files import new_id
+from portico.protocols.batches.openai import CreateBatchRequest, batch_list
+from portico.protocols.batches.record import WINDOW, Record
 from portico.protocols.paging import window
+from portico.server.batches.openai import KIND, new_batch, shown_now
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
 from portico.server.routes.answering import UNKNOWN_FIELDS, warn
-from portico.server.routes.batches.stored import stored_batches
+from portico.server.routes.batches.stored import begin_cancelling, named_batch, stored_batches
 from portico.store import StoredBatch
 from portico.threads import CALLER
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from portico.store import Store
 
 __all__ = ["BODIES", "BatchHandlers"]
-
-KIND: Final = "openai"
 
 BODIES: dict[tuple[str, str], type[BaseModel]] = {("/v1/batches", "POST"): CreateBatchRequest}
 
@@ -62,15 +60,7 @@ class BatchHandlers:
             keep_output=keep.seconds if keep is not None else None,
             metadata=request.metadata,
         )
-        batch = StoredBatch(
-            id=new_id("batch_", now),
-            owner=owner,
-            kind=KIND,
-            created_at=int(now),
-            status="validating",
-            reads=file.id,
-            body=record.kept(),
-        )
+        batch = new_batch(owner, file.id, record, now)
         await store.batches.create(batch)
         await exchange.respond_json(await self._shown(batch))
 
@@ -88,8 +78,7 @@ class BatchHandlers:
     async def cancel(self, exchange: Exchange) -> None:
         """POST /v1/batches/{id}/cancel: what runs is left, what has come out is kept."""
         batch = await self._batch(exchange)
-        asked = {"cancelling_at": int(time.time())}
-        await self._store.batches.change(batch.owner, batch.id, OPEN, "cancelling", asked)
+        await begin_cancelling(self._store, batch)
         found = await self._batch(exchange)
         if batch.ended or found.status not in ("cancelling", "cancelled"):
             raise BadRequestError(
@@ -102,13 +91,10 @@ class BatchHandlers:
         return stored_batches(self._served)
 
     async def _batch(self, exchange: Exchange) -> StoredBatch:
-        id = exchange.path_params["id"]
-        found = await self._store.batches.get(CALLER.get(), id)
-        if found is None or found.kind != KIND:
-            raise NotFoundError(f"No batch found with id '{id[:64]}'.", param="batch_id")
+        found = await named_batch(self._store, exchange, KIND)
+        if found is None:
+            raise NotFoundError(f"No batch found with id '{exchange.path_params['id'][:64]}'.", param="batch_id")
         return found
 
     async def _shown(self, batch: StoredBatch) -> dict[str, Any]:
-        record = Record.of(batch.body)
-        running = {} if record.counts is not None else await self._store.batches.counts(batch.id)
-        return shown(batch.id, batch.created_at, batch.status, record, running)
+        return await shown_now(self._store, batch)

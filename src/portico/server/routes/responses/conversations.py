@@ -113,10 +113,7 @@ class ConversationHandlers:
 
     @property
     def _store(self) -> Store:
-        store = self._served.store
-        if store is None:
-            raise NotFoundError("This server keeps no conversations (it runs with --store none).")
-        return store
+        return self._served.store_for("This server keeps no conversations (it runs with --store none).")
 
     async def _conversation(self, exchange: Exchange) -> StoredConversation:
         id = exchange.path_params["id"]

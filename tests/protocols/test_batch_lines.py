@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.errors import BadRequestError
+from portico import errors
+from portico.errors import BadRequestError, PorticoError
+from portico.protocols.anthropic import errors as anthropic_errors
 from portico.protocols.batches import anthropic, openai
+from portico.protocols.batches.failures import cause_of, told_by
 from portico.protocols.batches.kinds import KINDS
 from portico.protocols.batches.lines import MOST_LINES, FileReader, NewRequest, read_line, run_order
 from portico.protocols.batches.record import Problem, Record, Usage
+from portico.protocols.openai import errors as openai_errors
 
 CHAT = "/v1/chat/completions"
 
@@ -191,6 +195,23 @@ def test_lines_that_tell_are_one_line_of_JSON(kind: str) -> None:
         assert json.loads(told)["custom_id"] == 'a"\n☃'
     for outcome in ("cancelled", "expired"):
         assert json.loads(spoken.unanswered("a", outcome))["custom_id"] == "a"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_why_a_line_failed_is_what_its_endpoint_said(kind: str) -> None:
+    """Of every error that there is, in the shapes of both APIs; and of bodies that tell it otherwise."""
+    made: list[type[PorticoError]] = [getattr(errors, name) for name in errors.__all__]
+    assert len(made) > 10
+    for error in [one("Why.", code=code) for one in made for code in (None, "own_code")]:
+        assert cause_of(error.status, openai_errors.body(error)) == (error.code or error.type)
+        assert cause_of(error.status, anthropic_errors.body(error, "req_1")) == anthropic_errors.error_type(error)
+        body = openai_errors.body(error) if kind == "openai" else anthropic_errors.body(error, "req_1")
+        outcome, told = KINDS[kind].answered("a-1", "req_1", error.status, body)
+        assert outcome == "errored"
+        assert told_by(told) == ("a-1", "Why.")
+    for odd in (b"{}", b"[]", b'{"error":"text"}', b'{"error":{"code":5}}', b"no JSON", b"\xff"):
+        assert cause_of(502, odd) == "status_502"
+    assert len(cause_of(500, json.dumps({"error": {"code": "x" * 1000}}).encode())) == 64
 
 
 USAGES = {

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from portico.errors import NotFoundError
-from portico.store import NewLine, Retention, Store, StoredBatch, StoredFile, open_store
+from portico.store import LineFailures, NewLine, NewResult, Retention, Store, StoredBatch, StoredFile, open_store
 from portico.store.files import CHUNK
 from portico.store.retention import sweep
 from portico.store.tables import batch_lines, batches, file_chunks, files
@@ -175,9 +175,9 @@ async def test_a_batch_is_run_by_one_and_ends_once(store: Store, where: str) -> 
     assert await other.batches.claim([OWNER]) is None
     assert await other.batches.held() == {}
     assert await store.batches.held() == {"batch_a": "new"}
-    assert not await other.batches.put_results("batch_a", [(0, "succeeded", b"other")])
-    assert await store.batches.put_results("batch_a", [(0, "succeeded", b"first")]) == 1
-    assert await store.batches.put_results("batch_a", [(0, "errored", b"second")]) == 0
+    assert not await other.batches.put_results("batch_a", [NewResult(0, "succeeded", b"other")])
+    assert await store.batches.put_results("batch_a", [NewResult(0, "succeeded", b"first")]) == 1
+    assert await store.batches.put_results("batch_a", [NewResult(0, "errored", b"second", "why")]) == 0
     waiting = await store.batches.waiting("batch_a")
     assert [(one.number, one.request) for one in waiting] == [(3, b"3"), (2, b"2"), (1, b"1")]
     assert await store.batches.waiting("batch_a", after=6, limit=1) == waiting[1:2]
@@ -208,6 +208,46 @@ async def test_a_batch_is_run_by_one_and_ends_once(store: Store, where: str) -> 
     assert await store.batches.delete(OWNER, "batch_a")
     assert rows(store, batches) == rows(store, batch_lines) == 0
     await other.close()
+
+
+async def test_why_lines_failed(store: Store) -> None:
+    """Each cause with its lines and the first of them, the most frequent first; only what counts as a result counts."""
+    causes = ["late", "bad", None, "bad", "late", "bad"]
+    await store.batches.create(batch("batch_a"), [NewLine(n, 9 - n, b"%d" % n) for n in range(8)])
+    await store.batches.create(batch("batch_b"), [NewLine(0, 0, b"0")])
+    assert await store.batches.claim([OWNER])
+    assert await store.batches.claim([OWNER])
+    assert await store.batches.failures("batch_a") == []
+    results = [NewResult(n, "errored" if why else "succeeded", b"x", why) for n, why in enumerate(causes)]
+    await store.batches.put_results("batch_b", [NewResult(0, "errored", b"x", "bad")])
+    for _ in range(2):
+        await store.batches.put_results("batch_a", results[::-1])
+    await store.batches.put_results("batch_a", [NewResult(0, "errored", b"x", "another")])
+    await store.batches.give_up("batch_a", "cancelled")
+    found = await store.batches.failures("batch_a")
+    assert found == [LineFailures("bad", 3, 1), LineFailures("late", 2, 0)]
+    assert await store.batches.counts("batch_a") == {"errored": 5, "succeeded": 1, "cancelled": 2}
+
+
+async def test_what_waits_is_told_by_one(store: Store, where: str) -> None:
+    """Batches that nobody runs and that have not ended: to one of all processes, so that sums over them are right."""
+    others = [open_store(where) for _ in range(2)]
+    for one in others:
+        await one.start()
+    for name in ("a", "b", "c"):
+        await store.batches.create(batch(f"batch_{name}"))
+    told = [{one.id for one in await each.batches.unclaimed()} for each in (store, *others)]
+    assert sorted(told, key=len) == [set(), set(), {"batch_a", "batch_b", "batch_c"}]
+    for _ in range(2):
+        assert await others[0].batches.claim([OWNER])
+    ended = await others[0].batches.get(OWNER, "batch_a")
+    assert ended is not None
+    assert await others[0].batches.end(replace(ended, status="completed"))
+    told = [{one.id for one in await each.batches.unclaimed()} for each in (store, *others)]
+    assert sorted(told, key=len) == [set(), set(), {"batch_c"}]
+    for one in others:
+        await one.close()
+    assert {one.id for one in await store.batches.unclaimed()} == {"batch_b", "batch_c"}, "what they ran is free"
 
 
 async def test_every_line_has_one_result_whoever_dies(store: Store, where: str) -> None:

@@ -174,7 +174,9 @@ def replaying(
             observers=[metrics, *inspectors, *observers],
         )
         runner = (
-            Runner(kept, app, served, lambda: Keys(keys).callers or [""], batch_lines) if kept is not None else None
+            Runner(kept, app, served, lambda: Keys(keys).callers or [""], batch_lines, metrics)
+            if kept is not None
+            else None
         )
         if runner is not None:
             runner.start()

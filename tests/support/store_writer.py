@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
-from portico.store import Store, StoredFile, StoredResponse, open_store
+from portico.store import NewResult, Store, StoredFile, StoredResponse, open_store
 from support.wait import SAFETY
 
 OWNER = "a" * 64
@@ -142,7 +142,7 @@ async def run_batches(store: Store, name: str, tells: Connection) -> None:
             for line in lines:
                 assert line.request is not None
                 result = orjson.dumps({"by": name, "of": orjson.Fragment(line.request)})
-                if await store.batches.put_results(batch.id, [(line.number, "succeeded", result)]):
+                if await store.batches.put_results(batch.id, [NewResult(line.number, "succeeded", result)]):
                     tells.send(("result", batch.id, line.number, result))
 
         async def results(id: str = batch.id) -> AsyncIterator[bytes]:

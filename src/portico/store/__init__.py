@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from portico.errors import StoreError
 from portico.store.records import (
     BrokenChainError,
+    LineFailures,
     NewLine,
+    NewResult,
     StoredBatch,
     StoredConversation,
     StoredFile,
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BrokenChainError",
     "Info",
+    "LineFailures",
     "NewLine",
+    "NewResult",
     "Retention",
     "Store",
     "StoreError",

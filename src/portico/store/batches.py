@@ -1,9 +1,7 @@
 """Batches and their lines. One process at a time runs a batch, and every line gets one result.
 
 A line without a result is to be run, whoever ran it before; so a process that dies leaves nothing to be cleaned up but
-its name, and another takes the batch over. Results count only from who has the batch, and only the first of each line.
-
-Requests and results are kept as the JSON they came as, and read in pages of bounded bytes: any of them may be large.
+its name, and another takes the batch over.
 """
 
 from __future__ import annotations
@@ -11,91 +9,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Select,
-    and_,
-    bindparam,
-    case,
-    delete,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from portico.errors import NotFoundError
+from portico.store import batch_lines
 from portico.store.coding import dumps, key, loads
 from portico.store.database import Database
 from portico.store.files import publish, release
-from portico.store.records import NewLine, StoredBatch, StoredLine
-from portico.store.tables import batch_lines, batches, either
+from portico.store.records import LineFailures, NewLine, NewResult, StoredBatch, StoredLine
+from portico.store.tables import batches, processes
 
 __all__ = ["Batches"]
-
-PAGE: Final = 1 << 20  # bytes of lines that are read at once, and one line more
 
 IT = and_(batches.c.id == bindparam("key"), batches.c.owner == bindparam("whose"))
 GET = select(batches).where(IT)
 PUT = insert(batches)
 REMOVE = delete(batches).where(IT, batches.c.ended_at.is_not(None))
 
-LINE = and_(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.number == bindparam("which"))
-HELD = exists().where(batches.c.id == bindparam("batch"), batches.c.worker == bindparam("by"))
-PUT_LINES = either(lambda insert: insert(batch_lines).on_conflict_do_nothing())
-PUT_RESULT = (
-    update(batch_lines)
-    .where(LINE, batch_lines.c.outcome.is_(None), HELD)
-    .values(outcome=bindparam("how"), result=bindparam("what"))
-)
-GIVE_UP = (
-    update(batch_lines)
-    .where(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.outcome.is_(None), HELD)
-    .values(outcome=bindparam("how"))
-)
 MINE = and_(batches.c.worker == bindparam("by"), batches.c.ended_at.is_(None))
 RELEASE = update(batches).where(MINE).values(worker=None)
-
-
-def _page(order: Column[Any], which: ColumnElement[bool], *wanted: ColumnElement[Any]) -> Select[Any]:
-    """The lines behind ``after`` in that order, at most ``limit``, and as many as fit a page."""
-    size: ColumnElement[int] = literal(0)
-    for one in wanted:
-        size = size + func.coalesce(func.length(one), 0)
-    sized = (
-        select(batch_lines.c.number, order.label("at"), size.label("size"))
-        .where(batch_lines.c.batch_id == bindparam("batch"), order > bindparam("after"), which)
-        .order_by(order)
-        .limit(bindparam("limit"))
-        .subquery()
-    )
-    before = (func.sum(sized.c.size).over(order_by=sized.c.at) - sized.c.size).label("before")
-    summed = select(sized.c.number, before).subquery()
-    here = and_(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.number == summed.c.number)
-    return (
-        select(batch_lines.c.number, batch_lines.c.place, batch_lines.c.outcome, *wanted)
-        .join(summed, here)
-        .where(summed.c.before < PAGE)
-        .order_by(order)
-    )
-
-
-UNANSWERED = case((batch_lines.c.result.is_(None), batch_lines.c.request)).label("request")
-WAITING = _page(batch_lines.c.place, batch_lines.c.outcome.is_(None), batch_lines.c.request)
-RESULTS = _page(batch_lines.c.number, true(), batch_lines.c.result, UNANSWERED)
-COUNTS = (
-    select(batch_lines.c.outcome, func.count())
-    .where(batch_lines.c.batch_id == bindparam("batch"))
-    .group_by(batch_lines.c.outcome)
-)
+FREE = and_(batches.c.ended_at.is_(None), batches.c.worker.is_(None))
+FIRST = select(func.min(processes.c.id)).scalar_subquery() == bindparam("by")
+UNCLAIMED = select(batches).where(FREE, FIRST)
 
 
 class Batches:
@@ -136,12 +73,16 @@ class Batches:
 
     async def counts(self, id: str) -> dict[str | None, int]:
         """How many lines came out how; under None those that have no result."""
-        return await self._database.read(_counts, id)
+        return await self._database.read(batch_lines.counts, id)
+
+    async def failures(self, id: str) -> list[LineFailures]:
+        """Why lines of it failed, the most frequent cause first."""
+        return await self._database.read(batch_lines.failures, id)
 
     async def results(self, id: str, *, after: int = -1, limit: int = 100) -> list[StoredLine]:
         """Its lines with greater numbers than ``after``, in order, as many as fit a page: the results, and the requests
         of those that have none."""
-        return await self._database.read(_lines, RESULTS, id, after, limit)
+        return await self._database.read(batch_lines.page, batch_lines.RESULTS, id, after, limit)
 
     # -- for who runs it ----------------------------------------------------------------------------------------------
 
@@ -157,26 +98,29 @@ class Batches:
         """The status of every batch that this process runs."""
         return await self._database.read(_held, self._worker)
 
+    async def unclaimed(self) -> list[StoredBatch]:
+        """The batches that nobody runs and that have not ended. Of all processes one is told, the others get none."""
+        return await self._database.read(_unclaimed, self._worker)
+
     async def release(self) -> None:
         """This process runs none of them any more; others may go on."""
         await self._database.write(_release, self._worker)
 
     async def add_lines(self, id: str, lines: Sequence[NewLine]) -> None:
         """Lines of it; those that are there stay as they are."""
-        await self._database.write(_add_lines, id, lines)
+        await self._database.write(batch_lines.add, id, lines)
 
     async def waiting(self, id: str, *, after: int = -1, limit: int = 100) -> list[StoredLine]:
         """Its lines without a result behind the place ``after``, in their order, as many as fit a page."""
-        return await self._database.read(_lines, WAITING, id, after, limit)
+        return await self._database.read(batch_lines.page, batch_lines.WAITING, id, after, limit)
 
-    async def put_results(self, id: str, results: Sequence[tuple[int, str, bytes]]) -> int:
-        """How lines came out, each with its number, outcome and result; how many of them that was new of. None is, if
-        another process has the batch."""
-        return await self._database.write(_put_results, self._worker, id, results)
+    async def put_results(self, id: str, results: Sequence[NewResult]) -> int:
+        """How lines came out; how many of them that was new of. None is, if another process has the batch."""
+        return await self._database.write(batch_lines.put_results, self._worker, id, results)
 
     async def give_up(self, id: str, outcome: str) -> int:
         """That is how all lines came out which have no result; how many they are."""
-        return await self._database.write(_give_up, self._worker, id, outcome)
+        return await self._database.write(batch_lines.give_up, self._worker, id, outcome)
 
     async def end(self, batch: StoredBatch, files: Sequence[str] = (), since: str | None = None) -> bool:
         """It has ended, with that status and body, and these files, which were written unpublished, can be seen: in one
@@ -188,7 +132,7 @@ def _create(connection: Connection, batch: StoredBatch, lines: Sequence[NewLine]
     row = {"id": key(batch.id), "owner": batch.owner, "kind": batch.kind, "created_at": batch.created_at}
     facts = {"status": batch.status, "reads": batch.reads and key(batch.reads), "content": dumps(batch.body)}
     connection.execute(PUT, {**row, **facts, "size": 0})
-    _add_lines(connection, batch.id, lines)
+    batch_lines.add(connection, batch.id, lines)
 
 
 def _get(connection: Connection, owner: str, id: str) -> StoredBatch | None:
@@ -231,19 +175,10 @@ def _remove(connection: Connection, owner: str, id: str) -> bool:
     return bool(connection.execute(REMOVE, {"key": key(id), "whose": owner}).rowcount)
 
 
-def _counts(connection: Connection, id: str) -> dict[str | None, int]:
-    return {row[0]: row[1] for row in connection.execute(COUNTS, {"batch": key(id)})}
-
-
-def _lines(connection: Connection, page: Select[Any], id: str, after: int, limit: int) -> list[StoredLine]:
-    found = connection.execute(page, {"batch": key(id), "after": after, "limit": limit})
-    return [StoredLine(**row) for row in found.mappings()]
-
-
 def _free(connection: Connection, owners: Collection[str], ending: str, expired: int) -> str | None:
     first = or_(batches.c.status == ending, batches.c.created_at <= expired)
-    free = (batches.c.ended_at.is_(None), batches.c.worker.is_(None), or_(first, batches.c.owner.in_(owners)))
-    oldest = select(batches.c.id).where(*free).order_by(case((first, 0), else_=1), batches.c.created_at, batches.c.id)
+    free = FREE & or_(first, batches.c.owner.in_(owners))
+    oldest = select(batches.c.id).where(free).order_by(case((first, 0), else_=1), batches.c.created_at, batches.c.id)
     return connection.scalar(oldest.limit(1).with_for_update(skip_locked=True))
 
 
@@ -257,6 +192,10 @@ def _claim(
     return _shown(row)
 
 
+def _unclaimed(connection: Connection, worker: str) -> list[StoredBatch]:
+    return [_shown(row) for row in connection.execute(UNCLAIMED, {"by": worker})]
+
+
 def _held(connection: Connection, worker: str) -> dict[str, str]:
     found = connection.execute(select(batches.c.id, batches.c.status).where(MINE), {"by": worker})
     return {row.id: row.status for row in found}
@@ -266,33 +205,14 @@ def _release(connection: Connection, worker: str) -> None:
     connection.execute(RELEASE, {"by": worker})
 
 
-def _add_lines(connection: Connection, id: str, lines: Sequence[NewLine]) -> None:
-    if lines:
-        rows = [
-            {"batch_id": key(id), "number": line.number, "place": line.place, "request": line.request} for line in lines
-        ]
-        connection.execute(PUT_LINES[connection.dialect.name], rows)
-
-
-def _put_results(connection: Connection, worker: str, id: str, results: Sequence[tuple[int, str, bytes]]) -> int:
-    rows = [
-        {"batch": key(id), "which": number, "by": worker, "how": outcome, "what": result}
-        for number, outcome, result in results
-    ]
-    return sum(connection.execute(PUT_RESULT, row).rowcount for row in rows)
-
-
-def _give_up(connection: Connection, worker: str, id: str, outcome: str) -> int:
-    return connection.execute(GIVE_UP, {"batch": key(id), "by": worker, "how": outcome}).rowcount
-
-
 def _end(connection: Connection, worker: str, batch: StoredBatch, files: Sequence[str], since: str | None) -> bool:
     mine = [batches.c.id == key(batch.id), batches.c.worker == worker, batches.c.ended_at.is_(None)]
     if since is not None:
         mine.append(batches.c.status == since)
-    sizes = func.length(batch_lines.c.request) + func.coalesce(func.length(batch_lines.c.result), 0)
-    size = select(func.coalesce(func.sum(sizes), 0)).where(batch_lines.c.batch_id == batches.c.id).scalar_subquery()
-    end = {"status": batch.status, "content": dumps(batch.body), "size": size, "ended_at": time.time(), "worker": None}
+    end = {
+        **{"status": batch.status, "content": dumps(batch.body), "size": batch_lines.SIZE},
+        **{"ended_at": time.time(), "worker": None},
+    }
     ended = connection.execute(update(batches).where(*mine).values(end).returning(batches.c.reads)).first()
     if ended is None:
         return False

@@ -9,7 +9,9 @@ from msgspec import Struct, field
 __all__ = [
     "RUNNING",
     "BrokenChainError",
+    "LineFailures",
     "NewLine",
+    "NewResult",
     "StoredBatch",
     "StoredConversation",
     "StoredFile",
@@ -104,6 +106,23 @@ class StoredLine(Struct, frozen=True):
     outcome: str | None = None
     request: bytes | None = None
     result: bytes | None = None
+
+
+class NewResult(Struct, frozen=True):
+    """How the line of that number came out, and the JSON that tells it; ``cause`` says why where it is an error."""
+
+    number: int
+    outcome: str
+    result: bytes
+    cause: str | None = None
+
+
+class LineFailures(Struct, frozen=True):
+    """How many lines failed for that cause, and the number of the first of them."""
+
+    cause: str
+    count: int
+    first: int
 
 
 class BrokenChainError(LookupError):

@@ -177,9 +177,16 @@ batch_lines = Table(
     Column("number", BigInteger, primary_key=True),
     Column("place", BigInteger, nullable=False, server_default="0"),  # among the lines that are to be run
     Column("outcome", String),  # null: it has no result yet
+    Column("cause", String),  # of a result that is an error
     Column("request", LargeBinary, nullable=False),
     Column("result", LargeBinary),
     Index(PREFIX + "batch_lines_by_outcome", "batch_id", "outcome", "place"),
+)
+Index(
+    PREFIX + "batch_lines_by_cause",
+    *(batch_lines.c.batch_id, batch_lines.c.cause, batch_lines.c.number),
+    sqlite_where=batch_lines.c.cause.is_not(None),
+    postgresql_where=batch_lines.c.cause.is_not(None),
 )
 
 

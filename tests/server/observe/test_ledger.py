@@ -42,6 +42,12 @@ def test_sums_and_successors() -> None:
         metrics.count(f"/{times}", "refused", "x", 0.1)  # labels that the other has not
         metrics.step.observe(0.001)
         metrics.in_flight.inc()
+        metrics.lines("errored", f"of {times}", times)
+        metrics.lines("succeeded", "", times)
+        metrics.backlog({"running": 1, "waiting": 2}, {"running": times, "waiting": 10})
+        for later in (False, True):
+            metrics.waits(later).between_tokens.observe(0.01)
+            metrics.waits(later).first_token.observe(0.01)
     one.render()
     before = values(two.render())
     assert before == values(two.render()) | {
@@ -50,12 +56,19 @@ def test_sums_and_successors() -> None:
     assert total(before, "portico_requests_total") == total(before, "portico_request_seconds_count") == 9
     assert total(before, "portico_step_seconds_count") == total(before, "portico_requests_in_flight") == 2
     assert total(before, "portico_build_info") == 1
+    assert before["portico_batch_lines_total", '{"cause": "", "outcome": "succeeded"}'] == 7
+    assert before["portico_batch_lines_total", '{"cause": "of 4", "outcome": "errored"}'] == 4
+    assert before["portico_batch_lines_open", '{"state": "running"}'] == 7
+    assert total(before, "portico_batches_open") == 6
+    for name in ("portico_inter_token_seconds_count", "portico_time_to_first_token_seconds_count"):
+        assert {before[name, f'{{"work": "{work}"}}'] for work in ("interactive", "batch")} == {2}
 
     successor = Metrics(Ledger(files, 0))
     successor.count("/v1/chat/completions", "ok", "", 0.1)
     after = values(successor.render())
     assert total(after, "portico_requests_total") == 10
     assert total(after, "portico_requests_in_flight") == 1, "what a killed worker was at is not in flight any more"
+    assert after["portico_batch_lines_open", '{"state": "running"}'] == 4, "nor are its lines"
     counters = re.compile(r".*(_total|_count|_sum|_bucket)$")
     assert all(after[key] >= value for key, value in before.items() if counters.match(key[0]))
     for file in files:

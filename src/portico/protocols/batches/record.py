@@ -53,7 +53,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the store keeps of a batch beside its id, owner, age and status.
 
     ``headers`` are those of the request that made it which its lines are to have too. ``counts`` says how many lines
-    came out how, once all have.
+    came out how, and ``failures`` how many for which cause, once all have. ``in_progress_at`` is when its lines began
+    to run.
     """
 
     endpoint: str
@@ -65,6 +66,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None  # of all its lines, where it is one
     total: int = 0
     counts: dict[str, int] | None = None
+    failures: dict[str, int] = field(default_factory=dict)
     usage: Usage | None = None
     problems: list[Problem] = field(default_factory=list)
     output_file_id: str | None = None

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from msgspec.structs import replace
 from starlette.types import ASGIApp
 
+from portico.protocols.batches.failures import cause_of
 from portico.protocols.batches.kinds import KINDS
 from portico.protocols.batches.record import OPEN, Record
 from portico.server.batches.asking import Asking
+from portico.server.batches.meter import Meter
 from portico.server.batches.openai import KIND
 from portico.server.batches.reading import read_file
 from portico.server.batches.results import Keeper, result_files
 from portico.server.batches.slots import Slots
-from portico.store import StoredBatch, StoredLine
+from portico.store import NewResult, StoredBatch, StoredLine
 
 if TYPE_CHECKING:
     from portico.store import Store
@@ -36,7 +38,7 @@ Stop: TypeAlias = Literal["cancelled", "expired", "given back"]
 class Job:
     """A batch that was claimed."""
 
-    def __init__(self, batch: StoredBatch, store: Store, app: ASGIApp, slots: Slots) -> None:
+    def __init__(self, batch: StoredBatch, store: Store, app: ASGIApp, slots: Slots, meter: Meter) -> None:
         self.batch = batch
         self.begun = False  # all its lines: there is room for another batch
         self._record = Record.of(batch.body)
@@ -44,16 +46,28 @@ class Job:
         self._store = store
         self._app = app
         self._slots = slots
-        self._keeper = Keeper(store, batch.id, lambda: self._stop == "given back")
+        self._meter = meter
+        self._keeper = Keeper(store, batch.id, meter, lambda: self._stop == "given back")
         self._stop: Stop | None = None
         self._stopped = asyncio.Event()
         self._asking: set[Asking] = set()
+        self._left = self._record.total  # lines without a result
         self._fault: BaseException | None = None  # of a line
 
     @property
     def expired(self) -> bool:
         """Whether its window has passed."""
         return time.time() >= self._record.expires_at
+
+    @property
+    def running(self) -> int:
+        """How many of its lines run."""
+        return len(self._asking)
+
+    @property
+    def waiting(self) -> int:
+        """How many of its lines are still to run."""
+        return max(0, self._left - len(self._asking))
 
     def stop(self, why: Stop) -> None:
         """Begin no more lines, and leave those that run."""
@@ -75,7 +89,8 @@ class Job:
             problems = await read_file(self._store, self.batch, self._record)
             if problems:
                 failed = replace(self._record, problems=problems, failed_at=int(time.time()))
-                await self._store.batches.end(replace(self.batch, status="failed", body=failed.kept()))
+                if await self._store.batches.end(replace(self.batch, status="failed", body=failed.kept())):
+                    self._meter.batch(self.batch.kind, "failed")
                 return
         await self._run_lines()
         self.begun = True
@@ -86,6 +101,11 @@ class Job:
 
     async def _run_lines(self) -> None:
         """Run what has no result, until everything has, or it is to stop."""
+        batches = self._store.batches
+        self._left = (await batches.counts(self.batch.id)).get(None, 0)
+        if self.batch.status == "in_progress" and Record.of(self.batch.body).in_progress_at is None:
+            begun = {"in_progress_at": int(time.time())}
+            await batches.change(self.batch.owner, self.batch.id, {"in_progress"}, "in_progress", begun)
         running: set[asyncio.Task[None]] = set()
         try:
             while self._stop is None and await self._begin(running):
@@ -144,7 +164,9 @@ class Job:
                 self._asking.discard(asking)
             if answer is not None:
                 outcome, result = self._kind.answered(request.custom_id, asking.id, answer.status, answer.body)
-                await self._keeper.keep(line.number, outcome, result)
+                cause = None if outcome == "succeeded" else cause_of(answer.status, answer.body)
+                await self._keeper.keep(NewResult(line.number, outcome, result, cause))
+                self._left -= 1
         except Exception as fault:
             self._fault = fault
         finally:
@@ -156,7 +178,8 @@ class Job:
         """Put its results together and end it; False if it was changed meanwhile, so that it ends otherwise."""
         batches, id, owner = self._store.batches, self.batch.id, self.batch.owner
         if self._stop in ("cancelled", "expired"):
-            await batches.give_up(id, self._stop)
+            self._meter.lines(self._stop, "", await batches.give_up(id, self._stop))
+            self._left = 0
         else:
             await batches.change(owner, id, OPEN, "finalizing", {"finalizing_at": int(time.time())})
         found = await batches.get(owner, id)
@@ -164,7 +187,8 @@ class Job:
             return True
         status = "cancelled" if found.status == "cancelling" else self._stop or "completed"
         counts = {outcome: count for outcome, count in (await batches.counts(id)).items() if outcome is not None}
-        record = replace(Record.of(found.body), counts=counts)
+        failures = {one.cause: one.count for one in await batches.failures(id)}
+        record = replace(Record.of(found.body), counts=counts, failures=failures)
         files: list[str] = []
         ended = False
         try:
@@ -172,6 +196,8 @@ class Job:
                 record = await result_files(self._store, found, record, files)
             body = replace(record, **{f"{status}_at": int(time.time())}).kept()
             ended = await batches.end(replace(found, status=status, body=body), files, since=found.status)
+            if ended:
+                self._meter.batch(found.kind, status)
         finally:
             if not ended:
                 for file in files:

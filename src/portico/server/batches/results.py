@@ -14,7 +14,8 @@ from portico.protocols.batches.kinds import KINDS
 from portico.protocols.batches.openai import usage_of
 from portico.protocols.batches.record import Record, Usage
 from portico.protocols.files import BATCH_DAYS, DAY, new_id
-from portico.store import StoredBatch, StoredFile
+from portico.server.batches.meter import Meter
+from portico.store import NewResult, StoredBatch, StoredFile
 
 if TYPE_CHECKING:
     from portico.store import Store
@@ -31,17 +32,18 @@ class Keeper:
     ``given_up`` says whether nobody waits for a store that has failed any more.
     """
 
-    def __init__(self, store: Store, id: str, given_up: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, id: str, meter: Meter, given_up: Callable[[], bool]) -> None:
         self._store = store
         self._id = id
+        self._meter = meter
         self._given_up = given_up
-        self._unwritten: list[tuple[int, str, bytes]] = []
+        self._unwritten: list[NewResult] = []
         self._next: asyncio.Task[None] | None = None  # will write what comes until it begins
         self._last: asyncio.Task[None] | None = None
 
-    async def keep(self, number: int, outcome: str, result: bytes) -> None:
+    async def keep(self, result: NewResult) -> None:
         """Returns when it is kept, or this process no longer has the batch."""
-        self._unwritten.append((number, outcome, result))
+        self._unwritten.append(result)
         if self._next is None:
             self._next = self._last = asyncio.create_task(self._write(self._last))
         await asyncio.wait((self._next,))
@@ -52,7 +54,9 @@ class Keeper:
         results, self._unwritten, self._next = self._unwritten, [], None
         while not self._given_up():
             try:
-                await self._store.batches.put_results(self._id, results)
+                if await self._store.batches.put_results(self._id, results):
+                    for one in results:
+                        self._meter.lines(one.outcome, one.cause or "", 1)
                 return
             except StoreError:
                 await asyncio.sleep(AGAIN)

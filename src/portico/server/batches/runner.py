@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import ASGIApp
 
 from portico.errors import StoreError
-from portico.protocols.batches.record import WINDOW
+from portico.protocols.batches.record import WINDOW, Record
 from portico.server.batches.job import Job
+from portico.server.batches.meter import Meter
 from portico.server.batches.slots import Slots
 from portico.server.line.served import Served
 
@@ -33,14 +34,15 @@ AGAIN: Final = 5.0  # seconds before a batch that failed for a reason of the ser
 
 class Runner:
     """Runs the batches of all who are ``owners`` then through ``app``, at most ``most`` lines at a time, less what else
-    is in flight."""
+    is in flight. ``meter`` counts their work."""
 
     def __init__(
-        self, store: Store, app: ASGIApp, served: Served, owners: Callable[[], Sequence[str]], most: int
+        self, store: Store, app: ASGIApp, served: Served, owners: Callable[[], Sequence[str]], most: int, meter: Meter
     ) -> None:
         self._store = store
         self._app = app
         self._owners = owners
+        self._meter = meter
         self._slots = Slots(most, lambda: sum(one.line.in_flight for one in served.models))
         self._jobs: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,6 +73,7 @@ class Runner:
             news.clear()
             try:
                 await self._look()
+                await self._tell()
             except StoreError:
                 pass  # it is logged there
             except Exception:
@@ -103,7 +106,7 @@ class Runner:
             batch = await batches.claim(free, "cancelling", int(time.time()) - WINDOW)
             if batch is None:
                 return
-            job = self._jobs[batch.id] = Job(batch, self._store, self._app, self._slots)
+            job = self._jobs[batch.id] = Job(batch, self._store, self._app, self._slots, self._meter)
             if batch.status == "cancelling":
                 job.stop("cancelled")
             elif job.expired:
@@ -111,6 +114,20 @@ class Runner:
             task = asyncio.create_task(self._attend(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self) -> None:
+        """Say what is to be done."""
+        jobs = self._jobs.values()
+        unclaimed = await self._store.batches.unclaimed()
+        waiting = sum(job.waiting for job in jobs)
+        for batch in unclaimed:
+            record = Record.of(batch.body)
+            begun = record.in_progress_at is not None
+            waiting += (await self._store.batches.counts(batch.id)).get(None, 0) if begun else record.total
+        self._meter.backlog(
+            {"running": len(jobs), "waiting": len(unclaimed)},
+            {"running": sum(job.running for job in jobs), "waiting": waiting},
+        )
 
     async def _attend(self, job: Job) -> None:
         """Run it to its end, whatever happens to the store meanwhile."""

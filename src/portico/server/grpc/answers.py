@@ -139,7 +139,7 @@ async def admitted(
     flight = Flight([generation], sink, served.request_timeout)
     await by.check(flight.generations)
     await by.line.admit(flight)
-    by.line.meter.prepare.observe(time.perf_counter() - started)
+    by.line.meter.waits(flight.later).prepare.observe(time.perf_counter() - started)
     told = (warning(LEFT_OUT, left_out), warning(NOT_ENFORCED, generation.spec.left_out))
     return Answer(by, flight, sink, [one for one in told if one])
 

@@ -52,11 +52,13 @@ class Flight:
         sink: Sink,
         timeout: float | None = None,
         watches: Sequence[Watching] = (),
+        later: bool = False,
     ) -> None:
         self.generations = generations
         self.sink = sink
         self.timeout = timeout
         self.watches = watches
+        self.later = later  # nobody waits for it
         self.deadline: float | None = None  # in the loop's time, as all below
         self.over = False
         self.admitted = 0.0

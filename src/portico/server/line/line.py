@@ -48,6 +48,7 @@ class Line:
         self.engine = engine
         self._salted = salted
         self.meter = meter
+        self._waits = (meter.waits(False), meter.waits(True))
         self._routes: dict[str, Route] = {}
         self._flights: set[Flight] = set()
         self._max_in_flight = max_in_flight
@@ -195,7 +196,7 @@ class Line:
         loop = asyncio.get_running_loop()
         now = loop.time()
         meter, unwritten, find = self.meter, self._unwritten, self._routes.get
-        gap = meter.between_tokens.observe
+        waits = self._waits
         for output in outputs:
             route = find(output.request_id)
             if route is None:
@@ -206,9 +207,9 @@ class Line:
                 continue
             flight = route.flight
             if route.last_output:
-                gap(now - route.last_output)
+                waits[flight.later].between_tokens.observe(now - route.last_output)
             else:
-                meter.first_token.observe(now - flight.admitted)
+                waits[flight.later].first_token.observe(now - flight.admitted)
                 flight.first_output = flight.first_output or now
             route.last_output = now
             try:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from portico.generation import Generation, Watch
 
-__all__ = ["Meter", "Timer"]
+__all__ = ["Meter", "Timer", "Waits"]
 
 
 class Timer(Protocol):
     """Takes durations, in seconds."""
 
     def observe(self, amount: float, /) -> None: ...
+
+
+class Waits(NamedTuple):
+    """What a request waits for: ``prepare`` from its head to its admission, ``first_token`` from a choice's admission
+    to its first output, ``between_tokens`` from one output of a choice to the next."""
+
+    prepare: Timer
+    first_token: Timer
+    between_tokens: Timer
 
 
 class Meter(Protocol):
@@ -26,23 +35,12 @@ class Meter(Protocol):
         ...
 
     @property
-    def prepare(self) -> Timer:
-        """From a request's head to its admission."""
-        ...
-
-    @property
-    def first_token(self) -> Timer:
-        """From a choice's admission to its first output."""
-        ...
-
-    @property
-    def between_tokens(self) -> Timer:
-        """Between one output of a choice and the next."""
-        ...
-
-    @property
     def step(self) -> Timer:
         """The line's work on one engine step."""
+        ...
+
+    def waits(self, later: bool) -> Waits:
+        """Where the waits of a request are counted; ``later``: nobody waits for its answer."""
         ...
 
     def admitted(self) -> None:

@@ -1,20 +1,14 @@
-"""What the server counts, for Prometheus.
-
-Per-event figures (gaps between tokens) are counted in plain lists and turned into Prometheus' form when somebody reads
-them: a histogram of the client library would cost more than the rest of an event.
-"""
+"""What the server counts, for Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 
 from portico import __version__
 from portico.errors import PorticoError
@@ -22,41 +16,20 @@ from portico.events import EngineOutput
 from portico.generation import Delta, Generation
 from portico.server.http.app import Outcome
 from portico.server.http.exchange import Exchange
+from portico.server.line.meter import Waits
+from portico.server.observe.histograms import LightHistogram, LightHistograms
 from portico.server.observe.ledger import WRITE_SECONDS, Ledger
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
+WORK = ("interactive", "batch")  # the values of the label ``work``: what somebody waits for, and what nobody does
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _MINUTE = (5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _TINY = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0)
-
-
-class LightHistogram:
-    """A histogram whose ``observe`` is a bisection and two additions."""
-
-    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
-        self._name, self._text, self._bounds = name, text, bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one value."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._sum += seconds
-
-    def collect(self) -> Iterator[Metric]:
-        """The cumulative form that Prometheus reads."""
-        buckets: list[tuple[str, float]] = []
-        total = 0
-        for bound, count in zip([*map(repr, self._bounds), "+Inf"], self._counts, strict=True):
-            total += count
-            buckets.append((bound, float(total)))
-        family = HistogramMetricFamily(self._name, self._text)
-        family.add_metric([], buckets, self._sum)
-        yield family
 
 
 class Measure:
@@ -92,7 +65,8 @@ class Measure:
 class Metrics:
     """All metrics of one server process; with a ``ledger``, shown together with those of the other workers.
 
-    Observes requests (``portico.server.http.app.Observer``), and is the ``Meter`` of every line.
+    Observes requests (``portico.server.http.app.Observer``), and is the ``Meter`` of every line and of batches. What
+    somebody waits for is told apart from the lines of batches, which wait for all others.
     """
 
     def __init__(self, ledger: Ledger | None = None) -> None:
@@ -101,7 +75,7 @@ class Metrics:
         self.requests = Counter(
             "portico_requests",
             "Requests by route, outcome (ok, refused, failed, gone) and cause (an error code).",
-            ["route", "outcome", "cause"],
+            ["route", "outcome", "cause", "work"],
             registry=registry,
         )
         self.tokens = Counter(
@@ -131,12 +105,13 @@ class Metrics:
         self.first_token = Histogram(
             "portico_time_to_first_token_seconds",
             "From admission to the first token.",
+            ["work"],
             buckets=_SLOW,
             registry=registry,
         )
         self.end_to_end = Histogram(
-            "portico_request_seconds", "From the request's head to the end of its answer.", buckets=_SLOW,
-            registry=registry,
+            "portico_request_seconds", "From the request's head to the end of its answer.", ["work"],
+            buckets=_SLOW, registry=registry,
         )  # fmt: skip
         self.pause = Histogram(
             "portico_resume_pause_seconds", "From the loss of an engine to the return of one of its answers.",
@@ -144,11 +119,30 @@ class Metrics:
         )  # fmt: skip
         self.prepare = Histogram(
             "portico_prepare_seconds", "From the request's head to admission: validation, template, tokens, grammar.",
-            buckets=_FAST, registry=registry,
+            ["work"], buckets=_FAST, registry=registry,
         )  # fmt: skip
-        self.between_tokens = LightHistogram(
-            "portico_inter_token_seconds", "Between one output of a choice and the next.", _FAST
+        self.batches = Counter(
+            "portico_batches", "Batches that have ended, by whose API made them and status.", ["api", "status"],
+            registry=registry,
+        )  # fmt: skip
+        self.batch_lines = Counter(
+            "portico_batch_lines", "Lines of batches by how they came out and cause (an error code).",
+            ["outcome", "cause"], registry=registry,
+        )  # fmt: skip
+        self.open_batches = Gauge(
+            "portico_batches_open", "Batches that have not ended, by state (running, waiting).", ["state"],
+            registry=registry,
+        )  # fmt: skip
+        self.open_lines = Gauge(
+            "portico_batch_lines_open", "Lines of batches that have no result yet, by state (running, waiting).",
+            ["state"], registry=registry,
+        )  # fmt: skip
+        self.between_tokens = LightHistograms(
+            "portico_inter_token_seconds", "Between one output of a choice and the next.", _FAST, "work", WORK
         )
+        self._waits = [
+            Waits(*(one.labels(work) for one in (self.prepare, self.first_token, self.between_tokens))) for work in WORK
+        ]
         self.step = LightHistogram(
             "portico_step_seconds",
             "The front door's work on one engine step: decode, parse, encode, and write where steps do not share it.",
@@ -181,19 +175,24 @@ class Metrics:
 
     def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
         """Count one HTTP request, and what its stages took."""
-        self.count(exchange.route, outcome, cause, time.perf_counter() - exchange.started)
+        self.count(exchange.route, outcome, cause, time.perf_counter() - exchange.started, later=exchange.later)
         for name, began, ended in exchange.stages:
             if name in self.stages:
                 self.stages[name].observe(ended - began)
 
-    def count(self, route: str, outcome: Outcome, cause: str, seconds: float) -> None:
-        """Count one request over whatever protocol."""
-        self.requests.labels(route, outcome, cause).inc()
-        self.end_to_end.observe(seconds)
-        if outcome == "gone":
+    def count(self, route: str, outcome: Outcome, cause: str, seconds: float, *, later: bool = False) -> None:
+        """Count one request over whatever protocol; ``later``: nobody waits for it."""
+        work = WORK[later]
+        self.requests.labels(route, outcome, cause, work).inc()
+        self.end_to_end.labels(work).observe(seconds)
+        if outcome == "gone" and not later:
             self.disconnects.inc()
 
     # -- lines --------------------------------------------------------------------------------------------------------
+
+    def waits(self, later: bool) -> Waits:
+        """What a request waited for; ``later``: nobody waits for it."""
+        return self._waits[later]
 
     def admitted(self) -> None:
         """A flight goes to the engine."""
@@ -231,6 +230,22 @@ class Metrics:
         for outcome, count in outcomes.items():
             if count:
                 self.parsed.labels(outcome).inc(count)
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    def lines(self, outcome: str, cause: str, count: int) -> None:
+        """So many lines have come out so."""
+        self.batch_lines.labels(outcome, cause).inc(count)
+
+    def batch(self, kind: str, status: str) -> None:
+        """A batch of that API has ended so."""
+        self.batches.labels(kind, status).inc()
+
+    def backlog(self, batches: Mapping[str, int], lines: Mapping[str, int]) -> None:
+        """So many have not ended, by state."""
+        for gauge, states in ((self.open_batches, batches), (self.open_lines, lines)):
+            for state, count in states.items():
+                gauge.labels(state).set(count)
 
     # -- showing ------------------------------------------------------------------------------------------------------
 

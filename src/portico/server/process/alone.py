@@ -82,7 +82,7 @@ async def alone(settings: Settings, file: Path, endpoint: str, directory: Path) 
         app = build_app(
             routes(served, metrics), Keys(()), Gate(settings.in_flight), max_body=settings.max_body, host=None
         )
-        runner = Runner(store, app, served, lambda: [OWNER], settings.batch_lines)
+        runner = Runner(store, app, served, lambda: [OWNER], settings.batch_lines, metrics)
         runner.start()
         try:
             yield Alone(store, batch)

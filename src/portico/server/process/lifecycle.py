@@ -150,7 +150,7 @@ async def _serve(
             observers=[one for one in (metrics, inspector, telemetry, AccessLog()) if one is not None],
         )
         if served.store is not None:
-            batches = Runner(served.store, app, served, lambda: keys.callers or [""], settings.batch_lines)
+            batches = Runner(served.store, app, served, lambda: keys.callers or [""], settings.batch_lines, metrics)
             batches.start()
         config = uvicorn.Config(
             app,

@@ -130,13 +130,14 @@ async def admitted(exchange: Exchange, served: Served, by: ServedModel, sink: Si
         for generation in exchange.generations:
             generation.spec = replace(generation.spec, priority=LAST)
     watches = [onlooker.watch for onlooker in exchange.onlookers]
-    flight = Flight(exchange.generations, sink, None if exchange.later else served.request_timeout, watches)
+    timeout = None if exchange.later else served.request_timeout
+    flight = Flight(exchange.generations, sink, timeout, watches, exchange.later)
     if not by.knows(flight.generations):
         await exchange.while_there(by.check(flight.generations))
     exchange.checked()
     await by.line.admit(flight)
     exchange.admitted(flight)
-    by.line.meter.prepare.observe(time.perf_counter() - exchange.started)
+    by.line.meter.waits(exchange.later).prepare.observe(time.perf_counter() - exchange.started)
     return flight
 
 

@@ -66,7 +66,6 @@ class MessageBatchHandlers:
             expires_at=int(now) + WINDOW,
             headers={name: value for name, value in given.items() if value is not None},
             total=len(requests),
-            in_progress_at=int(now),
         )
         batch = StoredBatch(
             id=new_id("msgbatch_", now),

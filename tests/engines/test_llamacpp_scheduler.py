@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portico.engines.llamacpp import scheduler
-from portico.engines.llamacpp.scheduler import MARGIN, Scheduler
+from portico.engines.llamacpp.scheduler import GIVING_WAY, MARGIN, SMALLEST_PIECE, Scheduler
 from portico.engines.llamacpp.slots import CellPool, Copy, Plan, Restore, Sequence
 
 
@@ -121,9 +121,15 @@ class Machine:
             self.scheduler.remove(sequence)
 
     def step(self, prefill_tokens: int = 16) -> Plan:
-        others_decode = any(sequence.remaining == 1 for sequence in self.scheduler.running)
+        best = min((sequence.priority for sequence in self.wanted if sequence.unanswered), default=None)
+        others_decode = any(
+            sequence.remaining == 1 and (best is None or sequence.priority <= best)
+            for sequence in self.scheduler.running
+        )
         plan = self.scheduler.plan(prefill_tokens)
         assert plan.pieces, "an engine with work to do must do some"
+        if best is not None:
+            assert all(piece.sequence.priority <= best for piece in plan.pieces), "a better one has no first token yet"
         self.cache.apply(plan)
         size = sum(piece.count for piece in plan.pieces)
         self.computed += size
@@ -229,6 +235,132 @@ def test_every_request_gets_its_own_answer(
     pool = machine.scheduler.pool
     assert pool.pinned == 0
     assert pool.free == cells - machine.cache.used
+
+
+prompts = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=6)  # length, tokens to come
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    later=prompts,
+    before=st.integers(0, 40),
+    wanted=prompts,
+    max_sequences=st.integers(1, 4),
+    batch_tokens=st.integers(8, 64),
+    cells=st.sampled_from([160, 300, 2000]),
+    kind=st.sampled_from(KINDS),
+)
+def test_first_tokens_come_as_if_nobody_worse_were_there(
+    later: list[tuple[int, int]],
+    before: int,
+    wanted: list[tuple[int, int]],
+    max_sequences: int,
+    batch_tokens: int,
+    cells: int,
+    kind: dict[str, int],
+) -> None:
+    """In whatever state the others are: from now on until all have their first token, every step is the same."""
+
+    def steps(crowded: bool) -> list[list[tuple[str, int, int]]]:
+        machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=batch_tokens, **kind)
+        if crowded:
+            for number, (length, new) in enumerate(later):
+                machine.submit(f"later {number}", [number * 10] + [200] * length, new, priority=5)
+            for _ in range(before):
+                if not machine.scheduler.idle:
+                    machine.step()
+        mine = [
+            machine.submit(str(number), [number * 10 + 5] + [100] * length, new)
+            for number, (length, new) in enumerate(wanted)
+        ]
+        machine.scheduler._prefilled_last = False  # whose turn it is else depends on the last step
+        found = []
+        while any(one.unanswered for one in mine if one in machine.wanted):
+            plan = machine.step()
+            found.append([(piece.sequence.key, piece.start, piece.count) for piece in plan.pieces])
+        machine.run()
+        machine.check_done()
+        return found
+
+    assert steps(crowded=True) == steps(crowded=False)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    arrivals=st.lists(
+        st.tuples(st.integers(1, 60), st.integers(1, 30), st.sampled_from([0, 5, 9]), st.integers(0, 9)),
+        min_size=2,
+        max_size=8,
+    ),
+    kind=st.sampled_from([{}, {"state_bytes": 1 << 20}]),
+)
+def test_who_gives_way_computes_nothing_again(arrivals: list[tuple[int, int, int, int]], kind: dict[str, int]) -> None:
+    """Where cells and slots are plenty; so all together takes no more work than one after the other."""
+    machine = Machine(cells=2000, max_sequences=4, batch_tokens=32, **kind)
+    for number, (length, new, priority, steps) in enumerate(arrivals):
+        machine.submit(str(number), [number * 10] + [100] * length, new, priority=priority)
+        for _ in range(steps):
+            if not machine.scheduler.idle:
+                machine.step()
+    machine.run()
+    machine.check_done()
+    assert machine.computed == sum(length + new for length, new, _, _ in arrivals)
+
+
+def test_who_comes_later_goes_on_beside_answers() -> None:
+    machine = Machine(cells=3000, max_sequences=4, batch_tokens=64)
+    machine.submit("better", [1] * 50, 500)
+    later = machine.submit("later", [2] * 160, 20, priority=5)
+    for _ in range(60):
+        machine.step(prefill_tokens=16)
+    assert [one.key for one in machine.done] == ["later"]
+    assert later.cached == 0
+
+
+def test_prompts_of_who_comes_later_are_taken_in_small_pieces() -> None:
+    machine = Machine(cells=3000, max_sequences=4, batch_tokens=512)
+    machine.submit("later", [1] * 1000, 1, priority=5)
+    assert [piece.count for piece in machine.step(prefill_tokens=80).pieces] == [80 // GIVING_WAY]
+    assert [piece.count for piece in machine.step(prefill_tokens=20).pieces] == [SMALLEST_PIECE]
+
+
+def test_a_better_one_takes_the_place_and_the_room_of_the_worst() -> None:
+    machine = Machine(cells=300, max_sequences=3, batch_tokens=64)
+    for key, priority in (("a", 0), ("b", 5), ("c", 9)):
+        machine.submit(key, [ord(key)] * 40, 60, priority=priority)
+    while len(machine.scheduler.running) < 3 or any(one.unanswered for one in machine.scheduler.running):
+        machine.step()
+    machine.submit("d", [1] * 30, 60)
+    machine.step()
+    assert [one.key for one in machine.scheduler.running] == ["a", "d", "b"]
+    machine.submit("e", [2] * 120, 1)
+    machine.step()
+    assert [one.key for one in machine.scheduler.running] == ["a", "d", "e"]
+    machine.run()
+    machine.check_done()
+
+
+def test_a_better_one_does_not_wait_for_the_prompt_of_a_worse() -> None:
+    machine = Machine(cells=1000, max_sequences=4, batch_tokens=64)
+    machine.submit("later", [1] * 300, 1, priority=5)
+    machine.step()
+    better = machine.submit("better", [1] * 300, 1)
+    assert [piece.sequence for piece in machine.step().pieces] == [better]
+    assert better.cached == SMALLEST_PIECE, "what is there already is shared"
+
+
+@pytest.mark.parametrize(("cells", "max_sequences"), [(1000, 1), (250, 4)], ids=["few slots", "few cells"])
+def test_prefixes_of_who_comes_later_give_way_first(cells: int, max_sequences: int) -> None:
+    machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=64)
+    mine = [1] * 100
+    machine.submit("mine", mine, 1)
+    machine.run()
+    for number in range(20):
+        machine.submit(f"later {number}", [10 + number] * 100, 1, priority=5)
+        machine.run()
+    again = machine.submit("again", mine, 1)
+    machine.run()
+    assert again.cached == 99
 
 
 def drain(machine: Machine) -> list[str]:

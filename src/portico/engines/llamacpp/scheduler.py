@@ -13,12 +13,17 @@ same arithmetic whether its prompt was cached or not.
 The KV cache is one pool of cells, one per token, shared by all sequences. A *slot* is a libllama sequence id; copying
 a prefix from slot to slot shares its cells. When a sequence ends its slot keeps the cells, as a cached prefix. Rules:
 
-- Admission is by priority, then arrival. Nobody is admitted past a request that waits for room.
-- A new sequence takes the longest prefix found in any slot of equal salt. If a running prompt is about to compute
-  more of it, the newcomer waits for that instead: n choices of one prompt cost one prefill.
-- Room is made by trimming the cached prefix that was used longest ago, from its tail; then by preempting the sequence
-  of worst rank, which goes back to the queue and is recomputed later. The best-ranked sequence is never preempted, so
-  every request is served as long as the pool holds one whole context.
+- Admission is by priority, then arrival. Nobody is admitted past a request that waits for room, and who runs with a
+  worse priority is preempted for it.
+- A new sequence takes the longest prefix found in any slot of equal salt. If a running prompt of no worse priority is
+  about to compute more of it, the newcomer waits for that instead: n choices of one prompt cost one prefill.
+- Room is made by trimming the cached prefix of the worst priority that was used longest ago, from its tail; then by
+  preempting the sequence of worst rank, which goes back to the queue and is recomputed later. The best-ranked sequence
+  is never preempted, so every request is served as long as the pool holds one whole context.
+- As long as a sequence has no token of an answer yet, none of a worse priority computes anything. Nor are steps long
+  that only compute prompts of a priority worse than the usual, since a better one may come during them. So a first
+  token comes as soon as if nobody worse were there, but for the rest of one step. Beside sequences that have their
+  first token those of worse priority go on: they starve only while prompts of better ones follow on each other.
 
 Two kinds of model keep less than a cell for every token. Those with a *sliding window* give away cells that no further
 token will look at: a prefix can be shared only while its last ``window`` cells are all there. Those with a recurrent
@@ -37,6 +42,9 @@ from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Piece, Pl
 
 __all__ = ["Scheduler"]
 
+USUAL: Final = 0  # priority
+GIVING_WAY: Final = 4  # the part of a slice that is computed at once of prompts with a worse one
+SMALLEST_PIECE: Final = 16  # tokens, of these; less would waste the batch
 MARGIN: Final = 64  # cells that must be left after admission, so that a newcomer is not preempted at once
 WORTH_WAITING: Final = 16  # tokens of shared prefix for which a newcomer waits
 FIRST_CHECKPOINT: Final = 512  # tokens; then at every doubling, for prompts that begin alike
@@ -108,9 +116,13 @@ class Scheduler:
         What the plan holds counts as computed: the caller must carry it out. There are pieces unless it is ``idle``.
         """
         self._admit()
-        decoding = [sequence for sequence in self.running if sequence.remaining == 1]
-        prefilling = [sequence for sequence in self.running if sequence.remaining > 1]
+        first = next((sequence.priority for sequence in self.running if sequence.unanswered), None)
+        running = [sequence for sequence in self.running if first is None or sequence.priority <= first]
+        decoding = [sequence for sequence in running if sequence.remaining == 1]
+        prefilling = [sequence for sequence in running if sequence.remaining > 1]
         budget = min(prefill_tokens, self._batch_tokens) if decoding else self._batch_tokens
+        if first is not None and first > USUAL:
+            budget = min(budget, max(SMALLEST_PIECE, prefill_tokens // GIVING_WAY))
         # The best-ranked sequence can always make room, so at least one of the two kinds finds something to do.
         if self._prefilled_last or not prefilling:
             self._decode(decoding)
@@ -179,21 +191,23 @@ class Scheduler:
 
     def _admit(self) -> None:
         for sequence in self.waiting[: 2 * self._max_sequences]:
-            if len(self.running) >= self._max_sequences:
-                return
             source, length, coming = self._find_prefix(sequence)
             if coming - length >= WORTH_WAITING:
                 continue  # a running prompt will have computed it in a moment
-            shared = length if source is not None and source.owner is not None else 0
-            if self.running and len(sequence.tokens) - shared + MARGIN > self._uncommitted():
-                return
+            while self.running and not self._fits(sequence, source, length):
+                if self.running[-1].priority <= sequence.priority:
+                    return
+                self._preempt(self.running[-1])
             self.waiting.remove(sequence)
             self._place(sequence, source, length)
             insort(self.running, sequence)
 
-    def _uncommitted(self) -> int:
-        """Cells that no running sequence holds or is going to fill with its prompt."""
-        return self.pool.capacity - self.pool.pinned - sum(sequence.remaining for sequence in self.running)
+    def _fits(self, sequence: Sequence, source: Slot | None, length: int) -> bool:
+        """Whether one more may run, and its tokens have room in the cells that no running sequence holds or is going to
+        fill with its prompt."""
+        shared = length if source is not None and source.owner is not None else 0
+        uncommitted = self.pool.capacity - self.pool.pinned - sum(one.remaining for one in self.running)
+        return len(self.running) < self._max_sequences and len(sequence.tokens) - shared + MARGIN <= uncommitted
 
     def _find_prefix(self, sequence: Sequence) -> tuple[Slot | None, int, int]:
         """The slot with the longest prefix of ``sequence`` that can be shared now, that length, and the length that
@@ -206,7 +220,8 @@ class Scheduler:
             if (slot.cells or slot.owner) and slot.salt == sequence.salt:
                 common = min(_common_prefix(slot.content, sequence.tokens), len(sequence.tokens) - 1)
                 now, soon = self._shareable(slot, common)
-                coming = max(coming, soon)
+                if slot.owner is not None and slot.owner.priority <= sequence.priority:
+                    coming = max(coming, soon)
                 if now > length or (now == length and best and slot.used > best.used):
                     best, length = slot, now
         return best, length, coming
@@ -260,7 +275,7 @@ class Scheduler:
         idle = [slot for slot in self._slots if slot.owner is None and slot is not source]
         if not idle:
             return None
-        slot = min(idle, key=lambda one: (bool(one.cells), one.used))
+        slot = min(idle, key=lambda one: (bool(one.cells), *one.worth))
         self._trim(slot, len(slot.cells))
         return slot
 
@@ -271,7 +286,7 @@ class Scheduler:
         while (lacking := number - self.pool.free) > 0:
             cached = [slot for slot in self._slots if slot.owner is None and slot.cells]
             if cached:
-                slot = min(cached, key=lambda one: one.used)
+                slot = min(cached, key=lambda one: one.worth)
                 self._trim(slot, len(slot.cells) if self._stateful else min(lacking, len(slot.cells)))
             elif self.running[-1] is not sequence:
                 self._preempt(self.running[-1])
@@ -299,7 +314,7 @@ class Scheduler:
         self.running.remove(sequence)
         self.pool.unpin(slot.cells)
         slot.owner, slot.tokens, slot.used = None, sequence.tokens[: sequence.computed], next(self._clock)
-        slot.prompt_length = sequence.prompt_length
+        slot.prompt_length, slot.priority = sequence.prompt_length, sequence.priority
         sequence.slot = None
 
 

@@ -34,6 +34,11 @@ class Sequence:
         """Tokens still to compute; 0 means that the next token is to be sampled."""
         return len(self.tokens) - self.computed
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether its prompt, or what was computed before it was preempted, has not given the next token yet."""
+        return self.remaining > 1 or len(self.tokens) == self.prompt_length
+
     def __lt__(self, other: Sequence) -> bool:
         return self.rank < other.rank
 
@@ -100,8 +105,14 @@ class Slot:
     prompt_length: int = 0  # of these tokens, how many were a prompt
     salt: str | None = None
     cells: list[int] = field(default_factory=list)
+    priority: int = 0  # of whom they were
     used: int = 0
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)  # by their lengths
+
+    @property
+    def worth(self) -> tuple[int, int]:
+        """What is kept longer is greater."""
+        return -self.priority, self.used
 
     @property
     def content(self) -> list[int]:

@@ -30,9 +30,10 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": {"generation", "prompting", "decoding", "parsing", "constraints", "protos"},
     "trace": {"protocols", "generation", "prompting"},
     "config": set(),
-    "store": set(),
+    "keys": set(),
+    "store": {"keys"},
     "server": {"protocols", "generation", "prompting", "decoding", "parsing", "constraints", "engines", "models",
-               "trace", "config", "protos", "terminal", "store"},
+               "keys", "trace", "config", "protos", "terminal", "store"},
 }  # fmt: skip
 ABOVE_ALL = {"cli", "commands", "__main__"}  # the program itself may use everything
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "trace",
     "replay",
     "store",
+    "keys",
 )
 
 

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     grpc_tls_key: Path | None = Field(None, description="Private key (PEM) of the gRPC server.")
     grpc_tls_client_ca: Path | None = Field(None, description="CA (PEM) that gRPC clients' certificates must be from.")
     api_key: SecretList = Field([], description="Key(s) that clients must send.")
+    keys_file: Path | None = Field(
+        None, description="File of keys with names, hashes and limits: TOML with [[keys]], or JSON Lines."
+    )
     signing_key: SecretStr | None = Field(
         None, description="Secret that signs thinking; give it to let signatures outlive the process."
     )

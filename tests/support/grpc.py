@@ -13,6 +13,7 @@ from portico.engines import EngineInfo
 from portico.engines.replay import ReplayEngine, Script
 from portico.engines.resuming import EVERYTHING
 from portico.events import EngineRequest
+from portico.keys import Key
 from portico.server.grpc.server import GrpcServer, Tls
 from portico.server.http.auth import Keys
 from portico.server.http.gate import Gate
@@ -43,6 +44,7 @@ async def calling(
     answers: Mapping[str, str | Script],
     *,
     keys: Sequence[str] = (),
+    people: Sequence[Key] = (),
     tls: Tls | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     interval: float = 0.0,
@@ -75,9 +77,9 @@ async def calling(
     facts: dict[str, Any] = {"capabilities": capabilities, "embedding_size": 16, **model}
     served = Served([ServedModel(tiny_model(**facts), ["tiny"], line)])
     gate = Gate(max_in_flight, max_per_key)
-    server = GrpcServer(
-        served, Keys(keys), metrics, gate, host="127.0.0.1", port=port, max_message=max_message, tls=tls
-    )
+    door = Keys(keys)
+    door.accept(people, "store")
+    server = GrpcServer(served, door, metrics, gate, host="127.0.0.1", port=port, max_message=max_message, tls=tls)
     await server.start()
     target = f"localhost:{server.port}"
     options = [("grpc.max_receive_message_length", -1)]

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,8 @@ from portico.engines import EngineInfo
 from portico.engines.replay import Script
 from portico.engines.resuming import EVERYTHING
 from portico.events import EngineOutput, EngineRequest
+from portico.keys import Key
+from portico.keys.accounts import Accounts
 from portico.prompting import ChatTemplate, Prompter
 from portico.server.batches.runner import Runner
 from portico.server.http.app import Observer, build_app
@@ -64,6 +66,8 @@ def replaying(
     *,
     template: str = TEMPLATE,
     keys: Sequence[str] = (),
+    people: Sequence[Key] = (),
+    clock: Callable[[], float] = time.time,
     names: Sequence[str] = ("tiny",),
     adapters: Sequence[str] = (),
     patterns: Sequence[str] = (),
@@ -97,9 +101,10 @@ def replaying(
     **model: Any,
 ) -> Iterator[Replaying]:
     """Serve ``answers`` (name -> the model's text): a request gets the one whose ``[[name]]`` stands last in its
-    prompt, or the first. ``adapters`` are further models of the same engine. ``checked`` has grammars tried out, in a
-    process of its own. The engine has ``lives`` (see ``MortalEngine``); with ``turns`` it makes as many steps as it is
-    released for. Further arguments are facts of the model, such as ``tool_parser``."""
+    prompt, or the first. ``keys`` are secrets, ``people`` keys with names, and ``clock`` is theirs. ``adapters`` are
+    further models of the same engine. ``checked`` has grammars tried out, in a process of its own. The engine has
+    ``lives`` (see ``MortalEngine``); with ``turns`` it makes as many steps as it is released for. Further arguments are
+    facts of the model, such as ``tool_parser``."""
     tokenizer = tiny_tokenizer()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that nothing waits for more
     listener.bind(("127.0.0.1", 0))
@@ -158,7 +163,9 @@ def replaying(
             mcp_allow=mcp_allow,
             file_bounds=file_bounds,
         )
-        gate = Gate(max_in_flight, max_per_key)
+        gate = Gate(max_in_flight, max_per_key, Accounts(clock=clock))
+        door = Keys(keys, OPEN_PATHS | PAGES, clock)
+        door.accept(people, "store")
         inspectors = []
         if inspect or trace_header:
             recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
@@ -166,7 +173,7 @@ def replaying(
         every = routes(served, metrics, inspectors[0].routes() if inspectors else None)
         app = build_app(
             every,
-            Keys(keys, OPEN_PATHS | PAGES),
+            door,
             gate,
             max_body=max_body,
             host=host,
@@ -174,9 +181,7 @@ def replaying(
             observers=[metrics, *inspectors, *observers],
         )
         runner = (
-            Runner(kept, app, served, lambda: Keys(keys).callers or [""], batch_lines, metrics)
-            if kept is not None
-            else None
+            Runner(kept, app, served, lambda: door.callers or [""], batch_lines, metrics) if kept is not None else None
         )
         if runner is not None:
             runner.start()

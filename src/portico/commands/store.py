@@ -18,11 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from portico.commands.options import settings_from, settings_options
+from portico.commands.upkeep import upkeep_of
 from portico.errors import StoreError
 from portico.terminal import Terminal, echo
 
 if TYPE_CHECKING:
-    from portico.store import Info, Upkeep
+    from portico.store import Info
 
 __all__ = ["command"]
 
@@ -50,7 +51,7 @@ def command() -> None:
 @AS_JSON
 def info(config: Path | None, as_json: bool, **given: Any) -> None:
     """Say what is kept, where, and how much of it."""
-    found = _upkeep(config, given).info()
+    found = upkeep_of(settings_from(config, given)).info()
     if as_json:
         echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
@@ -67,7 +68,7 @@ def info(config: Path | None, as_json: bool, **given: Any) -> None:
 @AS_JSON
 def vacuum(config: Path | None, as_json: bool, **given: Any) -> None:
     """Give the room of what was deleted back to the system. Writers wait meanwhile."""
-    before, after = _upkeep(config, given).vacuum()
+    before, after = upkeep_of(settings_from(config, given)).vacuum()
     if as_json:
         echo(json.dumps({"bytes_before": before, "bytes_after": after}))
     else:
@@ -79,7 +80,7 @@ def vacuum(config: Path | None, as_json: bool, **given: Any) -> None:
 @AS_JSON
 def migrate(config: Path | None, as_json: bool, **given: Any) -> None:
     """Make the tables, or bring an older version's to this one's. A server does the same when it starts."""
-    before, after = _upkeep(config, given).migrate()
+    before, after = upkeep_of(settings_from(config, given)).migrate()
     if as_json:
         echo(json.dumps({"before": before, "after": after}))
         return
@@ -95,7 +96,7 @@ def export(config: Path | None, output: Path | None, **given: Any) -> None:
 
     What changes meanwhile may be in it or not; each line is whole.
     """
-    upkeep = _upkeep(config, given)
+    upkeep = upkeep_of(settings_from(config, given))
     counts = upkeep.info().counts
     total = sum(counts.get(name, 0) for name in ("responses", "conversations", "conversation_items"))
     with _opened(output) as file, _bar(total, output is not None) as advance:
@@ -129,16 +130,6 @@ def _bar(total: int, wanted: bool) -> Iterator[Callable[[], object]]:
     with Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal)) as bar:
         task = bar.add_task("export", total=total)
         yield lambda: bar.advance(task)
-
-
-def _upkeep(config: Path | None, given: dict[str, Any]) -> Upkeep:
-    from portico.store import default_path, open_upkeep  # a quarter of a second, which --help need not wait for
-
-    settings = settings_from(config, given)
-    where = settings.store.get_secret_value() if settings.store is not None else str(default_path())
-    if where == "none":
-        raise StoreError("Nothing is kept: the store is 'none'. Name one with --store.", param="store")
-    return open_upkeep(where)
 
 
 def _told(found: Info) -> dict[str, str]:

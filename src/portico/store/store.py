@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from portico.errors import StoreError
-from portico.store import conversations, leases, responses, streams
+from portico.store import conversations, keys, leases, responses, streams
 from portico.store.batches import Batches
 from portico.store.database import Database
 from portico.store.faults import spoken
@@ -181,6 +181,12 @@ class Store:
     async def unlock_conversation(self, owner: str, id: str, response_id: str) -> None:
         """That response is done with it."""
         await self.database.write(conversations.unlock, owner, id, response_id)
+
+    # -- API keys -----------------------------------------------------------------------------------------------------
+
+    async def keys(self) -> list[bytes]:
+        """All API keys, as they are kept (``store.keys``): equal as long as nothing has changed."""
+        return await self.database.read(keys.contents)
 
     # -- this process among others ------------------------------------------------------------------------------------
 

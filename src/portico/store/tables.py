@@ -32,6 +32,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 __all__ = [
     "PREFIX",
+    "accounts",
     "batch_lines",
     "batches",
     "conversation_items",
@@ -40,11 +41,13 @@ __all__ = [
     "events",
     "file_chunks",
     "files",
+    "keys",
     "metadata",
     "now",
     "processes",
     "response_items",
     "responses",
+    "usage",
 ]
 
 PREFIX = "portico_"  # a PostgreSQL database may be others' too
@@ -187,6 +190,38 @@ Index(
     *(batch_lines.c.batch_id, batch_lines.c.cause, batch_lines.c.number),
     sqlite_where=batch_lines.c.cause.is_not(None),
     postgresql_where=batch_lines.c.cause.is_not(None),
+)
+
+keys = Table(
+    PREFIX + "keys",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("hash", String, nullable=False, unique=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+# What every process has counted, of every key and model on every day (since 1970, in UTC).
+usage = Table(
+    PREFIX + "usage",
+    metadata,
+    Column("process", String, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+)
+
+# What servers tell each other of what every key has used, for its limits.
+accounts = Table(
+    PREFIX + "accounts",
+    metadata,
+    Column("server", String, primary_key=True),
+    Column("account", String, primary_key=True),
+    Column("told_at", Double, nullable=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 

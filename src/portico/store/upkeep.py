@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, text, union
@@ -27,6 +27,8 @@ from portico.store.tables import (
 )
 
 __all__ = ["Info", "Upkeep"]
+
+Result = TypeVar("Result")
 
 PAGE: Final = 100  # rows that an export reads at once
 
@@ -67,6 +69,14 @@ class Upkeep:
         before = self._database.outside(version)
         self._database.now(migrate)
         return before, HEAD
+
+    def do(self, work: Callable[[Connection], Result], *, make: bool = False) -> Result:
+        """What ``work`` returns, over tables as this version has them; with ``make`` there may be none before. Raises
+        ``StoreError``."""
+        if not make:
+            self._must_exist()
+        self.migrate()
+        return self._database.now(work)
 
     def vacuum(self) -> tuple[int, int]:
         """Give the room of what was deleted back to the system; the bytes before and after. Raises ``StoreError``."""

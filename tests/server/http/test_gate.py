@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.errors import OverloadedError, RateLimitError
-from portico.server.http.gate import Bodies, Gate, Held, OwnCounts
+from portico.keys import key_of
+from portico.keys.accounts import Accounts
+from portico.server.http.gate import Bodies, Gate, Held
 
 COMINGS = st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60)
 
@@ -19,8 +21,8 @@ COMINGS = st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60
 @given(COMINGS, st.integers(1, 5), st.none() | st.integers(1, 3))
 def test_as_many_pass_as_may(comings: list[tuple[bool, str]], most: int, most_per_key: int | None) -> None:
     """Against the rule said plainly: a full house before a busy key, and a place is free again when its holder left."""
-    counts = OwnCounts()
-    gate = Gate(most, most_per_key, counts)
+    accounts = Accounts()
+    gate = Gate(most, most_per_key, accounts)
     inside: list[tuple[str, ExitStack]] = []
     for comes, key in comings:
         held = Counter(name for name, _ in inside)
@@ -29,27 +31,28 @@ def test_as_many_pass_as_may(comings: list[tuple[bool, str]], most: int, most_pe
             if position is not None:
                 inside.pop(position)[1].close()
         elif len(inside) == most:
-            with pytest.raises(OverloadedError) as full, gate.passing(key):
+            with pytest.raises(OverloadedError) as full, gate.passing(key_of(key)):
                 pass
             assert (full.value.code, full.value.retry_after) == ("queue_full", 1)
         elif most_per_key is not None and held[key] == most_per_key:
-            with pytest.raises(RateLimitError, match=f"At most {most_per_key} requests") as busy, gate.passing(key):
+            told = f"At most {most_per_key} requests"
+            with pytest.raises(RateLimitError, match=told) as busy, gate.passing(key_of(key)):
                 pass
             assert busy.value.retry_after == 1
         else:
             inside.append((key, ExitStack()))
-            inside[-1][1].enter_context(gate.passing(key))
+            inside[-1][1].enter_context(gate.passing(key_of(key)))
     for _, place in inside:
         place.close()
-    assert (gate._inside, dict(counts._by_key)) == (0, {}), "nobody is remembered"
+    assert (gate._inside, [one.in_flight for one in accounts.all() if one.in_flight]) == (0, []), "nobody is left"
 
 
 def test_of_itself_it_lets_many_in() -> None:
     gate = Gate()
     with ExitStack() as places:
         for _ in range(1024):
-            places.enter_context(gate.passing("a"))
-        with pytest.raises(OverloadedError), gate.passing("b"):
+            places.enter_context(gate.passing(key_of("a")))
+        with pytest.raises(OverloadedError), gate.passing(key_of("b")):
             pass
 
 

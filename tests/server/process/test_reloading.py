@@ -85,16 +85,6 @@ def test_a_server_that_others_reach_is_not_opened() -> None:
     assert applied == []
 
 
-def test_what_workers_count_per_key_stays() -> None:
-    settings = Settings(workers=2, max_per_key=1, api_key=[SecretStr("k")])
-    applied: list[Settings] = []
-    reloading = Reloading(
-        settings, lambda: settings.model_copy(update={"api_key": [SecretStr("other")]}), applied.append
-    )
-    reloading.reload()
-    assert applied == []
-
-
 def test_what_cannot_be_read_changes_nothing() -> None:
     def wrong() -> Settings:
         raise BadRequestError("no")

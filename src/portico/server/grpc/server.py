@@ -27,6 +27,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from portico.errors import BadRequestError, MethodNotAllowedError, PorticoError
+from portico.keys import KEY, enter
 from portico.protocols.bounds import LARGE
 from portico.protocols.grpc.status import error_metadata, status_name
 from portico.protocols.grpc.wire import check_bounds
@@ -37,7 +38,7 @@ from portico.server.http.auth import Keys, given_key
 from portico.server.http.gate import Gate
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
-from portico.threads import CALLER, Threads
+from portico.threads import Threads
 
 __all__ = ["GrpcServer", "Tls"]
 
@@ -176,7 +177,7 @@ class _Calls:
 
     def _place(self, route: str) -> AbstractContextManager[None]:
         """Work takes a place; to look at the server does not."""
-        return self._gate.passing(CALLER.get()) if route.rpartition("/")[2] in WORK else nullcontext()
+        return self._gate.passing(KEY.get()) if route.rpartition("/")[2] in WORK else nullcontext()
 
     def handler(
         self, method: MethodDescriptor, work: Callable[[Any], Awaitable[Any]]
@@ -269,7 +270,7 @@ class _Door(grpc.aio.ServerInterceptor):
         call: str = handler_call_details.method
         if not call.startswith(f"/{health.SERVICE_NAME}/"):
             try:
-                CALLER.set(self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata))))
+                enter(self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata))))
             except PorticoError as error:
                 return _refusal(error)
         known = await continuation(handler_call_details)

@@ -12,6 +12,7 @@ from starlette.routing import Route, Router, compile_path
 from starlette.types import ASGIApp
 
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
+from portico.keys import Key, enter
 from portico.protocols.anthropic.ids import request_id
 from portico.server.http.auth import Keys
 from portico.server.http.browsers import Browsers
@@ -20,7 +21,6 @@ from portico.server.http.gate import Bodies, Gate
 from portico.server.http.inner import ASKED_BY
 from portico.server.http.refusals import refusal, speaks_anthropic
 from portico.server.http.sockets import WEBSOCKET, Socket
-from portico.threads import CALLER
 
 __all__ = ["Methods", "Observer", "Outcome", "build_app"]
 
@@ -147,7 +147,7 @@ class Front:
         outcome: Outcome = "ok"
         cause = ""
         try:
-            CALLER.set(self._check(exchange))
+            enter(self._check(exchange))
             for observer in self._observers:
                 observer.begun(exchange)
             with exchange.place:
@@ -165,11 +165,10 @@ class Front:
         for observer in self._observers:
             observer.ended(exchange, outcome, cause)
 
-    def _check(self, exchange: Exchange) -> str:
-        """Who is asking, as ``Keys.check`` says it. Raises where that is nobody who may."""
+    def _check(self, exchange: Exchange) -> Key:
+        """Who is asking. Raises where that is nobody who may."""
         if ASKED_BY in exchange.scope:
-            asked_by: str = exchange.scope[ASKED_BY]
-            return asked_by
+            return self._keys.of(exchange.scope[ASKED_BY])
         if self._browsers is not None and not self._keys:
             self._browsers.check(exchange)
         return self._keys.check(exchange)

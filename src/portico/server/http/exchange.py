@@ -19,13 +19,14 @@ from pydantic import BaseModel
 
 from portico.errors import RequestTimeoutError, RequestTooLargeError, UnsupportedMediaTypeError
 from portico.generation import Choice, Generation, Model, Watch
+from portico.keys import KEY
 from portico.prompting import Prompt
 from portico.protocols.bounds import LARGE
 from portico.protocols.coding import encoded
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.protocols.validation import parse_body
 from portico.server.http.gate import Bodies, Gate, Held
-from portico.threads import CALLER, Threads
+from portico.threads import Threads
 from portico.trace import Trace
 
 __all__ = [
@@ -158,8 +159,10 @@ class Exchange:
         is no place for it."""
         with self.bodies.holding() as held:
             body = await self._body(held)
-            if not self.later:
-                self.place.enter_context(self._gate.passing(CALLER.get()))
+            if self.later:
+                self._gate.later(KEY.get())
+            else:
+                self.place.enter_context(self._gate.passing(KEY.get()))
             return await self.work(partial(parse, body))
 
     async def request(self, model: type[Body]) -> Body:

@@ -8,78 +8,50 @@ What is over a limit is refused at once, with a word on when to try again; waiti
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from portico.errors import OverloadedError, RateLimitError
+from portico.errors import OverloadedError
+from portico.keys import Key
+from portico.keys.accounts import VISIT, Accounts
 
-__all__ = ["Bodies", "Counts", "Gate", "Held"]
+__all__ = ["Bodies", "Gate", "Held"]
 
 RETRY_AFTER = 1  # seconds
 
 
-class Counts(Protocol):
-    """How many requests are in flight with each API key."""
-
-    def take(self, key: str, most: int) -> bool:
-        """Count one more, unless there are ``most`` already; returns whether it was counted."""
-        ...
-
-    def give(self, key: str) -> None:
-        """One that was counted is over."""
-        ...
-
-
-class OwnCounts:
-    """Those of this process."""
-
-    def __init__(self) -> None:
-        self._by_key: Counter[str] = Counter()
-
-    def take(self, key: str, most: int) -> bool:
-        if self._by_key[key] >= most:
-            return False
-        self._by_key[key] += 1
-        return True
-
-    def give(self, key: str) -> None:
-        self._by_key[key] -= 1
-        if not self._by_key[key]:
-            del self._by_key[key]
-
-
 class Gate:
-    """``most`` requests at a time, of which ``most_per_key`` with the same API key (None: as many as there are),
-    as ``counts`` counts them."""
+    """``most`` requests at a time, of which ``most_per_key`` with the same API key (None: as many as there are), and
+    within that key's own limits, as ``accounts`` counts them."""
 
-    def __init__(self, most: int = 1024, most_per_key: int | None = None, counts: Counts | None = None) -> None:
+    def __init__(self, most: int = 1024, most_per_key: int | None = None, accounts: Accounts | None = None) -> None:
         self._most = most
         self._most_per_key = most_per_key
         self._inside = 0
-        self._by_key = counts or OwnCounts()
+        self._accounts = accounts or Accounts()
 
     @contextmanager
-    def passing(self, key: str) -> Iterator[None]:
-        """Hold a place while the block runs. Raises ``OverloadedError`` (503) or ``RateLimitError`` (429)."""
+    def passing(self, key: Key) -> Iterator[None]:
+        """Hold a place while the block runs; ``VISIT`` counts what it uses. Raises ``OverloadedError`` (503) or
+        ``RateLimitError`` (429)."""
         if self._inside >= self._most:
             raise OverloadedError(
                 "Too many requests are in flight; try again.", code="queue_full", retry_after=RETRY_AFTER
             )
-        limited = self._most_per_key is not None
-        if self._most_per_key is not None and not self._by_key.take(key, self._most_per_key):
-            raise RateLimitError(
-                f"At most {self._most_per_key} requests may be in flight with one API key; try again.",
-                retry_after=RETRY_AFTER,
-            )
+        visit = self._accounts.visit(key)
+        VISIT.set(visit)
+        visit.enter(self._most_per_key)
         self._inside += 1
         try:
             yield
         finally:
             self._inside -= 1
-            if limited:
-                self._by_key.give(key)
+            visit.leave()
+
+    def later(self, key: Key) -> None:
+        """What nobody waits for takes no place; ``VISIT`` counts what it uses."""
+        VISIT.set(self._accounts.visit(key, later=True))
 
 
 class Bodies:

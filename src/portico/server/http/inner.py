@@ -17,7 +17,7 @@ from portico.server.http.exchange import Scope
 
 __all__ = ["ASKED_BY", "Answer", "InnerRequest"]
 
-ASKED_BY = "portico.asked_by"  # in a scope: the caller whose key opened the door before, as ``Keys.check`` says it
+ASKED_BY = "portico.asked_by"  # in a scope: the owner of what the key makes that opened the door before
 
 _OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect")
 _OF_THE_CONNECTION = (b"connection", b"upgrade", b"te", b"trailer", b"keep-alive", b"x-request-id")

@@ -10,6 +10,7 @@ from msgspec import Struct
 from portico.errors import PorticoError
 from portico.events import EngineOutput, EngineRequest
 from portico.generation import Choice, Delta, Generation, Watch
+from portico.keys.accounts import Reservation
 
 __all__ = ["Flight", "Route", "Sink", "Watching"]
 
@@ -65,6 +66,7 @@ class Flight:
         self.first_output = 0.0
         self.finishes: list[str] = []  # of its choices, as they end
         self.routes: list[Route] = []
+        self.reservation: Reservation | None = None  # of its tokens, among those of its API key
 
 
 class Route(Struct, eq=False):

@@ -18,7 +18,9 @@ from functools import partial
 from portico.engines import EmbeddingBatch, Engine
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError, RequestTimeoutError
 from portico.events import EngineOutput, EngineRequest
-from portico.generation import Choice, GenerationSpec, watched
+from portico.generation import Choice, Generation, GenerationSpec, watched
+from portico.keys import KEY
+from portico.keys.accounts import ANSWER, VISIT, Reservation
 from portico.server.line.flight import Flight, Route
 from portico.server.line.meter import Meter
 from portico.server.line.resuming import Resuming
@@ -108,11 +110,13 @@ class Line:
             self._end(flight, error)
 
     async def admit(self, flight: Flight) -> None:
-        """Hand the flight's requests to the engine. Raises before any output is delivered, or not at all."""
+        """Hand the flight's requests to the engine. Raises before any output is delivered, or not at all; then nothing
+        of it counts for its API key."""
         if self._draining:
             raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
         if len(self._flights) >= self._max_in_flight:
             raise OverloadedError("Too many requests are in flight; try again.", code="queue_full", retry_after=1)
+        flight.reservation = _reserved(flight.generations, self.engine.info.context_length)
         loop = asyncio.get_running_loop()
         flight.admitted = loop.time()
         if flight.timeout is not None:
@@ -122,11 +126,14 @@ class Line:
         self.meter.admitted()
         try:
             for position, generation in enumerate(flight.generations):
+                generation.spec = _ranked(generation.spec)
                 if self._salted and "cache_salt" in self.engine.info.capabilities:
                     generation.spec = _salted(generation.spec)
                 for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
                     await self._submit(self._route(flight, request, choice, position))
         except BaseException:
+            if flight.reservation is not None:
+                flight.reservation.cancel()
             self.abort(flight)
             raise
 
@@ -158,7 +165,18 @@ class Line:
         """Embed token sequences on the engine, or on the next where it dies over them."""
         if self._draining:
             raise OverloadedError("The server is shutting down; try again elsewhere.", retry_after=1)
-        return await self._resuming.outlive(partial(self.engine.embed, token_id_lists))
+        visit = VISIT.get()
+        tokens = sum(map(len, token_id_lists))
+        reservation = visit.reserve(tokens, 0) if visit is not None else None
+        try:
+            batch = await self._resuming.outlive(partial(self.engine.embed, token_id_lists))
+        except BaseException:
+            if reservation is not None:
+                reservation.cancel()
+            raise
+        if reservation is not None:
+            reservation.settle(tokens)
+        return batch
 
     def abort(self, flight: Flight) -> None:
         """Stop the flight's requests at the engine; nothing more is delivered. Idempotent."""
@@ -173,6 +191,9 @@ class Line:
     def _close(self, flight: Flight) -> None:
         """The flight is over, however it ended: count it."""
         flight.over = True
+        if flight.reservation is not None:
+            usages = [generation.usage for generation in flight.generations]
+            flight.reservation.settle(sum(usage.prompt_tokens + usage.completion_tokens for usage in usages))
         self._flights.discard(flight)
         self.meter.over(flight.generations)
 
@@ -267,6 +288,27 @@ class Line:
                 next_keep_alive = now + self._keep_alive
                 for flight in self._flights:
                     flight.sink.keep_alive()
+
+
+def _reserved(generations: Sequence[Generation], context: int) -> Reservation | None:
+    """The tokens of these, counted for the API key. Raises ``RateLimitError`` where it may not use so many."""
+    visit = VISIT.get()
+    if visit is None:
+        return None
+    specs = [generation.spec for generation in generations]
+    answers = sum(spec.n * _likely(spec.sampling.max_tokens, context - len(spec.prompt_ids)) for spec in specs)
+    return visit.reserve(sum(len(spec.prompt_ids) for spec in specs), answers)
+
+
+def _likely(most: int, room: int) -> int:
+    """How many tokens to expect of an answer. One that may fill the context has no bound that would say anything."""
+    return most if most < room else min(ANSWER, room)
+
+
+def _ranked(spec: GenerationSpec) -> GenerationSpec:
+    """``spec`` with the priority of its API key, if that has one, unless it is to come later still."""
+    rank = KEY.get().priority
+    return spec if rank is None or spec.priority >= rank else replace(spec, priority=rank)
 
 
 def _salted(spec: GenerationSpec) -> GenerationSpec:

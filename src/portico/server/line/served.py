@@ -9,8 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.constraints import Checker, is_plain
-from portico.errors import EngineDeadError, ModelNotFoundError, NotFoundError, NotSupportedError, OverloadedError
+from portico.errors import (
+    EngineDeadError,
+    ModelNotFoundError,
+    NotFoundError,
+    NotSupportedError,
+    OverloadedError,
+    PermissionDeniedError,
+)
 from portico.generation import Generation, Model
+from portico.keys import KEY
 from portico.server.line.endings import Endings
 from portico.server.line.line import Line
 from portico.server.line.runs import Runs
@@ -120,26 +128,48 @@ class Served:
 
     @property
     def cards(self) -> Iterator[tuple[str, Model]]:
-        """Every served name with its model: every model under each of its names, then its adapters."""
+        """Every served name that the API key may use, with its model: every model under each of its names, then its
+        adapters."""
+        key = KEY.get()
         for served in self.models:
             for name in served.names:
-                yield name, served.model
+                if key.may_use(served.names):
+                    yield name, served.model
             for adapter in served.adapters:
-                yield adapter.name, adapter
+                if key.may_use([adapter.name]):
+                    yield adapter.name, adapter
 
     def model(self, name: str) -> ServedModel:
-        """The model of that name. Raises ``ModelNotFoundError``."""
-        if name in self._by_name:
-            return self._by_name[name]
-        for served in self.models:
-            if len(name) <= LONGEST_NAME and any(fnmatchcase(name, pattern) for pattern in served.patterns):
-                return served.called(name)
-        known = ", ".join(list(self._by_name)[:8])
-        raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
+        """The model of that name. Raises ``ModelNotFoundError``, and ``PermissionDeniedError`` where the API key may
+        not use it."""
+        found = self._by_name.get(name) or self._by_pattern(name)
+        if found is None:
+            known = ", ".join([name for name, _ in self.cards][:8])
+            raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
+        return self._allowed(found)
 
     def any(self, name: str | None) -> ServedModel:
         """The model of that name, the first one without a name."""
-        return self.model(name) if name else self.models[0]
+        return self.model(name) if name else self._first(self.models)
+
+    def _by_pattern(self, name: str) -> ServedModel | None:
+        for served in self.models:
+            if len(name) <= LONGEST_NAME and any(fnmatchcase(name, pattern) for pattern in served.patterns):
+                return served.called(name)
+        return None
+
+    @staticmethod
+    def _allowed(served: ServedModel) -> ServedModel:
+        key = KEY.get()
+        if not key.may_use(served.names):
+            may = ", ".join(key.models[:8])
+            raise PermissionDeniedError(f"This API key may not use this model; it may use: {may}.", param="model")
+        return served
+
+    def _first(self, models: Sequence[ServedModel]) -> ServedModel:
+        """The first that the API key may use. Raises ``PermissionDeniedError`` where that is none."""
+        key = KEY.get()
+        return next((one for one in models if key.may_use(one.names)), None) or self._allowed(models[0])
 
     def generating(self, name: str | None) -> ServedModel:
         """The model of that name, if it generates text. Raises ``NotSupportedError`` if it does not."""
@@ -152,11 +182,11 @@ class Served:
     def _able(self, capability: str, name: str | None, lack: str) -> ServedModel:
         able = [served for served in self.models if capability in served.model.capabilities]
         if not name:
-            served = able[0] if able else self.models[0]
+            served = self._first(able or self.models)
         else:
             served = self.model(name)
             if able and name not in self._by_name and capability not in served.model.capabilities:
-                served = able[0].called(name)  # a pattern is about names, whatever is asked of the model
+                served = self._first(able).called(name)  # a pattern is about names, whatever is asked of the model
         if capability not in served.model.capabilities:
             raise NotSupportedError(f"The model '{served.model.name}' {lack}.", param="model")
         return served

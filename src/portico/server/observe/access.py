@@ -1,7 +1,7 @@
 """One line in the log for every request: what was asked of which model, by whom, and what came of it.
 
-A key is told by the first digits of its digest, never by itself; nothing of prompts and answers is told. Probes are
-logged at debug: they come all day.
+A key is told by its name, or the first digits of its hash, never by itself; nothing of prompts and answers is told.
+Probes are logged at debug: they come all day.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from typing import Any
 from urllib.parse import quote
 
 from portico.errors import PorticoError
+from portico.keys import KEY
 from portico.server.http.app import Outcome
 from portico.server.http.auth import PROBES
 from portico.server.http.exchange import Exchange
-from portico.threads import CALLER
 
 __all__ = ["AccessLog"]
 
 log = logging.getLogger("portico")
 
-DIGITS = 8  # of a key's digest
 COLUMNS = 60  # of a terminal's 80 that time and level leave
 
 
@@ -65,8 +64,8 @@ def _fields(exchange: Exchange, outcome: Outcome, cause: str) -> dict[str, Any]:
     }
     if cause:
         found["error"] = cause
-    if caller := CALLER.get():
-        found["key"] = caller[:DIGITS]
+    if key := KEY.get().shown:
+        found["key"] = key
     if exchange.model is not None:
         found["model"] = exchange.model.name
         found["tokens_in"] = exchange.prompt_tokens

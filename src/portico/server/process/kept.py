@@ -12,9 +12,22 @@ from portico.errors import StoreError
 if TYPE_CHECKING:
     from portico.store import Store
 
-__all__ = ["kept"]
+__all__ = ["has_keys", "kept"]
 
 log = logging.getLogger("portico")
+
+
+def has_keys(settings: Settings) -> bool:
+    """Whether the store has API keys. Where there is none yet, or it cannot be read, it has not."""
+    where = settings.store.get_secret_value() if settings.store is not None else str(stores.default_path())
+    if where == "none":
+        return False
+    from portico.store.keys import any_keys
+
+    try:
+        return stores.open_upkeep(where).do(any_keys)
+    except StoreError:
+        return False
 
 
 async def kept(settings: Settings) -> Store | None:

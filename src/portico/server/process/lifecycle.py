@@ -23,11 +23,12 @@ from rich.logging import RichHandler
 from portico.config import Settings
 from portico.engines import Engine
 from portico.errors import BadRequestError, OverloadedError
+from portico.keys.accounts import Accounts
 from portico.server.batches.runner import Runner
 from portico.server.http.app import build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
-from portico.server.http.gate import Counts, Gate
+from portico.server.http.gate import Gate
 from portico.server.line.served import Served
 from portico.server.observe.access import AccessLog
 from portico.server.observe.export import about
@@ -35,6 +36,7 @@ from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
 from portico.server.process.assemble import assemble, release
+from portico.server.process.key_watch import KeyWatch
 from portico.server.process.listener import bind, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
 from portico.server.routes.paths import routes
@@ -77,16 +79,16 @@ def serve_on(
     shared: Sequence[Engine],
     *,
     announce: bool,
-    counts: str,
+    accounts: Accounts,
     ledger: Ledger,
 ) -> None:
     """Run a server on a socket that is already bound, over engines that another process has.
 
-    ``live`` hands on what of the settings changes. ``counts`` is where requests with a key are counted over all
-    workers: the descriptor of a table and a row, or none. ``ledger`` is where metrics of all workers come together.
+    ``live`` hands on what of the settings changes. ``accounts`` is where what each API key uses is counted over all
+    workers, ``ledger`` where their metrics come together.
     """
     _start_logging(settings)
-    _run(_serve(settings, listener, live, None, shared, announce=announce, counts=counts, ledger=ledger), listener)
+    _run(_serve(settings, listener, live, None, shared, announce=announce, accounts=accounts, ledger=ledger), listener)
 
 
 def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
@@ -123,7 +125,7 @@ async def _serve(
     shared: Sequence[Engine] = (),
     *,
     announce: bool = True,
-    counts: str = "none",
+    accounts: Accounts | None = None,
     ledger: Ledger | None = None,
 ) -> None:
     if reloading is not None:
@@ -132,14 +134,16 @@ async def _serve(
     metrics = Metrics(ledger)
     served = await assemble(settings, metrics, shared)
     batches: Runner | None = None
-    keeping = asyncio.create_task(metrics.keep())
+    tasks = [asyncio.create_task(metrics.keep())]
     try:
         inspector = _inspector(settings, served)
-        keys = Keys(
-            (key.get_secret_value() for key in settings.api_key), OPEN_PATHS | (inspector.pages if inspector else set())
-        )
+        keys = Keys((), OPEN_PATHS | (inspector.pages if inspector else set()))
         live.begin(keys)
-        gate = Gate(settings.in_flight, settings.max_per_key, _counts(counts, keys))
+        if served.store is not None:
+            watch = KeyWatch(served.store, keys)
+            await watch.look()
+            tasks.append(asyncio.create_task(watch.keep_looking()))
+        gate = Gate(settings.in_flight, settings.max_per_key, accounts)
         app = build_app(
             routes(served, metrics, inspector.routes() if inspector else None),
             keys,
@@ -183,20 +187,12 @@ async def _serve(
     finally:
         if batches is not None:
             await batches.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await release(served)
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
         if telemetry is not None:
             await telemetry.close()
-
-
-def _counts(where: str, keys: Keys) -> Counts | None:
-    if where == "none":
-        return None
-    from portico.server.process.places import SharedCounts  # needs what Windows has not, as workers do
-
-    table, row = map(int, where.split(":"))
-    return SharedCounts(table, row, keys.callers)
 
 
 def _inspector(settings: Settings, served: Served) -> Inspector | None:

@@ -7,13 +7,15 @@ import socket
 from portico.config import Settings
 from portico.errors import BadRequestError
 from portico.server.http.browsers import is_loopback
+from portico.server.process.kept import has_keys
 
 __all__ = ["bind", "refuse_to_be_open"]
 
 
 def refuse_to_be_open(settings: Settings) -> None:
     """A server that others can reach needs a key, unless the operator says that it does not."""
-    if (settings.inspect or settings.trace_header) and not settings.api_key and not is_loopback(settings.host):
+    closed = bool(settings.api_key or settings.keys_file) or is_loopback(settings.host) or has_keys(settings)
+    if (settings.inspect or settings.trace_header) and not closed:
         raise BadRequestError(
             f"Recorded requests would be shown to everybody who can reach {settings.host}: set --api-key "
             "(or PORTICO_API_KEY), bind 127.0.0.1, or leave --inspect and --trace-header out."
@@ -26,11 +28,12 @@ def refuse_to_be_open(settings: Settings) -> None:
             "--resume-grace needs --workers 1.",
             param="resume_grace",
         )
-    if settings.api_key or settings.insecure or is_loopback(settings.host):
+    if closed or settings.insecure:
         return
     raise BadRequestError(
         f"Binding {settings.host} would serve everybody who can reach this machine. "
-        "Set --api-key (or PORTICO_API_KEY), bind 127.0.0.1, or say --insecure."
+        "Set --api-key (or PORTICO_API_KEY) or --keys-file, make a key with 'portico keys add', bind 127.0.0.1, or say "
+        "--insecure."
     )
 
 

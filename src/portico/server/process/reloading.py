@@ -1,6 +1,7 @@
 """SIGHUP: the settings are read anew, and what can change while a server runs does.
 
-Those are the API keys and the log level. The process that was started reads and tells; a worker is handed what it read.
+Those are the API keys, with the file that has them, and the log level. The process that was started reads and tells; a
+worker is handed what it read, but for that file, which every process reads.
 A file that is wrong changes nothing.
 """
 
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from portico.config import Settings
-from portico.errors import BadRequestError, PorticoError
+from portico.errors import PorticoError
+from portico.keys import Key, hash_of, read_keys
 from portico.server.http.auth import Keys
 from portico.server.process.listener import refuse_to_be_open
 
@@ -21,7 +23,7 @@ __all__ = ["Live", "Reloading"]
 
 log = logging.getLogger("portico")
 
-CHANGEABLE = ("api_key", "log_level")
+CHANGEABLE = ("api_key", "keys_file", "log_level")
 
 
 class Live:
@@ -32,7 +34,8 @@ class Live:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, keys: Keys) -> None:
-        """From now on what changes is applied, to ``keys`` too; so is what has changed before."""
+        """From now on what changes is applied, to ``keys`` too; so is what has changed before. Raises
+        ``BadRequestError`` where the file of keys cannot be read."""
         self._keys = keys
         self._loop = asyncio.get_running_loop()
         self._apply()
@@ -42,11 +45,19 @@ class Live:
         self._settings = settings
         if self._loop is not None:
             with suppress(RuntimeError):  # the server has ended
-                self._loop.call_soon_threadsafe(self._apply)
+                self._loop.call_soon_threadsafe(self._apply_or_tell)
 
     def _apply(self) -> None:
         log.setLevel(self._settings.log_level.upper())
-        self._keys.accept(key.get_secret_value() for key in self._settings.api_key)
+        secrets = [Key(hash=hash_of(key.get_secret_value())) for key in self._settings.api_key]
+        self._keys.accept([*secrets, *_of_file(self._settings)])
+
+    def _apply_or_tell(self) -> None:
+        """For a file that has changed again since whoever told of it has read it."""
+        try:
+            self._apply()
+        except PorticoError as error:
+            log.error("the API keys stay as they are: %s", error.message)
 
 
 class Reloading:
@@ -58,6 +69,7 @@ class Reloading:
         self._settings = settings
         self._again = again
         self._apply = apply
+        self._keys = _of_file(settings)
 
     def begin(self) -> None:
         """Reload at every SIGHUP from now on, in the running loop; there is none on Windows."""
@@ -70,29 +82,25 @@ class Reloading:
             return
         try:
             read = self._again()
-            self._check(read)
+            refuse_to_be_open(self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE}))
+            keys = _of_file(read)
         except PorticoError as error:
             log.error("the settings stay as they are: %s", error.message)
             return
         changed = [name for name in type(read).model_fields if getattr(read, name) != getattr(self._settings, name)]
-        told = list(self._told(read, changed)) or ["nothing has changed"]
+        told = list(self._told(read, changed))
+        if keys != self._keys:
+            told.append(f"{len(keys)} keys in {read.keys_file}" if read.keys_file else "no keys file")
+        told = told or ["nothing has changed"]
         if waiting := [name for name in changed if name not in CHANGEABLE]:
             told.append(f"a restart is needed for {', '.join(waiting)}")
         self._settings = self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE})
+        self._keys = keys
         level = logging.getLevelName(read.log_level.upper())
         log.setLevel(min(level, log.level))  # of both, the level that tells more
         log.warning("the settings were read anew: %s", "; ".join(told))
         log.setLevel(level)
         self._apply(self._settings)
-
-    def _check(self, read: Settings) -> None:
-        """Raise ``BadRequestError`` where the running server cannot go on with these keys."""
-        in_force = self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE})
-        refuse_to_be_open(in_force)
-        if read.api_key != self._settings.api_key and in_force.workers > 1 and in_force.max_per_key is not None:
-            raise BadRequestError(
-                "Workers that count requests per key (--max-per-key) know the keys that they began with; restart."
-            )
 
     def _told(self, read: Settings, changed: list[str]) -> Iterator[str]:
         if "api_key" in changed:
@@ -100,3 +108,8 @@ class Reloading:
             yield f"{len(new - old)} API keys more, {len(old - new)} less"
         if "log_level" in changed:
             yield f"log_level {self._settings.log_level} → {read.log_level}"
+
+
+def _of_file(settings: Settings) -> list[Key]:
+    """The keys in the file that the settings name, if any. Raises ``BadRequestError``."""
+    return read_keys(settings.keys_file) if settings.keys_file is not None else []

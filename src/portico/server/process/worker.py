@@ -1,4 +1,4 @@
-"""One worker: ``… worker announce|quiet none|TABLE_FD:ROW LEDGER_FD,…:ROW LISTENER_FD [ENGINE_FD…]``.
+"""One worker: ``… worker announce|quiet TABLE_FD LEDGER_FD,…:ROW LISTENER_FD [ENGINE_FD…]``.
 
 An ordinary server on an inherited socket, over its parent's engine. Its settings come on standard input, a line each
 time that they change. It ends when its parent does.
@@ -17,6 +17,7 @@ from portico.engines.shared import SharedEngine
 from portico.errors import PorticoError
 from portico.server.observe.ledger import Ledger
 from portico.server.process.lifecycle import serve_on
+from portico.server.process.places import shared_accounts
 from portico.server.process.reloading import Live
 from portico.server.process.workers import REFUSED, unpack
 
@@ -25,8 +26,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
-    announce, counts, ledger, listener, *connections = sys.argv[1:]
-    rows, _, own = ledger.partition(":")
+    announce, table, ledger, listener, *connections = sys.argv[1:]
+    pages, _, own = ledger.partition(":")
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent reads the settings
     pipe = open(0, "rb", closefd=False)  # noqa: SIM115  (as long as this process lives)
@@ -44,8 +45,8 @@ def main() -> None:
             live,
             shared,
             announce=announce == "announce",
-            counts=counts,
-            ledger=Ledger([*map(int, rows.split(","))], int(own)),
+            accounts=shared_accounts(int(table), settings.workers, int(own)),
+            ledger=Ledger([*map(int, pages.split(","))], int(own)),
         )
     except PorticoError as error:
         sys.stderr.write(f"portico: {error.message}\n")

@@ -55,9 +55,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     placeholder = None
     if settings.grpc_port is not None:
         placeholder, changes["grpc_port"] = _reserve(settings.host, settings.grpc_port)
-    table = None
-    if settings.max_per_key is not None:
-        table = shared_table(settings.workers, len(settings.api_key))
+    table = shared_table(settings.workers)
     ledger = rows(settings.workers)
     shared = [] if is_elsewhere(settings) else engines(settings)
     hubs: list[Hub] = []
@@ -85,7 +83,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         await asyncio.gather(*(engine.close() for engine in shared))
         if placeholder is not None:
             placeholder.close()
-        for file in [*ledger, *([] if table is None else [table])]:
+        for file in (*ledger, table):
             os.close(file)
 
 
@@ -98,7 +96,7 @@ class _Crew:
         listener: socket.socket,
         hubs: Sequence[Hub],
         give_up: asyncio.Event,
-        table: int | None,
+        table: int,
         ledger: Sequence[int],
     ) -> None:
         self.refused = False  # a worker would not start, and so would no other
@@ -154,12 +152,11 @@ class _Crew:
         inherited = [self._listener.fileno(), *(theirs.fileno() for _, theirs in pairs)]
         announces, self._announced = not self._announced, True
         ledger = f"{','.join(map(str, self._ledger))}:{index}"
-        counts = "none" if self._table is None else f"{self._table}:{index}"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", counts, ledger),
+            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", str(self._table), ledger),
             *map(str, inherited),
-            pass_fds=[*inherited, *self._ledger, *([] if self._table is None else [self._table])],
+            pass_fds=[*inherited, *self._ledger, self._table],
             stdin=asyncio.subprocess.PIPE,  # settings, which hold secrets; it is open as long as this process lives
             start_new_session=True,  # the terminal's Ctrl-C is for the parent, which tells the workers
         )

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from portico.errors import NotFoundError, RequestTooLargeError
+from portico.keys import key_of
 from portico.protocols.files import BATCH_DAYS, DAY, FORM, ExpiresAfter, FileForm, UploadRequest, new_id
 from portico.protocols.paging import item_list, window
 from portico.server.http.app import Methods
@@ -62,7 +63,7 @@ class FileHandlers:
             ends = end_of(request.purpose, request.expires_after, begun.created_at, store)
             return replace(begun, filename=request.file, purpose=request.purpose, expires_at=ends)
 
-        with self._gate.passing(owner):
+        with self._gate.passing(key_of(owner)):
             file = await store.files.write(begun, received(exchange, form, room), named=named)
         await exchange.respond_json(shown(file))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from portico.errors import BadRequestError, NotFoundError
+from portico.keys import key_of
 from portico.protocols.files import HOUR, CompleteUploadRequest, CreateUploadRequest, FileForm, PartRequest, new_id
 from portico.protocols.validation import parse_body
 from portico.server.http.app import Methods
@@ -102,7 +103,7 @@ class UploadHandlers:
             warn(exchange, UNKNOWN_FIELDS, form.close().unknown_fields)
             return begun
 
-        with self._gate.passing(CALLER.get()):
+        with self._gate.passing(key_of(CALLER.get())):
             await self._store.files.write(part, received(exchange, form, room), named=named)
         told = {"id": part.id, "object": "upload.part", "created_at": part.created_at, "upload_id": upload.id}
         await exchange.respond_json(told)

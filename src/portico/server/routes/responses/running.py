@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from portico.keys import KEY, enter
 from portico.protocols.responses.ids import item_id
 from portico.protocols.responses.items import Item, kind_of
 from portico.protocols.responses.mcp import (
@@ -31,7 +32,6 @@ from portico.server.line.flight import Flight
 from portico.server.line.served import Served, ServedModel
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.prompts import Prompts
-from portico.threads import CALLER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -124,7 +124,7 @@ class Running:
         self._asked = asked
         self._answer = answer
         self._tools = tools
-        self._owner = CALLER.get()
+        self._key = KEY.get()
         most = min(request.max_tool_calls or MOST_CALLS, MOST_CALLS)
         self._left = most - sum(item["type"] == "mcp_call" for item in tools.items)
         self._seen = 0  # items of generations before the last
@@ -132,7 +132,7 @@ class Running:
 
     async def go_on(self, keeping: Keeping) -> bool:
         """Run what was called; whether the answer goes on."""
-        CALLER.set(self._owner)  # this task is not the request's
+        enter(self._key)  # this task is not the request's
         output = self._answer.output
         output.close()
         calls, output.server_calls = output.server_calls, []

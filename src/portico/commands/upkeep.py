@@ -1,0 +1,23 @@
+"""The store of commands that work on it by hand: the one that a server with the same settings would use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.config import Settings
+from portico.errors import StoreError
+
+if TYPE_CHECKING:
+    from portico.store import Upkeep
+
+__all__ = ["upkeep_of"]
+
+
+def upkeep_of(settings: Settings) -> Upkeep:
+    """Raises ``StoreError`` where the settings name none."""
+    from portico.store import default_path, open_upkeep  # a quarter of a second, which --help need not wait for
+
+    where = settings.store.get_secret_value() if settings.store is not None else str(default_path())
+    if where == "none":
+        raise StoreError("Nothing is kept: the store is 'none'. Name one with --store.", param="store")
+    return open_upkeep(where)

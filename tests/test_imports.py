@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "protos": set(),
     "engines": {"protos"},
     "generation": {"prompting", "decoding", "parsing", "constraints"},
-    "protocols": {"generation", "prompting", "decoding", "parsing", "constraints", "protos"},
+    "protocols": {"keys", "generation", "prompting", "decoding", "parsing", "constraints", "protos"},
     "trace": {"protocols", "generation", "prompting"},
     "config": set(),
     "keys": set(),

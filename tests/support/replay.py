@@ -58,6 +58,7 @@ class Replaying:
     url: str
     prompts: list[str] = field(default_factory=list)
     requests: list[EngineRequest] = field(default_factory=list)
+    door: Keys = field(default_factory=Keys)
 
 
 @contextmanager
@@ -164,7 +165,7 @@ def replaying(
             file_bounds=file_bounds,
         )
         gate = Gate(max_in_flight, max_per_key, Accounts(clock=clock))
-        door = Keys(keys, OPEN_PATHS | PAGES, clock)
+        door = found.door = Keys(keys, OPEN_PATHS | PAGES, clock)
         door.accept(people, "store")
         inspectors = []
         if inspect or trace_header:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from portico.errors import MethodNotAllowedError, NotFoundError, PorticoError
 from portico.keys import Key, enter
+from portico.keys.accounts import VISIT
 from portico.protocols.anthropic.ids import request_id
 from portico.server.http.auth import Keys
 from portico.server.http.browsers import Browsers
@@ -26,7 +27,14 @@ __all__ = ["Methods", "Observer", "Outcome", "build_app"]
 
 log = logging.getLogger("portico")
 
-EXPOSED = ("x-request-id", "request-id", "x-portico-warning", "x-portico-trace-id", "x-portico-run", "retry-after")
+RATES = ("limit", "remaining", "reset")
+EXPOSED = (
+    *("x-request-id", "request-id", "x-portico-warning", "x-portico-trace-id", "x-portico-run", "retry-after"),
+    *(f"x-ratelimit-{what}-requests" for what in RATES),
+    *(f"x-ratelimit-{what}-tokens" for what in RATES),
+    *(f"anthropic-ratelimit-requests-{what}" for what in RATES),
+    *(f"anthropic-ratelimit-tokens-{what}" for what in RATES),
+)
 
 UNREAD_BODIES = 4  # of the largest size, in memory at a time
 LONGEST_HINT = 200  # characters
@@ -147,6 +155,7 @@ class Front:
         outcome: Outcome = "ok"
         cause = ""
         try:
+            VISIT.set(None)
             enter(self._check(exchange))
             for observer in self._observers:
                 observer.begun(exchange)
@@ -180,6 +189,8 @@ class Front:
             observer.refused(exchange, error, raised)
         if error.retry_after is not None:
             exchange.response_headers.append((b"retry-after", b"%d" % error.retry_after))
+        elif error.status == 429:
+            exchange.response_headers.append((b"x-should-retry", b"false"))  # SDKs try 429 again of themselves
         if error.status == 401:
             exchange.response_headers.append((b"www-authenticate", b"Bearer"))
         anthropic = speaks_anthropic(exchange.path, exchange.headers)

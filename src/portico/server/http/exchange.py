@@ -20,12 +20,15 @@ from pydantic import BaseModel
 from portico.errors import RequestTimeoutError, RequestTooLargeError, UnsupportedMediaTypeError
 from portico.generation import Choice, Generation, Model, Watch
 from portico.keys import KEY
+from portico.keys.accounts import VISIT
 from portico.prompting import Prompt
 from portico.protocols.bounds import LARGE
 from portico.protocols.coding import encoded
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
+from portico.protocols.rate_limits import anthropic_headers, openai_headers
 from portico.protocols.validation import parse_body
 from portico.server.http.gate import Bodies, Gate, Held
+from portico.server.http.refusals import speaks_anthropic
 from portico.threads import Threads
 from portico.trace import Trace
 
@@ -279,9 +282,19 @@ class Exchange:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
+    def _head(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the response, with how its API key stands with its limits."""
+        visit = VISIT.get()
+        if visit is None:
+            return self.response_headers
+        anthropic = speaks_anthropic(self.path, self.headers)
+        standing = visit.standing()
+        told = anthropic_headers(*standing, time.time()) if anthropic else openai_headers(*standing)
+        return [*self.response_headers, *told]
+
     async def respond(self, status: int, body: bytes, media_type: bytes = b"application/json") -> None:
         """Send a whole response."""
-        headers = [*self.response_headers, (b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+        headers = [*self._head(), (b"content-type", media_type), (b"content-length", b"%d" % len(body))]
         self.status = status
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
@@ -293,7 +306,7 @@ class Exchange:
     async def respond_pieces(self, size: int, pieces: AsyncIterator[bytes], media_type: bytes) -> None:
         """Send a response of ``size`` bytes as they come; of ``pieces`` nothing is read where only the head is wanted.
         What ``pieces`` raises ends the connection, so that the client knows it has not got all."""
-        headers = [*self.response_headers, (b"content-type", media_type), (b"content-length", b"%d" % size)]
+        headers = [*self._head(), (b"content-type", media_type), (b"content-length", b"%d" % size)]
         self.status = 200
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         if self.method != "HEAD":
@@ -304,7 +317,7 @@ class Exchange:
     async def start_stream(self, media_type: bytes) -> None:
         """Send the head of a streamed response; its body goes through ``send``."""
         headers = [
-            *self.response_headers,
+            *self._head(),
             (b"content-type", media_type),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),  # tells nginx not to collect the stream

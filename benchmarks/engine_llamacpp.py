@@ -1,8 +1,6 @@
 """What the embedded engine costs, without a server: ``python benchmarks/engine_llamacpp.py [MODEL] [--json]``.
 
-With ``--beside``, output tokens per second beside llama.cpp's own server out of the same wheel, in turns, and their
-ratio: medians of the rounds, over prompts of 8 tokens, and one of 480 for its first token. On a machine that is busy
-with something else the other side stands nearly still.
+With ``--beside``, speed and memory beside llama.cpp's own server (``beside_llamacpp``).
 
 Speeds are wall-clock, and per second of CPU of the engine's process (where the system tells), which another job on the
 machine disturbs less. Prompts are random tokens, so nothing is cached; decoding ignores the end token.
@@ -16,11 +14,11 @@ import json
 import os
 import random
 import statistics
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from beside_llamacpp import beside, resident_bytes
 
 from portico import models
 from portico.engines.llamacpp import LlamaCppEngine
@@ -44,14 +42,6 @@ def cpu_seconds(pid: int | None) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_bytes(pid: int | None) -> int:
-    """Resident memory of a process; 0 where /proc is missing."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 async def measure(engine: LlamaCppEngine, streams: int, prompt_tokens: int, new_tokens: int) -> dict[str, Any]:
@@ -151,82 +141,6 @@ async def run(path: Path, threads: int | None) -> dict[str, Any]:
     return result
 
 
-def settings(tokens: int) -> list[tuple[str, int, int, int]]:
-    """Name, streams, tokens of each prompt, tokens of each answer."""
-    return [*((f"{n} streams", n, 8, tokens) for n in (1, 4, 16)), ("first of 480", 1, 480, 1)]
-
-
-async def rate(engine: LlamaCppEngine, streams: int, prompt_tokens: int, new_tokens: int) -> float:
-    """Output tokens per second of ``streams`` requests at once, prompts included."""
-    started, waiting = time.perf_counter(), set()
-    for _ in range(streams):
-        sampling = SamplingParams(max_tokens=new_tokens, temperature=0.0, ignore_eos=True)
-        request = EngineRequest(f"{RANDOM.random()}", prompt(prompt_tokens), sampling)
-        waiting.add(request.request_id)
-        await engine.submit(request)
-    async for outputs in engine.steps():
-        waiting -= {output.request_id for output in outputs if output.finish_reason is not None}
-        if not waiting:
-            break
-    return streams * new_tokens / (time.perf_counter() - started)
-
-
-def serve_llamacpps_own(path: Path, threads: int) -> None:
-    """In a process of its own: for each line of standard input (streams, prompt and new tokens), the same rate."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path, params.n_parallel, params.n_ctx, params.port = str(path), 16, 16 * 1024, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    server = xllamacpp.Server(params)
-    time.sleep(1)  # it hangs when it is asked while it starts
-
-    def one(prompt_tokens: int, new_tokens: int) -> int:
-        asked = {"prompt": prompt(prompt_tokens), "max_tokens": new_tokens, "temperature": 0, "ignore_eos": True}
-        return int(server.handle_completions(asked)["usage"]["completion_tokens"])
-
-    with ThreadPoolExecutor(16) as pool:
-        for line in sys.stdin:
-            streams, prompt_tokens, new_tokens = map(int, line.split())
-            started = time.perf_counter()
-            done = sum(pool.map(one, [prompt_tokens] * streams, [new_tokens] * streams))
-            sys.stdout.write(f"{done / (time.perf_counter() - started)}\n")
-            sys.stdout.flush()
-    os._exit(0)  # its own end may hang
-
-
-async def beside(path: Path, threads: int, rounds: int, tokens: int) -> dict[str, Any]:
-    """Our rate, theirs and the ratio, for each of ``settings``."""
-    engine = LlamaCppEngine(path, model_id=path.stem, threads=threads, max_sequences=16, context_length=1024)
-    await engine.start()
-    server = await asyncio.create_subprocess_exec(
-        *(sys.executable, __file__, str(path), "--threads", str(threads), "--own-server"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    rates: dict[str, list[tuple[float, float]]] = {}
-    for number in range(rounds + 1):  # the first warms up
-        for name, *setting in settings(tokens):
-            ours = await rate(engine, *setting)
-            server.stdin.write(" ".join(map(str, setting)).encode() + b"\n")
-            theirs = float(await server.stdout.readline())
-            if number:
-                rates.setdefault(name, []).append((ours, theirs))
-    server.stdin.close()
-    await server.wait()
-    await engine.close()
-    medians = {
-        name: [statistics.median(column) for column in zip(*pairs, strict=True)] for name, pairs in rates.items()
-    }
-    return {
-        name: {"ours": round(ours, 1), "theirs": round(theirs, 1), "ratio": round(ours / theirs, 2)}
-        for name, (ours, theirs) in medians.items()
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="smollm2", help="a pulled model's name, or a path")
@@ -235,13 +149,21 @@ def main() -> None:
     parser.add_argument("--beside", action="store_true", help="compare with llama.cpp's own server")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the comparison")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer in the comparison")
-    parser.add_argument("--own-server", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--busy", type=int, default=0, help="busy loops beside the comparison")
+    parser.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="others",
+        metavar="NAME=VALUE,…",
+        help="compare with these variables",
+    )
     arguments = parser.parse_args()
     path = models.resolve(arguments.model).path
-    if arguments.own_server:
-        serve_llamacpps_own(path, arguments.threads)
     if arguments.beside:
-        result = asyncio.run(beside(path, arguments.threads or 2, arguments.rounds, arguments.tokens))
+        others = [dict(pair.split("=", 1) for pair in other.split(",")) for other in arguments.others]
+        given = (arguments.threads or 2, arguments.rounds, arguments.tokens, arguments.busy, others)
+        result = asyncio.run(beside(path, *given))
     else:
         result = asyncio.run(run(path, arguments.threads))
         result["step_overhead_us"] = step_overhead(path)

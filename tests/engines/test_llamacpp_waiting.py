@@ -10,25 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.engines.llamacpp.waiting import CROWDED, ENVIRONMENT, QUIET, Crowding, delayed_seconds
+from portico.engines.llamacpp.waiting import CROWDED, ENVIRONMENT, QUIET, Crowding, running_and_delayed
 
 
-@given(st.lists(st.floats(0, 2), max_size=30))
-def test_it_turns_at_one_share_and_back_at_another(shares: list[float]) -> None:
-    crowding, seconds, delayed, crowded = Crowding(), 0.0, 0.0, False
-    for share in shares:
-        seconds, delayed = seconds + 1, delayed + share
-        turned = crowding.look(seconds, delayed)
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), max_size=30))
+def test_it_turns_at_one_share_and_back_at_another(spans: list[tuple[int, int]]) -> None:
+    crowding, running, delayed, crowded = Crowding(), 0, 0, False
+    for ran, waited in spans:
+        running, delayed = running + ran, delayed + waited
+        turned = crowding.look(running, delayed)
         assert turned == (crowding.crowded != crowded)
-        if abs(share - CROWDED) > 1e-6 and abs(share - QUIET) > 1e-6:
-            assert crowding.crowded == (share > (QUIET if crowded else CROWDED))
+        if ran + waited:
+            assert crowding.crowded == (waited > (QUIET if crowded else CROWDED) * (ran + waited))
+        else:
+            assert not turned, "who did nothing learned nothing"
         crowded = crowding.crowded
 
 
-def test_no_time_has_passed() -> None:
+@pytest.mark.parametrize("was", [False, True])
+def test_whose_threads_have_ended_says_nothing(was: bool) -> None:
     crowding = Crowding()
-    assert not crowding.look(0.0, 0.0)
-    assert not crowding.look(0.0, 5.0)
+    crowding.look(1, 9 if was else 0)
+    assert not crowding.look(0, 0)
+    assert crowding.crowded == was
 
 
 THREADS = """
@@ -50,7 +54,7 @@ print("done")
 """
 
 
-@pytest.mark.skipif(delayed_seconds() is None, reason="this system does not tell how long threads wait for a processor")
+@pytest.mark.skipif(running_and_delayed() is None, reason="this system does not tell how long threads wait")
 def test_the_threads_that_only_wait_come_and_go() -> None:
     told = subprocess.run(
         [sys.executable, "-c", THREADS],

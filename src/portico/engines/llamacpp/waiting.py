@@ -17,47 +17,47 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["ENVIRONMENT", "Crowding", "Waiting", "delayed_seconds"]
+__all__ = ["ENVIRONMENT", "Crowding", "Waiting", "running_and_delayed"]
 
 ENVIRONMENT: Final = {  # must be set before OpenMP is loaded
     "OMP_WAIT_POLICY": "passive",  # with more threads than processors, sleep at once
-    "GOMP_SPINCOUNT": "1000",  # rounds, some 50 microseconds; longer than most operators' threads are apart
+    "GOMP_SPINCOUNT": "300000",  # rounds, some milliseconds: OpenMP's default, which a policy undoes
 }
 
 LOOK: Final = 0.5  # seconds between looks
-CROWDED: Final = 0.1  # of the time, that threads were kept waiting for a processor
-QUIET: Final = 0.03
+CROWDED: Final = 0.25  # of the time that threads could have run, that they were kept waiting for a processor
+QUIET: Final = 0.15  # with nobody else it is some hundredths, with one busy loop on two processors four tenths
 
 _SEMAPHORE_BYTES: Final = 64  # more than any system's
 
 
-def delayed_seconds() -> float | None:
-    """How long the threads of this process could have run and did not, all together; None where nobody tells."""
-    total, known = 0, False
+def running_and_delayed() -> tuple[int, int] | None:
+    """How long (nanoseconds) the threads of this process have run, and how long they could have and did not, all
+    together; None where nobody tells."""
+    running, delayed, known = 0, 0, False
     for path in Path("/proc/self/task").glob("*/schedstat"):
         try:
-            total += int(path.read_text().split()[1])
-            known = True
-        except (OSError, ValueError, IndexError):
+            ran, waited, _ = path.read_text().split()
+            running, delayed, known = running + int(ran), delayed + int(waited), True
+        except (OSError, ValueError):
             continue
-    return total / 1e9 if known else None
+    return (running, delayed) if known else None
 
 
 class Crowding:
-    """Whether the machine is busy with others, from how the delays grow. Pure."""
+    """Whether the machine is busy with others, from how much of its time a process was kept waiting. Pure."""
 
     def __init__(self) -> None:
         self.crowded = False
-        self._seconds = self._delayed = 0.0
+        self._running = self._delayed = 0
 
-    def look(self, seconds: float, delayed: float) -> bool:
+    def look(self, running: int, delayed: int) -> bool:
         """Both are totals since some beginning. True when the answer has turned."""
-        passed, waited = seconds - self._seconds, delayed - self._delayed
-        self._seconds, self._delayed = seconds, delayed
+        ran, waited = running - self._running, delayed - self._delayed
+        self._running, self._delayed = running, delayed
         was = self.crowded
-        if passed > 0:
-            share = waited / passed
-            self.crowded = share > CROWDED if not was else share > QUIET
+        if ran + waited > 0:  # a thread that ended takes its own with it
+            self.crowded = waited > (QUIET if was else CROWDED) * (ran + waited)
         return self.crowded != was
 
 
@@ -84,10 +84,10 @@ class Waiting:
         if now < self._next:
             return
         self._next = now + LOOK
-        delayed = delayed_seconds()
-        if delayed is None:
+        times = running_and_delayed()
+        if times is None:
             self._next = float("inf")
-        elif self._crowding.look(now, delayed):
+        elif self._crowding.look(*times):
             self.sleep() if self._crowding.crowded else self.spin()
 
     def sleep(self) -> None:

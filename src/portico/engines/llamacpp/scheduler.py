@@ -191,6 +191,8 @@ class Scheduler:
 
     def _admit(self) -> None:
         for sequence in self.waiting[: 2 * self._max_sequences]:
+            if len(self.running) >= self._max_sequences and self.running[-1].priority <= sequence.priority:
+                return  # at once: this is how it is in most steps of a busy engine
             source, length, coming = self._find_prefix(sequence)
             if coming - length >= WORTH_WAITING:
                 continue  # a running prompt will have computed it in a moment

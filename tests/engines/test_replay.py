@@ -85,3 +85,14 @@ async def test_embeddings_depend_on_the_input_alone() -> None:
     assert (one.vectors[0] == two.vectors[1]).all()
     assert (one.vectors[0] != two.vectors[0]).any()
     assert list(one.prompt_tokens) == [2, 1]
+
+
+async def test_a_first_token_does_not_wait_for_the_pace_of_others() -> None:
+    engine = ReplayEngine([Script(list(range(100)))], interval=3600)
+    steps = engine.steps()
+    for name in "abc":
+        await engine.submit(request(name))
+        (output,) = await asyncio.wait_for(anext(steps), 120)
+        assert (output.request_id, output.token_ids) == (name, [0])
+    await engine.close()
+    assert [output.finish_reason async for batch in steps for output in batch] == ["abort"] * 3

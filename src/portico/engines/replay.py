@@ -40,13 +40,15 @@ class _Playing(Struct):
     request: EngineRequest
     script: Script
     position: int = 0
+    begun: bool = False
 
 
 class ReplayEngine:
     """Plays ``scripts`` in turn, or what ``choose(request)`` returns.
 
     ``tokens_per_step`` tokens go to every running request in each step; steps come ``interval`` seconds apart
-    (0: as fast as they are taken).
+    (0: as fast as they are taken). Whoever comes between two has a first step at once: what a request waits for its
+    first token does not depend on who else is there.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ReplayEngine:
         self._interval = interval
         self._playing: dict[str, _Playing] = {}
         self._wake = asyncio.Event()
+        self._first_only = False  # this step is for those alone who have had none
         self._closed = False
 
     def _next_script(self, request: EngineRequest) -> Script:
@@ -115,19 +118,33 @@ class ReplayEngine:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not self._closed:
+            self._wake.clear()
             if not self._playing:
-                self._wake.clear()
                 await self._wake.wait()
                 due = loop.time()
                 continue
-            yield self._step()
-            due += self._interval
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            self._first_only = loop.time() < due
+            if not self._first_only or not all(playing.begun for playing in self._playing.values()):
+                yield self._step()
+                due += 0.0 if self._first_only else self._interval
+            await self._pause(due - loop.time())
         yield [EngineOutput(request_id, (), finish_reason="abort") for request_id in self._playing]
+
+    async def _pause(self, seconds: float) -> None:
+        """Let others have their turn; for so long, unless a request has come meanwhile."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
 
     def _step(self) -> list[EngineOutput]:
         outputs = []
         for request_id, playing in list(self._playing.items()):
+            if self._first_only and playing.begun:
+                continue
+            playing.begun = True
             output = self._advance(request_id, playing)
             outputs.append(output)
             if output.finish_reason is not None:

@@ -15,9 +15,9 @@ decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from jinja2 import meta, nodes
 
@@ -26,6 +26,7 @@ from portico.prompting.environment import ENVIRONMENT
 __all__ = ["Syntax", "read_syntax"]
 
 ContentFormat = Literal["string", "openai"]
+Node = TypeVar("Node", bound=nodes.Node)
 MESSAGES, MESSAGE, CONTENT = "messages", "message", "content"
 PART_FILTERS = frozenset({"selectattr", "rejectattr", "map", "groupby"})
 SAME = frozenset({"list", "reverse", "default", "d", "sort", "select", "reject", "selectattr", "rejectattr"})
@@ -46,50 +47,69 @@ class Syntax:
     operations: frozenset[str] = frozenset()
 
 
+class _Tree:
+    """The nodes of a template by their kind, found in one walk: all questions are asked of these."""
+
+    def __init__(self, root: nodes.Template) -> None:
+        self._found: dict[type[nodes.Node], list[Any]] = {}
+        waiting: list[nodes.Node] = [root]
+        while waiting:
+            node = waiting.pop()
+            self._found.setdefault(type(node), []).append(node)
+            waiting.extend(node.iter_child_nodes())
+
+    def __getitem__(self, kind: type[Node]) -> Sequence[Node]:
+        return self._found.get(kind, ())
+
+
 def read_syntax(source: str) -> Syntax:
     """Analyse a template that compiles."""
-    tree = ENVIRONMENT.parse(source)
-    variables = frozenset(meta.find_undeclared_variables(ENVIRONMENT.parse(source)))  # a tree of its own: it folds it
-    literals = {name: _literals(tree, name) for name in variables if SWITCH.search(name)}
-    return Syntax(_content_format(tree), variables, literals, _texts(tree), _operations(tree))
+    root = ENVIRONMENT.parse(source)
+    tree = _Tree(root)
+    literals = _literals(tree, {name.name for name in tree[nodes.Name] if SWITCH.search(name.name)})
+    content_format, texts, operations = _content_format(tree), _texts(tree), _operations(tree)
+    variables = frozenset(meta.find_undeclared_variables(root))  # last: it folds the tree
+    literals = {name: found for name, found in literals.items() if name in variables}
+    return Syntax(content_format, variables, literals, texts, operations)
 
 
-def _texts(tree: nodes.Template) -> frozenset[str]:
-    constants = (constant.value for constant in tree.find_all(nodes.Const) if isinstance(constant.value, str))
-    return frozenset(text[-END:] for text in (*constants, *(data.data for data in tree.find_all(nodes.TemplateData))))
+def _texts(tree: _Tree) -> frozenset[str]:
+    constants = (constant.value for constant in tree[nodes.Const] if isinstance(constant.value, str))
+    return frozenset(text[-END:] for text in (*constants, *(data.data for data in tree[nodes.TemplateData])))
 
 
-def _operations(tree: nodes.Template) -> frozenset[str]:
-    filters = {use.name for use in tree.find_all(nodes.Filter)}
-    return frozenset(filters | {call.node.attr for call in tree.find_all(nodes.Call) if hasattr(call.node, "attr")})
+def _operations(tree: _Tree) -> frozenset[str]:
+    filters = {use.name for use in tree[nodes.Filter]}
+    return frozenset(filters | {call.node.attr for call in tree[nodes.Call] if hasattr(call.node, "attr")})
 
 
-def _literals(tree: nodes.Template, name: str) -> frozenset[str]:
-    """The texts that the template compares variable ``name`` with, or looks it up among."""
-    found: set[str] = set()
-    names = {name}
-    for assign in tree.find_all(nodes.Assign):
-        if isinstance(assign.target, nodes.Name) and _mentions(assign.node, name):
-            names.add(assign.target.name)
-    for compare in tree.find_all(nodes.Compare):
+def _literals(tree: _Tree, names: set[str]) -> dict[str, frozenset[str]]:
+    """For each name: the texts that the template compares it with (or what was made of it), or looks it up among."""
+    if not names:
+        return {}
+    made = [(node.target.name, _names(node.node)) for node in tree[nodes.Assign] if isinstance(node.target, nodes.Name)]
+    compared = []
+    for compare in tree[nodes.Compare]:
         sides = [compare.expr, *(operand.expr for operand in compare.ops)]
-        if any(_mentions(side, known) for side in sides for known in names):
-            for side in sides:
-                found.update(c.value for c in _constants(side) if isinstance(c.value, str))
-    return frozenset(found)
+        texts = {found.value for side in sides for found in _all(side, nodes.Const) if isinstance(found.value, str)}
+        compared.append((frozenset[str]().union(*map(_names, sides)), texts))
+    literals = {}
+    for name in names:
+        known = {name, *(target for target, mentioned in made if name in mentioned)}
+        literals[name] = frozenset[str]().union(*(texts for mentioned, texts in compared if mentioned & known))
+    return literals
 
 
-def _mentions(node: nodes.Node, name: str) -> bool:
-    return (isinstance(node, nodes.Name) and node.name == name) or any(
-        found.name == name for found in node.find_all(nodes.Name)
-    )
+def _names(node: nodes.Node) -> frozenset[str]:
+    return frozenset(name.name for name in _all(node, nodes.Name))
 
 
-def _constants(node: nodes.Node) -> list[nodes.Const]:
-    return [node] if isinstance(node, nodes.Const) else list(node.find_all(nodes.Const))
+def _all(node: nodes.Node, kind: type[Node]) -> list[Node]:
+    """The nodes of this kind in an expression, itself included."""
+    return [node] if isinstance(node, kind) else list(node.find_all(kind))
 
 
-def _content_format(tree: nodes.Template) -> ContentFormat:
+def _content_format(tree: _Tree) -> ContentFormat:
     follow = _Follower(tree)
     return "openai" if follow.walks_content() else "string"
 
@@ -97,27 +117,27 @@ def _content_format(tree: nodes.Template) -> ContentFormat:
 class _Follower:
     """Which names hold the messages, a message, or its content; grown until it stays the same."""
 
-    def __init__(self, tree: nodes.Template) -> None:
+    def __init__(self, tree: _Tree) -> None:
         self.tree = tree
         self.held: dict[str, set[str]] = {"messages": {MESSAGES}}
-        self.macros = {macro.name: macro for macro in tree.find_all(nodes.Macro)}
+        self.macros = {macro.name: macro for macro in tree[nodes.Macro]}
         before = -1
         while before != (before := sum(map(len, self.held.values()))):
             self._grow()
 
     def walks_content(self) -> bool:
-        for loop in self.tree.find_all(nodes.For):
+        for loop in self.tree[nodes.For]:
             if CONTENT in self.kinds(loop.iter):
                 return True
-        for look in self.tree.find_all(nodes.Filter):
+        for look in self.tree[nodes.Filter]:
             if look.node is not None and look.name in PART_FILTERS and CONTENT in self.kinds(look.node):
                 return True
-        for item in self.tree.find_all(nodes.Getitem):  # content[0]['text'], content[0].text
+        for item in self.tree[nodes.Getitem]:  # content[0]['text'], content[0].text
             if isinstance(item.node, nodes.Getitem) and self._indexed(item.node):
                 return True
         return any(
             isinstance(item.node, nodes.Getitem) and self._indexed(item.node)
-            for item in self.tree.find_all(nodes.Getattr)
+            for item in self.tree[nodes.Getattr]
             if item.attr in ("text", "type")
         )
 
@@ -127,12 +147,12 @@ class _Follower:
         )
 
     def _grow(self) -> None:
-        for loop in self.tree.find_all(nodes.For):
+        for loop in self.tree[nodes.For]:
             if MESSAGES in self.kinds(loop.iter):
                 self._hold(loop.target, {MESSAGE})
-        for assign in self.tree.find_all(nodes.Assign):
+        for assign in self.tree[nodes.Assign]:
             self._hold(assign.target, self.kinds(assign.node))
-        for call in self.tree.find_all(nodes.Call):
+        for call in self.tree[nodes.Call]:
             if not isinstance(call.node, nodes.Name):
                 continue
             if call.node.name in ("namespace", "dict"):

@@ -84,7 +84,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
                 complaints.append(f"another host: {request.url}")
 
         def answered(response: Response) -> None:
-            if response.status >= 400 and "/inspect/assets/" in response.url:
+            if response.status >= 400 and "/assets/" in response.url:
                 complaints.append(f"missing: {response.url}")
 
         page = context.new_page()

@@ -26,9 +26,10 @@ from portico.server.http.app import Observer, build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
 from portico.server.http.gate import Gate
+from portico.server.http.pages import PAGES, Pages
 from portico.server.line.line import Line
 from portico.server.line.served import FileBounds, Served, ServedModel
-from portico.server.observe.inspector import PAGES, Inspector
+from portico.server.observe.inspector import Inspector
 from portico.server.observe.metrics import Metrics
 from portico.server.routes.paths import routes
 from portico.store import open_store
@@ -171,7 +172,7 @@ def replaying(
         if inspect or trace_header:
             recorder = Recorder(time.perf_counter, time.time, keep=keep, redact=redact)
             inspectors = [Inspector(recorder, served, everything=inspect)]
-        every = routes(served, metrics, inspectors[0].routes() if inspectors else None)
+        every = routes(served, metrics, Pages(inspect=inspect), inspectors[0].routes() if inspectors else None)
         app = build_app(
             every,
             door,
@@ -192,7 +193,12 @@ def replaying(
         )
         server = uvicorn.Server(config)
         loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
+
+        def end() -> None:
+            line.drain()  # who follows what is recorded is told to go
+            server.should_exit = True
+
+        stop.append(lambda: loop.call_soon_threadsafe(end))
         serving = asyncio.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110  (uvicorn tells in no other way)
             await asyncio.sleep(0.005)

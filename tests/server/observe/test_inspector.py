@@ -94,7 +94,7 @@ class TestWhoMaySee:
             assert page.status_code == 200
             assert page.headers["content-type"].startswith("text/html")
             assert "default-src 'self'" in page.headers["content-security-policy"]
-        for asset in re.findall(r'(?:src|href)="(/inspect/assets/[^"]+)"', httpx.get(keyed.url + "/inspect").text):
+        for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', httpx.get(keyed.url + "/inspect").text):
             assert httpx.get(keyed.url + asset).status_code == 200
         for path in ("traces", "live", f"traces/{id}", f"traces/{id}/live"):
             assert httpx.get(f"{keyed.url}/inspect/{path}").status_code == 401

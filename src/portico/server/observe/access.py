@@ -1,7 +1,7 @@
 """One line in the log for every request: what was asked of which model, by whom, and what came of it.
 
 A key is told by its name, or the first digits of its hash, never by itself; nothing of prompts and answers is told.
-Probes are logged at debug: they come all day.
+Probes, and what an open page asks again and again, are logged at debug: they come all day.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from portico.keys import KEY
 from portico.server.http.app import Outcome
 from portico.server.http.auth import PROBES
 from portico.server.http.exchange import Exchange
+from portico.server.http.pages import BATCH_LIST
 
 __all__ = ["AccessLog"]
 
 log = logging.getLogger("portico")
 
+QUIET = PROBES | {BATCH_LIST}
 COLUMNS = 60  # of a terminal's 80 that time and level leave
 
 
@@ -38,7 +40,7 @@ class AccessLog:
 
     def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
         """Tell it."""
-        level = logging.DEBUG if exchange.path in PROBES else logging.INFO
+        level = logging.DEBUG if exchange.path in QUIET else logging.INFO
         if not log.isEnabledFor(level):
             return
         fields = _fields(exchange, outcome, cause)

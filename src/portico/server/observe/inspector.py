@@ -1,17 +1,13 @@
-"""The inspector: records requests, and shows them on ``/inspect``; ``/play`` is a playground beside it.
+"""The inspector: records requests, and has what its page shows of them (see ``portico.server.http.pages``).
 
 With ``--inspect`` every request that does work is recorded, else only one that asks for it with ``X-Portico-Trace: 1``,
 where ``--trace-header`` lets it. A recorded request's response names its trace in ``X-Portico-Trace-Id``.
-
-The pages are files without a word of anybody's and need no key; what they show does. Where no keys are set, the server
-listens on loopback, and ``portico.server.http.browsers`` keeps other pages from reading along.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, MutableMapping
-from importlib import resources
 from typing import Any
 
 import msgspec
@@ -26,39 +22,22 @@ from portico.server.line.served import Served
 from portico.server.observe.export import exported, facts
 from portico.trace import Head, Recorder, Trace
 
-__all__ = ["PAGES", "Inspector"]
+__all__ = ["Inspector"]
 
-MEDIA_TYPES = {
-    "html": b"text/html; charset=utf-8",
-    "js": b"text/javascript; charset=utf-8",
-    "css": b"text/css; charset=utf-8",
-    "svg": b"image/svg+xml",
-}
-PAGE_HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-cache"),
+UNRECORDED = (
+    *PROBES,
+    *("/version", "/metrics", "/openapi.json", "/v1/models"),
+    *("/inspect", "/play", "/batches", "/assets"),
 )
-UNRECORDED = (*PROBES, "/version", "/metrics", "/openapi.json", "/inspect", "/play", "/v1/models")
 BATCH_SECONDS = 0.05  # what comes within it goes to a follower in one event
 SILENCE_SECONDS = 10.0
-
-_FILES = {
-    file.name: file.read_bytes()
-    for file in (resources.files("portico.server") / "pages").iterdir()
-    if file.name.rpartition(".")[2] in MEDIA_TYPES
-}
-PAGES = frozenset({"/inspect", "/play", *(f"/inspect/assets/{name}" for name in _FILES)})
 
 
 class Inspector:
     """Observes requests (see ``portico.server.http.app.Observer``) and has the handlers that show them.
 
-    ``about`` are facts of the server that go into every export. ``pages`` are the paths that need no key.
+    ``about`` are facts of the server that go into every export.
     """
-
-    pages = PAGES
 
     def __init__(
         self,
@@ -116,21 +95,10 @@ class Inspector:
         if not self._everything:
             return one
         return {
-            "/inspect": {"GET": self.page},
-            "/play": {"GET": self.page},
-            "/inspect/assets/{name}": {"GET": self.asset},
             "/inspect/traces": {"GET": self.show_all},
             "/inspect/live": {"GET": self.follow_all},
             **one,
         }
-
-    async def page(self, exchange: Exchange) -> None:
-        """The inspector, or the playground."""
-        await self._file(exchange, f"{exchange.path.strip('/')}.html")
-
-    async def asset(self, exchange: Exchange) -> None:
-        """A file that the pages need."""
-        await self._file(exchange, exchange.path_params["name"])
 
     async def show_all(self, exchange: Exchange) -> None:
         """The recorded requests, the newest first."""
@@ -210,14 +178,6 @@ class Inspector:
         if trace is None:
             raise NotFoundError("There is no such trace; only the last requests are kept.", code="trace_not_found")
         return trace
-
-    @staticmethod
-    async def _file(exchange: Exchange, name: str) -> None:
-        content = _FILES.get(name)
-        if content is None:
-            raise NotFoundError("There is no such file.")
-        exchange.response_headers += PAGE_HEADERS
-        await exchange.respond(200, content, MEDIA_TYPES[name.rpartition(".")[2]])
 
 
 def _event(value: Any) -> bytes:

@@ -95,9 +95,10 @@ export function dataOf(block) {
   return lines.length ? lines.map((line) => line.slice(5).replace(/^ /, "")).join("\n") : null;
 }
 
-/** A stream of JSON values that has begun; read it with `values`. Raises with the server's own words and its `status`. */
-export async function open(path, signal) {
-  const response = await call(path, { signal });
+/** An answer that has begun; read a stream of JSON values with `values`. Raises with the server's own words and its
+ * `status`. */
+export async function open(path, options) {
+  const response = await call(path, options);
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   throw Object.assign(new Error(body.error?.message ?? `The server answered ${response.status}.`), {

@@ -4,13 +4,13 @@
 import { get, NoKeyError, open, values } from "./api.js";
 import { chainList } from "./chain.js";
 import { clock, duration, h, oncePerFrame, shortened } from "./dom.js";
+import { ChoiceList } from "./list.js";
 import { STATES, TraceView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST = 500; // requests in the list; the server keeps fewer
 const heads = new Map(); // id -> head, as last told
-const rows = new Map(); // id -> element
-const list = $("requests");
+const list = new ChoiceList($("requests"), fill, go);
 const filter = $("filter");
 let shown = null;
 
@@ -26,28 +26,10 @@ const draw = oncePerFrame(() => {
   for (const head of all.splice(MOST)) heads.delete(head.id);
   const wanted = filter.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const fitting = all.filter((head) => wanted.every((word) => searchable(head).includes(word)));
-  for (const [id, row] of rows) {
-    if (heads.has(id)) continue;
-    row.remove();
-    rows.delete(id);
-  }
-  let after = null;
-  for (const head of fitting) {
-    const row = rows.get(head.id) ?? h("li", { role: "option", tabindex: "-1", data: { id: head.id } });
-    rows.set(head.id, row);
-    fill(row, head);
-    const place = after ? after.nextSibling : list.firstChild;
-    if (row !== place) list.insertBefore(row, place);
-    after = row;
-  }
-  while (after ? after.nextSibling : list.firstChild) (after ? after.nextSibling : list.firstChild).remove();
+  list.draw(fitting, shown);
   $("count").textContent = wanted.length ? `${fitting.length} of ${all.length}` : String(all.length);
   $("empty").hidden = all.length > 0;
   $("none").hidden = !all.length || fitting.length > 0;
-  list.hidden = !fitting.length;
-  const stop =
-    [...list.children].find((row) => row === document.activeElement || row.dataset.id === shown) ?? list.firstChild;
-  for (const row of list.children) row.tabIndex = row === stop ? 0 : -1;
   if (shown === null && all.length && !location.hash) choose(all[0].id);
   drawChain();
 });
@@ -80,9 +62,6 @@ function searchable(head) {
 }
 
 function fill(row, head) {
-  row.setAttribute("aria-selected", String(head.id === shown));
-  if (row.head === head) return;
-  row.head = head;
   const tokens = [head.prompt_tokens, head.completion_tokens].some((n) => n !== null && n !== undefined)
     ? `${head.prompt_tokens ?? "–"} → ${head.completion_tokens ?? "…"}`
     : "";
@@ -111,7 +90,7 @@ function fill(row, head) {
 
 function choose(id, artifact = null) {
   shown = id;
-  for (const row of list.children) row.setAttribute("aria-selected", String(row.dataset.id === id));
+  list.mark(id);
   $("welcome").hidden = true;
   document.title = `${id} · Portico inspector`;
   view.open(id, artifact);
@@ -130,36 +109,10 @@ function follow() {
   else if (id !== shown || artifact === undefined) choose(id, artifact === undefined ? null : Number(artifact));
 }
 
-list.addEventListener("click", (event) => {
-  const row = event.target.closest("li");
-  if (row) go(row.dataset.id);
-});
-
-list.addEventListener("keydown", (event) => {
-  const all = [...list.children];
-  const here = all.indexOf(document.activeElement);
-  const to = {
-    ArrowDown: here + 1,
-    ArrowUp: here - 1,
-    Home: 0,
-    End: all.length - 1,
-    PageDown: Math.min(all.length - 1, here + 10),
-    PageUp: Math.max(0, here - 10),
-  }[event.key];
-  if (event.key === "Enter" || event.key === " ") go(all[here].dataset.id);
-  else if (to === undefined) return;
-  else if (all[to]) {
-    for (const row of all) row.tabIndex = -1;
-    all[to].tabIndex = 0;
-    all[to].focus();
-  }
-  event.preventDefault();
-});
-
 filter.addEventListener("input", draw);
 filter.addEventListener("keydown", (event) => {
   if (event.key !== "ArrowDown") return;
-  list.querySelector('[tabindex="0"]')?.focus();
+  list.focus();
   event.preventDefault();
 });
 document.addEventListener("keydown", (event) => {

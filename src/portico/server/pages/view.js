@@ -114,7 +114,7 @@ export class TraceView {
     try {
       do {
         for await (const { trace, artifacts } of values(
-          await open(`/inspect/traces/${encodeURIComponent(id)}/live`, opened.signal),
+          await open(`/inspect/traces/${encodeURIComponent(id)}/live`, { signal: opened.signal }),
         )) {
           if (opened.signal.aborted) return;
           if (trace) this.trace.head = trace;

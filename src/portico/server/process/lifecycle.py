@@ -29,9 +29,11 @@ from portico.server.http.app import build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
 from portico.server.http.gate import Gate
+from portico.server.http.pages import PAGES, Pages
 from portico.server.line.served import Served
 from portico.server.observe.access import AccessLog
 from portico.server.observe.export import about
+from portico.server.observe.inspector import Inspector
 from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
@@ -45,7 +47,6 @@ from portico.trace import Recorder
 
 if TYPE_CHECKING:
     from portico.server.grpc.server import GrpcServer
-    from portico.server.observe.inspector import Inspector
     from portico.server.observe.telemetry import Telemetry
 
 __all__ = ["serve", "serve_on"]
@@ -137,7 +138,7 @@ async def _serve(
     tasks = [asyncio.create_task(metrics.keep())]
     try:
         inspector = _inspector(settings, served)
-        keys = Keys((), OPEN_PATHS | (inspector.pages if inspector else set()))
+        keys = Keys((), OPEN_PATHS | PAGES)
         live.begin(keys)
         if served.store is not None:
             watch = KeyWatch(served.store, keys)
@@ -145,7 +146,7 @@ async def _serve(
             tasks.append(asyncio.create_task(watch.keep_looking()))
         gate = Gate(settings.in_flight, settings.max_per_key, accounts)
         app = build_app(
-            routes(served, metrics, inspector.routes() if inspector else None),
+            routes(served, metrics, Pages(inspect=settings.inspect), inspector.routes() if inspector else None),
             keys,
             gate,
             max_body=settings.max_body,
@@ -199,8 +200,6 @@ def _inspector(settings: Settings, served: Served) -> Inspector | None:
     """Who records requests, where the settings want any recorded."""
     if not settings.inspect and not settings.trace_header:
         return None
-    from portico.server.observe.inspector import Inspector  # it has the files of its pages in memory
-
     recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
     return Inspector(recorder, served, everything=settings.inspect, about=about(settings))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portico.server.http.app import Methods
+from portico.server.http.pages import Pages
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
 from portico.server.routes import (
@@ -38,10 +39,13 @@ BODIES = {
 }
 
 
-def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None = None) -> dict[str, Methods]:
-    """Every path of the server, with its handlers. ``pages`` are those for people and what belongs to them."""
-    pages = pages or {}
-    about = AboutHandlers(served, metrics, "/play" if "/play" in pages else None)
+def routes(
+    served: Served, metrics: Metrics, pages: Pages | None = None, inspector: Mapping[str, Methods] | None = None
+) -> dict[str, Methods]:
+    """Every path of the server, with its handlers. ``pages`` are those for people; ``inspector`` is what belongs to
+    them besides."""
+    shown = {} if pages is None else {**pages.routes(), **batches.BatchPageHandlers(served).routes()}
+    about = AboutHandlers(served, metrics, "/play" if "/play" in shown else None)
     paths = {
         **about.routes(),
         **openai.OpenAIHandlers(served).routes(),
@@ -59,4 +63,4 @@ def routes(served: Served, metrics: Metrics, pages: Mapping[str, Methods] | None
         **RunHandlers(served.runs).routes(),
     }
     about.describe(paths, BODIES)
-    return {**paths, **pages}
+    return {**paths, **shown, **(inspector or {})}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -120,9 +122,21 @@ def test_the_sdk_makes_polls_lists_and_downloads(sdk: OpenAI) -> None:
         sdk.batches.cancel(made.id)
 
 
-def masked(body: dict[str, Any]) -> str:
-    """A body without ids and times, with its fields in their order."""
-    return re.sub(r'"(id|created|created_at|completed_at|response_id)": ?("[^"]*"|[\d.]+)', "", json.dumps(body))
+def masked(body: bytes) -> bytes:
+    """A body without ids and times."""
+    return re.sub(rb'"(id|created|created_at|completed_at|response_id)":("[^"]*"|[\d.]+)|req_\w+', b"", body)
+
+
+def bodies_of(client: httpx.Client, batch: dict[str, Any]) -> dict[str, bytes]:
+    """The bodies in both files of a batch as they stand there, by the ``custom_id`` of their lines."""
+    found = {}
+    for id in filter(None, (batch.get("output_file_id"), batch.get("error_file_id"))):
+        for line in client.get(f"/v1/files/{id}/content").content.splitlines():
+            (body,) = re.findall(
+                rb'^\{"id":"[^"]*","custom_id":"[^"]*","response":\{.*?"body":(.*)\},"error":null\}$', line
+            )
+            found[json.loads(line)["custom_id"]] = body
+    return found
 
 
 ENDPOINTS: dict[str, dict[str, Any]] = {
@@ -138,17 +152,16 @@ ENDPOINTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_lines_body_is_what_the_endpoint_gives(client: httpx.Client, endpoint: str) -> None:
-    """Ids and times apart; what it refuses too."""
+    """Byte for byte, ids and times apart; what it refuses too."""
     bodies = [ENDPOINTS[endpoint], {"nonsense": True}, {**ENDPOINTS[endpoint], "model": "nobody"}]
     lines = [{"custom_id": str(n), "method": "POST", "url": endpoint, "body": body} for n, body in enumerate(bodies)]
     batch = wait_for(client, create(client, lines, endpoint))
     told = outcome(client, batch, ["0", "1", "2"])
+    raw = bodies_of(client, batch)
     for number, body in enumerate(bodies):
         direct = client.post(endpoint, json=body)
-        response = told[str(number)]["response"]
-        assert response["status_code"] == direct.status_code
-        mine, its = masked(response["body"]), masked(direct.json())
-        assert re.sub(r"req_\w+", "", mine) == re.sub(r"req_\w+", "", its)
+        assert told[str(number)]["response"]["status_code"] == direct.status_code
+        assert masked(raw[str(number)]) == masked(direct.content)
 
 
 def test_wrong_lines_fail_the_batch_and_none_is_run(client: httpx.Client, server: Replaying) -> None:
@@ -379,6 +392,51 @@ def test_cancelling_keeps_what_is_done(slow: tuple[Replaying, httpx.Client, thre
     assert [name for name in names if told[name]["error"] is None] == ["a-0", "a-1"]
     assert {told[name]["error"]["code"] for name in names[2:]} == {"batch_cancelled"}
     assert client.post(f"/v1/batches/{id}/cancel").status_code == 400, "it has ended"
+
+
+def test_whenever_it_is_cancelled_each_line_has_one_result(client: httpx.Client) -> None:
+    """While its file is read, while lines run, while the results are put together: the counts add up."""
+    draw = random.Random(19)
+    names = [f"a-{n}" for n in range(40)]
+    params = {"model": "tiny", "max_tokens": 50, "messages": [{"role": "user", "content": "[[plain]]"}]}
+    asked = {"requests": [{"custom_id": name, "params": params} for name in names]}
+    ends = set()
+    for _ in range(10):
+        id = create(client, [chat_line(name, "[[plain]]") for name in names])
+        message = client.post("/v1/messages/batches", json=asked).json()["id"]
+        time.sleep(draw.random() * 0.2)
+        client.post(f"/v1/batches/{id}/cancel")
+        client.post(f"/v1/messages/batches/{message}/cancel")
+        batch = wait_for(client, id)
+        ends.add(batch["status"])
+        if batch["request_counts"]["total"]:  # else it was cancelled before its lines were read
+            told = outcome(client, batch, names)
+            errors = [one["error"]["code"] for one in told.values() if one["error"] is not None]
+            assert errors == ["batch_cancelled"] * batch["request_counts"]["failed"]
+        path = f"/v1/messages/batches/{message}"
+        until(lambda path=path: client.get(path).json()["processing_status"] == "ended")  # type: ignore[misc]
+        assert message_results(client, client.get(path).json()).keys() == set(names)
+    assert ends <= {"cancelled", "completed"}
+
+
+def test_what_expires_while_it_runs_keeps_what_is_done(
+    slow: tuple[Replaying, httpx.Client, threading.Semaphore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client, turns = slow
+    ahead = 0
+    monkeypatch.setattr("portico.server.batches.job.time", SimpleNamespace(time=lambda: time.time() + ahead))
+    names = [f"a-{n}" for n in range(9)]
+    id = create(client, [chat_line(name, "[[plain]]" if n < 2 else "[[long]]") for n, name in enumerate(names)])
+    while client.get(f"/v1/batches/{id}").json()["request_counts"]["completed"] < 2:
+        turns.release()
+        time.sleep(0.005)
+    ahead = WINDOW
+    batch = wait_for(client, id)
+    assert batch["status"] == "expired"
+    assert_valid("Batch", batch)
+    told = outcome(client, batch, names)
+    assert [name for name in names if told[name]["error"] is None] == ["a-0", "a-1"]
+    assert {told[name]["error"]["code"] for name in names[2:]} == {"batch_expired"}
 
 
 def test_a_canceled_message_batch_keeps_what_is_done(

@@ -85,9 +85,9 @@ class Job:
         if found is None:
             return
         self.batch = found
-        if self.batch.status == "validating" and self._stop is None:
+        if self.batch.reads is not None and not Record.of(self.batch.body).total and self._stop != "given back":
             problems = await read_file(self._store, self.batch, self._record)
-            if problems:
+            if problems and self._stop is None:
                 failed = replace(self._record, problems=problems, failed_at=int(time.time()))
                 if await self._store.batches.end(replace(self.batch, status="failed", body=failed.kept())):
                     self._meter.batch(self.batch.kind, "failed")

@@ -24,8 +24,8 @@ GONE: Final = Problem("file_not_found", "The input file is no longer there.", No
 
 
 async def read_file(store: Store, batch: StoredBatch, record: Record) -> list[Problem]:
-    """Keep the lines of the batch's file; what is wrong with them, where anything is: then none is kept. Raises
-    ``StoreError``."""
+    """Keep the lines of the batch's file, also of one that is cancelled meanwhile: each is told of in the end. What is
+    wrong with them, where anything is: then none is kept. Raises ``StoreError``."""
     reader = FileReader(record.endpoint)
     beginnings: list[bytes] = []
     models: set[str | None] = set()
@@ -50,8 +50,10 @@ async def read_file(store: Store, batch: StoredBatch, record: Record) -> list[Pr
             lines, size = [], 0
     await store.batches.add_lines(batch.id, lines)
     model = models.pop() if len(models) == 1 else None
-    known = {"total": number, "model": model, "in_progress_at": int(time.time())}
-    await store.batches.change(batch.owner, batch.id, OPEN, "in_progress", known)
+    known = {"total": number, "model": model}
+    begun = {**known, "in_progress_at": int(time.time())}
+    if not await store.batches.change(batch.owner, batch.id, OPEN, "in_progress", begun):
+        await store.batches.change(batch.owner, batch.id, {"cancelling"}, "cancelling", known)
     return []
 
 

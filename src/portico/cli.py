@@ -14,34 +14,41 @@ from portico.terminal import shown
 
 __all__ = ["main"]
 
-COMMANDS = (
-    "serve",
-    "chat",
-    "batch",
-    "pull",
-    "models",
-    "render",
-    "detokenize",
-    "formats",
-    "parse",
-    "trace",
-    "replay",
-    "store",
-    "keys",
-)
+COMMANDS = {  # with what the list of them says; they are imported when they are called
+    "serve": "Serve MODEL (smollm2 if none is named; it is fetched if absent).",
+    "chat": "Talk to MODEL (smollm2 if none is named). With PROMPT, or text on standard input: one answer, then the "
+    "end.",
+    "batch": "Run many requests at once, from a file of OpenAI's batch lines.",
+    "pull": "Fetch MODEL so that it can be used offline.",
+    "models": "List the models on this machine, and those that 'portico pull' knows by name.",
+    "render": "Show the prompt that MESSAGES become, and its tokens.",
+    "detokenize": "Turn token IDS into text, as a stream would.",
+    "formats": "List the output formats: which parsers there are, for which models.",
+    "parse": "Read model output from FILE or standard input: reasoning, content, tool calls, as JSON.",
+    "trace": "Show what the layers of a server made of a request.",
+    "replay": "Run the request in FILE again, with the engine's recorded steps and today's code, and show the first "
+    "difference.",
+    "store": "Look after what a server keeps: responses and conversations.",
+    "keys": "Make API keys with names and limits, and take them back.",
+}
 
 
 class LazyGroup(click.RichGroup):
-    """A group that imports a command when it is called, or listed: no command waits for another's imports."""
+    """A group that imports a command when it is called: no command waits for another's imports, and no list for any."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"portico.commands.{cmd_name}").command
-        return command
+        """A command as it is listed."""
+        return click.Command(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A command as it is called."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, None if listed is None else import_module(f"portico.commands.{listed.name}").command, rest
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,6 +7,8 @@ comes is told to go elsewhere and probes are answered. A second signal ends at o
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -177,8 +179,7 @@ async def _serve(
         listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
         if announce:
             announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
-        gc.collect()
-        gc.freeze()  # what start-up made lives as long as the process: no need to look at it again
+        _settle()
         server = _Server(config, served, settings.drain_timeout, batches)
         await server.serve([listener])
         if left := await served.endings.wait(server.time_left()):
@@ -303,3 +304,11 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:  # Windows has no uvloop
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def _settle() -> None:
+    """What start-up made lives as long as the process and need not be looked at again; what it used up goes back."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # others than GNU's C library give it back by themselves
+        ctypes.CDLL(None).malloc_trim(0)

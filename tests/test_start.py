@@ -45,7 +45,7 @@ def test_the_package_imports_nothing() -> None:
     assert imported("import portico") == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+@pytest.mark.parametrize("arguments", [["--help"], []])
 def test_to_tell_what_there_is_takes_the_terminal_alone(arguments: list[str]) -> None:
     assert imported("from portico.cli import main; main()", *arguments) == TERMINAL
 

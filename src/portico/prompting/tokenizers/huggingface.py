@@ -17,6 +17,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
 
 from portico.prompting.tokenizers.base import (
     ANY_LENGTH,
@@ -108,31 +109,44 @@ class HuggingFaceTokenizer(Tokenizer):
     @cached_property
     def _renamed(self) -> tuple[Backend, dict[int, str], dict[int, int]]:
         """The same pipeline with names for its control tokens that no text can spell: the names by id, and which ids
-        these tokens have there."""
-        described = json.loads(self._backend.to_str())
+        its added tokens have there."""
         names = dict(zip(self.structure.values(), unspellable(), strict=False))
-        for token in described["added_tokens"]:
-            token["content"] = names.get(token["id"], token["content"])
+        added = self._backend.get_added_tokens_decoder()
+        for i, token in added.items():
+            token.content = names.get(i, token.content)
+        model = self._backend.model  # BPE makes only what it has merges for, so it can be shared
+        if not isinstance(model, BPE):
+            model = self._model_that_spells(names)
+        backend = Backend(model)
+        if self._backend.normalizer is not None:
+            backend.normalizer = self._backend.normalizer
+        if self._backend.pre_tokenizer is not None:
+            backend.pre_tokenizer = self._backend.pre_tokenizer
+        backend.add_tokens([added[i] for i in sorted(added)])
+        return backend, names, {backend.token_to_id(token.content) or 0: i for i, token in added.items()}
+
+    def _model_that_spells(self, names: Mapping[int, str]) -> Any:
+        """The model with the control tokens among its pieces under their ``names``: it takes any text that is a piece
+        for that piece."""
+        described = json.loads(self._backend.to_str())
         model = described["model"]
-        if isinstance(vocabulary := model["vocab"], list):  # Unigram takes any text that is a piece for that piece
+        if isinstance(vocabulary := model["vocab"], list):
             for i, name in names.items():
                 if i < len(vocabulary):
                     vocabulary[i][0] = name
-        elif model["type"] != "BPE":  # so does WordPiece; BPE makes only what it has merges for
+        else:
             spelled = {text: name for i, name in names.items() if (text := self._backend.id_to_token(i)) in vocabulary}
             model["vocab"] = {spelled.get(text, text): i for text, i in vocabulary.items()}
             model["unk_token"] = spelled.get(model["unk_token"], model["unk_token"])
-        backend = Backend.from_str(json.dumps(described))
-        ids = {backend.token_to_id(name) or 0: i for i, name in names.items()}
-        return backend, names, ids
+        return Backend.from_str(json.dumps({**described, "added_tokens": []})).model
 
     def _shrinks(self) -> int:
-        described = json.loads(self._backend.to_str())
-        model, normalizer = described["model"], described["normalizer"] or {"type": "none"}
-        all_bytes = model["type"] == "BPE" and (model.get("byte_fallback") or not model.get("unk_token"))
+        model, normalizer = self._backend.model, self._backend.normalizer
+        all_bytes = isinstance(model, BPE) and (model.byte_fallback or not model.unk_token)
         if self.table is None or not all_bytes:
             return ANY_LENGTH
-        steps = {one["type"] for one in normalizer.get("normalizers", [normalizer])} - {"none", "Prepend", "Replace"}
+        described = {"type": "none"} if normalizer is None else json.loads(normalizer.__getstate__())
+        steps = {one["type"] for one in described.get("normalizers", [described])} - {"none", "Prepend", "Replace"}
         return ANY_LENGTH if steps - {"NFC"} else 3 if steps else 1
 
     @property

@@ -311,7 +311,7 @@ def test_who_comes_later_goes_on_beside_answers() -> None:
     machine = Machine(cells=3000, max_sequences=4, batch_tokens=64)
     machine.submit("better", [1] * 50, 500)
     later = machine.submit("later", [2] * 160, 20, priority=5)
-    for _ in range(60):
+    for _ in range(80):
         machine.step(prefill_tokens=16)
     assert [one.key for one in machine.done] == ["later"]
     assert later.cached == 0
@@ -320,7 +320,7 @@ def test_who_comes_later_goes_on_beside_answers() -> None:
 def test_prompts_of_who_comes_later_are_taken_in_small_pieces() -> None:
     machine = Machine(cells=3000, max_sequences=4, batch_tokens=512)
     machine.submit("later", [1] * 1000, 1, priority=5)
-    assert [piece.count for piece in machine.step(prefill_tokens=80).pieces] == [80 // GIVING_WAY]
+    assert [piece.count for piece in machine.step(prefill_tokens=320).pieces] == [320 // GIVING_WAY]
     assert [piece.count for piece in machine.step(prefill_tokens=20).pieces] == [SMALLEST_PIECE]
 
 

@@ -43,8 +43,8 @@ from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Piece, Pl
 __all__ = ["Scheduler"]
 
 USUAL: Final = 0  # priority
-GIVING_WAY: Final = 4  # the part of a slice that is computed at once of prompts with a worse one
-SMALLEST_PIECE: Final = 16  # tokens, of these; less would waste the batch
+GIVING_WAY: Final = 16  # the part of a slice that is computed at once of prompts with a worse one
+SMALLEST_PIECE: Final = 8  # tokens, of these; less would waste the batch
 MARGIN: Final = 64  # cells that must be left after admission, so that a newcomer is not preempted at once
 WORTH_WAITING: Final = 16  # tokens of shared prefix for which a newcomer waits
 FIRST_CHECKPOINT: Final = 512  # tokens; then at every doubling, for prompts that begin alike

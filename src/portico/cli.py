@@ -30,6 +30,7 @@ COMMANDS = {  # with what the list of them says; they are imported when they are
     "difference.",
     "store": "Look after what a server keeps: responses and conversations.",
     "keys": "Make API keys with names and limits, and take them back.",
+    "usage": "Show how many requests and tokens were used. Running servers write it down every few seconds.",
 }
 
 

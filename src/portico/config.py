@@ -134,6 +134,10 @@ class Settings(BaseSettings):
     inspect_redact: bool = Field(False, description="Record sizes in place of texts, tokens and bodies.")
     trace_header: bool = Field(False, description="Record requests that ask for it with 'X-Portico-Trace: 1'.")
 
+    metrics_per_key: bool = Field(False, description="Count requests and tokens of every API key on /metrics, by name.")
+    audit_log: Path | None = Field(
+        None, description="File that gets a line of JSON for each key made or revoked, reload, batch and refusal."
+    )
     otlp_endpoint: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) that gets spans.")
 
     # What is kept

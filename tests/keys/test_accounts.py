@@ -161,6 +161,29 @@ def test_who_waits_as_told_is_served() -> None:
     accounts.visit(key).reserve(10, 20)
 
 
+def test_a_reservation_is_settled_once() -> None:
+    accounts = Accounts(clock=Clock())
+    key = Key(name="ann", requests_per_minute=9, tokens_per_minute=100, tokens_per_day=200)
+
+    def left() -> tuple[int, int]:
+        requests, tokens = accounts.visit(key).standing()
+        assert requests is not None
+        assert tokens is not None
+        return requests.remaining, tokens.remaining
+
+    visit = accounts.visit(key)
+    visit.enter(None)
+    held = visit.reserve(20, 30)
+    assert left() == (8, 50)
+    for again in (held.settle, held.settle):
+        again(25)
+        assert left() == (8, 75)
+    held.cancel()
+    visit.leave()
+    visit.leave()
+    assert left() == (8, 75)
+
+
 def test_what_reaches_no_engine_does_not_count() -> None:
     accounts = Accounts(clock=Clock())
     key = Key(name="ann", requests_per_minute=1, tokens_per_minute=10)

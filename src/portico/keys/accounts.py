@@ -10,6 +10,9 @@ and as many as the answer may have where the request says so, else ``ANSWER`` fo
 itself, or some requests could never be served. When the answer has ended, what was counted too much is given back where
 it was counted; what it took more (which only an answer without a bound can, or one that alone may be more than the
 limit) is counted then, and later requests wait for it.
+
+Servers that share a store tell each other now and then what they have counted (``tell``, ``hear``); between two times
+they do not know of each other's requests. What a server told outlives it, so that a day's limit does, too.
 """
 
 from __future__ import annotations
@@ -17,16 +20,19 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+import msgspec
+
 from portico.errors import OverloadedError, RateLimitError
 from portico.keys.key import Key
-from portico.keys.spans import DAY, MINUTE, Window
+from portico.keys.spans import DAY, MINUTE, Snapshot, Window
 
 __all__ = ["ANSWER", "VISIT", "Accounts", "Reservation", "Standing", "Visit", "table_size"]
 
@@ -36,13 +42,16 @@ ACCOUNTS: Final = 4096
 _WORD: Final = 8  # bytes
 _NAME: Final = 4  # words: SHA-256 of the owner
 _SPANS: Final = (MINUTE, MINUTE, DAY)  # requests, tokens, tokens
-_HEAD: Final = 2  # words before the accounts: how many there are, and when they were last settled with others
+_HEAD: Final = 3  # words before the accounts: how many there are, when others were last told, the server's number
 _ENDS: Final = [*accumulate((span.words for span in _SPANS), initial=_NAME)]
 
 
+_TOUCHED, _OTHERS, _OWN = range(_ENDS[-1], _ENDS[-1] + 3)  # what changed; in flight elsewhere, and with each process
+
+
 def _words(rows: int) -> int:
-    """Of one account: its name, its windows, what others have in flight, what each process has."""
-    return _ENDS[-1] + 1 + rows
+    """Of one account."""
+    return _OWN + rows
 
 
 def table_size(rows: int) -> int:
@@ -58,6 +67,15 @@ class Standing(NamedTuple):
     reset: float
 
 
+class Told(msgspec.Struct, array_like=True, frozen=True):
+    """What a server tells of an account."""
+
+    requests: Snapshot
+    tokens: Snapshot
+    day: Snapshot
+    in_flight: int
+
+
 class Account:
     """One key's row of the table."""
 
@@ -65,17 +83,38 @@ class Account:
         windows = [Window(view[start:][: span.words], span) for start, span in zip(_ENDS, _SPANS, strict=False)]
         self.name = view[:_NAME].tobytes()
         self.requests, self.tokens, self.day = windows
-        self.places = view[_ENDS[-1] :]
+        self.places = view[_OTHERS:]
+        self._touched = view[_TOUCHED : _TOUCHED + 1]
 
     @property
     def in_flight(self) -> int:
         """How many requests, here and elsewhere."""
         return sum(self.places)
 
-    @property
-    def own(self) -> int:
-        """How many of this server."""
-        return sum(self.places[1:])
+    def touch(self) -> None:
+        """Something is counted that others are to be told of."""
+        self._touched[0] = 1
+
+    def news(self, now: float) -> bytes | None:
+        """What others are to be told, if anything."""
+        own = sum(self.places[1:])
+        if not self._touched[0] and not own:
+            return None
+        self._touched[0] = 0
+        told = Told(self.requests.snapshot(now), self.tokens.snapshot(now), self.day.snapshot(now), own)
+        return msgspec.msgpack.encode(told)
+
+    def hear(self, told: Iterable[bytes], living: Iterable[bytes], now: float) -> None:
+        """That is all that others have counted; those that are ``living`` have requests in flight, too."""
+        all_told = [_read(one) for one in told]
+        self.requests.hear([one.requests for one in all_told], now)
+        self.tokens.hear([one.tokens for one in all_told], now)
+        self.day.hear([one.day for one in all_told], now)
+        self.places[0] = sum(_read(one).in_flight for one in living)
+
+
+def _read(told: bytes) -> Told:
+    return msgspec.msgpack.decode(told, type=Told)
 
 
 class Accounts:
@@ -99,8 +138,11 @@ class Accounts:
         self._view = memoryview(memory or mmap.mmap(-1, table_size(rows))).cast("q")
         self._known: dict[bytes, Account] = {}
         with lock():
+            self._view[2] = self._view[2] or secrets.randbits(62)
             for account in self.all():
                 account.places[self.place] = 0
+                account.touch()
+        self.server = f"{self._view[2]:x}"  # what others know it by
 
     def visit(self, key: Key, *, later: bool = False) -> Visit:
         """A request with that key, of which nothing is counted yet. One that is to be answered ``later`` takes no
@@ -109,7 +151,9 @@ class Accounts:
 
     def of(self, owner: str) -> Account:
         """The account of that owner; the lock must be held. Raises ``OverloadedError`` where there is no room."""
-        name = hashlib.sha256(owner.encode()).digest()
+        return self._named(hashlib.sha256(owner.encode()).digest())
+
+    def _named(self, name: bytes) -> Account:
         if name not in self._known and not any(account.name == name for account in self.all()):
             count = self._view[0]
             if count == ACCOUNTS:
@@ -125,6 +169,24 @@ class Accounts:
             account = Account(self._row(index))
             self._known[account.name] = account
         yield from self._known.values()
+
+    def tell(self) -> dict[str, bytes]:
+        """What others are to be told, by the names of accounts."""
+        with self.lock():
+            now = self.clock()
+            told = {account.name.hex(): account.news(now) for account in self.all()}
+        return {name: news for name, news in told.items() if news is not None}
+
+    def untold(self, names: Iterable[str]) -> None:
+        """Others could not be told of these: they are to be told again."""
+        with self.lock():
+            for name in names:
+                self._named(bytes.fromhex(name)).touch()
+
+    def hear(self, name: str, told: Iterable[bytes], living: Iterable[bytes]) -> None:
+        """See ``Account.hear``. Raises ``OverloadedError``."""
+        with self.lock():
+            self._named(bytes.fromhex(name)).hear(told, living, self.clock())
 
     def turn(self, seconds: float) -> bool:
         """Whether it is this process that settles with others now: some process does, every so many seconds."""
@@ -168,6 +230,7 @@ class Visit:
                 self._must_fit(window, limit, 1, now, unit)
             account.places[accounts.place] += 1
             self._slot = account.requests.add(1, now)
+            account.touch()
             self._account = account
 
     def leave(self) -> None:
@@ -176,6 +239,7 @@ class Visit:
             return
         with self._accounts.lock():
             self._account.places[self._accounts.place] -= 1
+            self._account.touch()
             if not self._reserved:
                 self._account.requests.correct(-1, self._slot, self._accounts.clock())
         self._account = None
@@ -187,7 +251,8 @@ class Visit:
             accounts = self._accounts
             with accounts.lock():
                 now = accounts.clock()
-                windows = list(self._windows(accounts.of(self._key.owner)))
+                account = accounts.of(self._key.owner)
+                windows = list(self._windows(account))
                 for window, limit, unit in windows:
                     if prompt > limit:
                         raise RateLimitError(
@@ -197,6 +262,7 @@ class Visit:
                 for window, limit, _ in windows:
                     amount = min(prompt + answer, limit)
                     found.counted.append((window, amount, window.add(amount, now)))
+                account.touch()
         self._reserved += 1
         return found
 
@@ -205,6 +271,7 @@ class Visit:
         if reservation.counted:
             with self._accounts.lock():
                 now = self._accounts.clock()
+                self._accounts.of(self._key.owner).touch()
                 for window, amount, slot in reservation.counted:
                     if tokens < amount:
                         window.correct(tokens - amount, slot, now)

@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from portico.errors import StoreError
-from portico.store import conversations, keys, leases, responses, streams
+from portico.keys.usage import Used
+from portico.store import accounts, conversations, keys, leases, responses, streams, usage
 from portico.store.batches import Batches
 from portico.store.database import Database
 from portico.store.faults import spoken
@@ -187,6 +188,14 @@ class Store:
     async def keys(self) -> list[bytes]:
         """All API keys, as they are kept (``store.keys``): equal as long as nothing has changed."""
         return await self.database.read(keys.contents)
+
+    async def put_usage(self, sums: Sequence[Used]) -> None:
+        """What this process has counted, of whatever has changed."""
+        await self.database.write(usage.put, self._me.id, sums)
+
+    async def settle(self, server: str, told: Mapping[str, bytes], since: float) -> tuple[float, list[accounts.Heard]]:
+        """See ``store.accounts``."""
+        return await (self.database.write if told else self.database.read)(accounts.settle, server, told, since)
 
     # -- this process among others ------------------------------------------------------------------------------------
 

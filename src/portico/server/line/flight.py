@@ -10,6 +10,7 @@ from msgspec import Struct
 from portico.errors import PorticoError
 from portico.events import EngineOutput, EngineRequest
 from portico.generation import Choice, Delta, Generation, Watch
+from portico.keys import KEY
 from portico.keys.accounts import Reservation
 
 __all__ = ["Flight", "Route", "Sink", "Watching"]
@@ -62,10 +63,12 @@ class Flight:
         self.later = later  # nobody waits for it
         self.deadline: float | None = None  # in the loop's time, as all below
         self.over = False
+        self.refused = False  # by the engine
         self.admitted = 0.0
         self.first_output = 0.0
         self.finishes: list[str] = []  # of its choices, as they end
         self.routes: list[Route] = []
+        self.key = KEY.get()  # whose it is
         self.reservation: Reservation | None = None  # of its tokens, among those of its API key
 
 

@@ -50,6 +50,7 @@ class Line:
         self.engine = engine
         self._salted = salted
         self.meter = meter
+        self.called = ""  # the first name that its model is served by; empty: the engine's own
         self._waits = (meter.waits(False), meter.waits(True))
         self._routes: dict[str, Route] = {}
         self._flights: set[Flight] = set()
@@ -62,6 +63,11 @@ class Line:
         self._written = 0.0  # when connections were last written to
         self._writing: asyncio.TimerHandle | None = None
         self._resuming = Resuming(engine, meter, self._submit, self._end, enabled=resume)
+
+    @property
+    def name(self) -> str:
+        """What its model is counted by."""
+        return self.called or self.engine.info.model
 
     @property
     def in_flight(self) -> int:
@@ -132,6 +138,7 @@ class Line:
                 for choice, request in zip(generation.choices, generation.engine_requests(), strict=True):
                     await self._submit(self._route(flight, request, choice, position))
         except BaseException:
+            flight.refused = True
             if flight.reservation is not None:
                 flight.reservation.cancel()
             self.abort(flight)
@@ -176,6 +183,7 @@ class Line:
             raise
         if reservation is not None:
             reservation.settle(tokens)
+        self.meter.used(KEY.get(), self.name, tokens, 0, 0)
         return batch
 
     def abort(self, flight: Flight) -> None:
@@ -191,9 +199,14 @@ class Line:
     def _close(self, flight: Flight) -> None:
         """The flight is over, however it ended: count it."""
         flight.over = True
+        usages = [generation.usage for generation in flight.generations]
+        prompt = sum(usage.prompt_tokens for usage in usages)
+        answer = sum(usage.completion_tokens for usage in usages)
         if flight.reservation is not None:
-            usages = [generation.usage for generation in flight.generations]
-            flight.reservation.settle(sum(usage.prompt_tokens + usage.completion_tokens for usage in usages))
+            flight.reservation.settle(prompt + answer)
+        if not flight.refused:
+            model = flight.generations[0].spec.lora or self.name
+            self.meter.used(flight.key, model, prompt, sum(usage.cached_tokens or 0 for usage in usages), answer)
         self._flights.discard(flight)
         self.meter.over(flight.generations)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from portico.generation import Generation, Watch
+from portico.keys import Key
 
 __all__ = ["Meter", "Timer", "Waits"]
 
@@ -53,6 +54,10 @@ class Meter(Protocol):
 
     def over(self, generations: Sequence[Generation]) -> None:
         """A flight is over, however it ended."""
+        ...
+
+    def used(self, key: Key, model: str, prompt: int, cached: int, completion: int) -> None:
+        """A request with that key is over, and so many tokens of the model were used."""
         ...
 
     def resumed(self, tokens: int, seconds: float) -> None:

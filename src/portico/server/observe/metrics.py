@@ -14,6 +14,8 @@ from portico import __version__
 from portico.errors import PorticoError
 from portico.events import EngineOutput
 from portico.generation import Delta, Generation
+from portico.keys import Key
+from portico.keys.usage import Usage
 from portico.server.http.app import Outcome
 from portico.server.http.exchange import Exchange
 from portico.server.line.meter import Waits
@@ -69,8 +71,12 @@ class Metrics:
     somebody waits for is told apart from the lines of batches, which wait for all others.
     """
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
+    def __init__(self, ledger: Ledger | None = None, *, of_keys: bool = False) -> None:
+        """``of_keys``: count what each key uses, by its name."""
         self._ledger = ledger
+        self.usage = Usage()
+        self.key_requests: Counter | None = None
+        self.key_tokens: Counter | None = None
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
             "portico_requests",
@@ -81,6 +87,16 @@ class Metrics:
         self.tokens = Counter(
             "portico_tokens", "Tokens by kind (prompt, cached, completion, reasoning).", ["kind"], registry=registry
         )
+        if of_keys:
+            self.key_requests = Counter(
+                "portico_key_requests", "Requests by API key and model.", ["key", "model"], registry=registry
+            )
+            self.key_tokens = Counter(
+                "portico_key_tokens",
+                "Tokens by API key, model and kind (prompt, cached, completion).",
+                ["key", "model", "kind"],
+                registry=registry,
+            )
         self.finishes = Counter("portico_finishes", "Choices by finish reason.", ["reason"], registry=registry)
         self.parsed = Counter(
             "portico_parser_outcomes", "What reading model output came to, by kind.", ["outcome"], registry=registry
@@ -215,6 +231,14 @@ class Metrics:
                 self._count_outcomes(choice.outcomes)
                 for kind, count in choice.recoveries.items():
                     self.recovered.labels(kind, choice.parser).inc(count)
+
+    def used(self, key: Key, model: str, prompt: int, cached: int, completion: int) -> None:
+        """A request with that key is over: count what it used."""
+        self.usage.count(time.time(), key.shown, model, prompt, cached, completion)
+        if self.key_requests is not None and self.key_tokens is not None:
+            self.key_requests.labels(key.shown, model).inc()
+            for kind, count in (("prompt", prompt), ("cached", cached), ("completion", completion)):
+                self.key_tokens.labels(key.shown, model, kind).inc(count)
 
     def resumed(self, tokens: int, seconds: float) -> None:
         """An answer goes on, with so many tokens, after so long a pause."""

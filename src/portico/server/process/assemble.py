@@ -139,6 +139,7 @@ async def _serve(
     info = engine.info
     generates = "generate" in info.capabilities
     names, patterns = _names(settings.served_model_name if generates else [], resolved.name)
+    line.called = names[0]
     if taken := set(names) & set(adapters):
         await line.close()
         raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")

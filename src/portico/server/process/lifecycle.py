@@ -39,10 +39,12 @@ from portico.server.observe.inspector import Inspector
 from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
+from portico.server.process.accounting import Accounting
 from portico.server.process.assemble import assemble, release
 from portico.server.process.key_watch import KeyWatch
 from portico.server.process.listener import bind, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
+from portico.server.process.settling import Settling
 from portico.server.routes.paths import routes
 from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal
 from portico.trace import Recorder
@@ -134,10 +136,13 @@ async def _serve(
     if reloading is not None:
         reloading.begin()
     telemetry = _telemetry(settings)
-    metrics = Metrics(ledger)
+    metrics = Metrics(ledger, of_keys=settings.metrics_per_key)
     served = await assemble(settings, metrics, shared)
     batches: Runner | None = None
     tasks = [asyncio.create_task(metrics.keep())]
+    accounts = accounts or Accounts()
+    settling: Settling | None = None
+    accounting: Accounting | None = None
     try:
         inspector = _inspector(settings, served)
         keys = Keys((), OPEN_PATHS | PAGES)
@@ -145,7 +150,11 @@ async def _serve(
         if served.store is not None:
             watch = KeyWatch(served.store, keys)
             await watch.look()
-            tasks.append(asyncio.create_task(watch.keep_looking()))
+            settling = Settling(served.store, accounts)
+            await settling.settle()
+            accounting = Accounting(served.store, metrics.usage)
+            for work in (watch.keep_looking(), settling.keep_settling(), accounting.keep_writing()):
+                tasks.append(asyncio.create_task(work))
         gate = Gate(settings.in_flight, settings.max_per_key, accounts)
         app = build_app(
             routes(served, metrics, Pages(inspect=settings.inspect), inspector.routes() if inspector else None),
@@ -192,6 +201,10 @@ async def _serve(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if settling is not None:
+            await settling.close()
+        if accounting is not None:
+            await accounting.write()
         await release(served)
         if telemetry is not None:
             await telemetry.close()

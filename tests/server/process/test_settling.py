@@ -120,6 +120,7 @@ def test_two_servers_over_one_store(tmp_path: Path, smollm2_path: Path) -> None:
         headers = {"authorization": f"Bearer {secret}"}
         return httpx.post(f"{server.base_url}/chat/completions", json=body, headers=headers, timeout=SAFETY)
 
+    keys("add", "first")  # so that a key is needed from the beginning
     with running_server(*arguments) as one, running_server(*arguments) as other:
         secret = keys("add", "ann", "--tokens-per-day", "300")
         until(lambda: asked(one, secret).status_code != 401)

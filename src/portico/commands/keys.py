@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -17,14 +17,16 @@ from rich.table import Table
 
 from portico.commands.options import settings_from, settings_options
 from portico.commands.upkeep import upkeep_of
+from portico.config import Settings
 from portico.errors import BadRequestError, NotFoundError
 from portico.keys import Key, hash_of, moment, new_secret, new_terms, seconds
+from portico.keys.audit import Audit
 from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-WHERE = settings_options(["store"])
+WHERE = settings_options(["store", "audit_log"])
 
 ONCE = "Its secret is shown once, here, and kept nowhere:"
 
@@ -65,19 +67,18 @@ def add(
     models: tuple[str, ...],
     expires: str | None,
     secret_stdin: bool,
-    config: Path | None,
-    store: str | None,
     as_json: bool,
-    **limits: int | None,
+    **given: Any,
 ) -> None:
     """Make a key called NAME, and show its secret: once, for it is not kept."""
     from portico.store import keys  # as in all these: what speaks to a database takes its time to import
 
     now = time.time()
     secret = _read_secret() if secret_stdin else new_secret()
+    limits = {name: given.pop(name) for name in (*LIMITS, "priority")}
     terms = {**limits, "models": models, "expires": None if expires is None else moment(expires, "expires", now)}
     key = new_terms(name, hash_of(secret), terms, created_at=now)
-    taken = _store(config, store, partial(keys.add, key=key), make=True)
+    taken = _store(given, partial(keys.add, key=key), make=True)
     if taken == name:
         raise BadRequestError(
             f"There is a key '{name}' already, or was: what it made is not for another. Take another name, or give "
@@ -86,6 +87,7 @@ def add(
         )
     if taken is not None:
         raise BadRequestError(f"The key '{taken}' has this secret already.", param="secret")
+    _note(given, "key made", key)
     _tell_secret(key, None if secret_stdin else secret, as_json, f"The key [bold]{name}[/bold] is made.")
 
 
@@ -93,12 +95,12 @@ def add(
 @click.option("--all", "everything", is_flag=True, help="Show those that were revoked or have expired, too.")
 @WHERE
 @AS_JSON
-def list_keys(everything: bool, config: Path | None, store: str | None, as_json: bool) -> None:
+def list_keys(everything: bool, as_json: bool, **given: Any) -> None:
     """Show the keys and what they may do."""
     from portico.store import keys
 
     now = time.time()
-    found = [key for key in _store(config, store, keys.all_keys) if everything or key.lives(now)]
+    found = [key for key in _store(given, keys.all_keys) if everything or key.lives(now)]
     if as_json:
         echo(json.dumps([_shown(key, now) for key in found], indent=2))
         return
@@ -119,7 +121,7 @@ def list_keys(everything: bool, config: Path | None, store: str | None, as_json:
 @click.argument("name")
 @WHERE
 @AS_JSON
-def revoke(name: str, config: Path | None, store: str | None, as_json: bool) -> None:
+def revoke(name: str, as_json: bool, **given: Any) -> None:
     """Take the key NAME back, for good. What it asked for before is answered to its end."""
     from portico.store import keys
 
@@ -130,7 +132,8 @@ def revoke(name: str, config: Path | None, store: str | None, as_json: bool) -> 
             raise NotFoundError(f"The key '{name}' was revoked already, on {_day(key.revoked_at)}.")
         return replace(key, revoked_at=now)
 
-    key = _store(config, store, partial(keys.change, name=name, changed=revoked))
+    key = _store(given, partial(keys.change, name=name, changed=revoked))
+    _note(given, "key revoked", key)
     if as_json:
         echo(json.dumps(_shown(key, now)))
     else:
@@ -143,7 +146,7 @@ def revoke(name: str, config: Path | None, store: str | None, as_json: bool) -> 
 @click.option("--secret-stdin", is_flag=True, help="Take the secret from standard input; else one is made.")
 @WHERE
 @AS_JSON
-def rotate(name: str, grace: str, secret_stdin: bool, config: Path | None, store: str | None, as_json: bool) -> None:
+def rotate(name: str, grace: str, secret_stdin: bool, as_json: bool, **given: Any) -> None:
     """Give the key NAME a new secret, and show it once. What the key has made stays its own."""
     from portico.store import keys
 
@@ -156,7 +159,8 @@ def rotate(name: str, grace: str, secret_stdin: bool, config: Path | None, store
             raise BadRequestError(f"The key '{name}' is {_state(key, now)}: it gets no new secret. Make another.")
         return replace(key, hash=hash_of(secret), former=key.hash, former_until=until)
 
-    key = _store(config, store, partial(keys.change, name=name, changed=rotated))
+    key = _store(given, partial(keys.change, name=name, changed=rotated))
+    _note(given, "key rotated", key)
     _tell_secret(key, None if secret_stdin else secret, as_json, f"The key [bold]{name}[/bold] has a new secret.")
 
 
@@ -183,8 +187,17 @@ LIMITS = {
 COLOURS = {"active": "green", "expired": "yellow", "revoked": "red"}
 
 
-def _store(config: Path | None, store: str | None, work: Callable[[Any], Any], *, make: bool = False) -> Any:
-    return upkeep_of(settings_from(config, {"store": store})).do(work, make=make)
+def _store(given: dict[str, Any], work: Callable[[Any], Any], *, make: bool = False) -> Any:
+    return upkeep_of(_settings(given)).do(work, make=make)
+
+
+def _note(given: dict[str, Any], action: str, key: Key) -> None:
+    """Write into the audit log that whoever runs this has done that."""
+    Audit(_settings(given).audit_log).note(action, getpass.getuser(), key=key.name)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    return settings_from(given["config"], {name: given[name] for name in ("store", "audit_log")})
 
 
 def _read_secret() -> str:

@@ -26,6 +26,7 @@ from portico.config import Settings
 from portico.engines import Engine
 from portico.errors import BadRequestError, OverloadedError
 from portico.keys.accounts import Accounts
+from portico.keys.audit import Audit
 from portico.server.batches.runner import Runner
 from portico.server.http.app import build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
@@ -34,6 +35,7 @@ from portico.server.http.gate import Gate
 from portico.server.http.pages import PAGES, Pages
 from portico.server.line.served import Served
 from portico.server.observe.access import AccessLog
+from portico.server.observe.audit import AuditObserver
 from portico.server.observe.export import about
 from portico.server.observe.inspector import Inspector
 from portico.server.observe.ledger import Ledger
@@ -156,6 +158,7 @@ async def _serve(
             for work in (watch.keep_looking(), settling.keep_settling(), accounting.keep_writing()):
                 tasks.append(asyncio.create_task(work))
         gate = Gate(settings.in_flight, settings.max_per_key, accounts)
+        audit = AuditObserver(Audit(settings.audit_log)) if settings.audit_log is not None else None
         app = build_app(
             routes(served, metrics, Pages(inspect=settings.inspect), inspector.routes() if inspector else None),
             keys,
@@ -163,7 +166,7 @@ async def _serve(
             max_body=settings.max_body,
             host=settings.host,
             cors_origins=settings.cors_origins,
-            observers=[one for one in (metrics, inspector, telemetry, AccessLog()) if one is not None],
+            observers=[one for one in (metrics, inspector, telemetry, AccessLog(), audit) if one is not None],
         )
         if served.store is not None:
             batches = Runner(served.store, app, served, lambda: keys.callers or [""], settings.batch_lines, metrics)

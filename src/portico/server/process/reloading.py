@@ -16,6 +16,7 @@ from contextlib import suppress
 from portico.config import Settings
 from portico.errors import PorticoError
 from portico.keys import Key, hash_of, read_keys
+from portico.keys.audit import Audit
 from portico.server.http.auth import Keys
 from portico.server.process.listener import refuse_to_be_open
 
@@ -100,6 +101,7 @@ class Reloading:
         log.setLevel(min(level, log.level))  # of both, the level that tells more
         log.warning("the settings were read anew: %s", "; ".join(told))
         log.setLevel(level)
+        Audit(self._settings.audit_log).note("settings read anew", "SIGHUP", told="; ".join(told))
         self._apply(self._settings)
 
     def _told(self, read: Settings, changed: list[str]) -> Iterator[str]:

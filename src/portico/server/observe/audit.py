@@ -1,0 +1,48 @@
+"""What the audit log is told of requests: those that were refused for who asks, and batches."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from portico.errors import PorticoError
+from portico.keys import KEY
+from portico.keys.audit import Audit
+from portico.server.http.app import Outcome
+from portico.server.http.exchange import Exchange
+
+__all__ = ["AuditObserver"]
+
+REFUSALS: Final = frozenset({401, 403, 429})
+BATCHES: Final = frozenset({"/v1/batches", "/v1/messages/batches"})
+
+
+class AuditObserver:
+    """Observes requests (see ``portico.server.http.app.Observer``)."""
+
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
+
+    def begun(self, exchange: Exchange) -> None:
+        """Nothing has been done yet."""
+
+    def refused(self, exchange: Exchange, error: PorticoError, raised: BaseException) -> None:
+        """Told at the end, by its code."""
+
+    def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
+        """Tell it, if it is of those that are told. A route is told and no path: in paths may be anything."""
+        if exchange.status in REFUSALS:
+            action = "refused"
+        elif exchange.method == "POST" and exchange.route in BATCHES and outcome == "ok":
+            action = "batch made"
+        else:
+            return
+        client = exchange.scope.get("client")
+        self._audit.note(
+            action,
+            KEY.get().shown,
+            cause=cause,
+            method=exchange.method,
+            route=exchange.route,
+            request_id=exchange.request_id,
+            address=client[0] if client else None,
+        )

@@ -13,6 +13,7 @@ from portico.commands.formats import command as formats
 from portico.commands.parse import command as parse
 from portico.errors import PorticoError
 from portico.parsing import families
+from portico.parsing.recoveries import WHY
 from support.streams import TOOL_PARSERS
 
 ANSWER = '<think>\nhm\n</think>\n\nLet me see.\n<tool_call>\n{"name": "ping", "arguments": {"host": "ö"}}\n</tool_call>'
@@ -60,6 +61,19 @@ def test_parse_takes_tools_a_prompt_tail_and_a_template(tmp_path: Path) -> None:
     found = json.loads(run(parse, *given, "--prompt-tail", "<think>\n", text=text))
     assert found["reasoning"] == "so"
     assert found["tool_calls"][0]["arguments"] == '{"n": "007"}'
+
+
+def test_parse_explains_what_was_mended(tmp_path: Path) -> None:
+    tools = [{"name": "ping", "parameters": {"type": "object", "properties": {"host": {"type": "string"}}}}]
+    (tmp_path / "tools.json").write_text(json.dumps(tools))
+    given = ["--tool-parser", "hermes", "--tools", str(tmp_path / "tools.json"), "--explain"]
+    whole = '<tool_call>{"name": "ping", "arguments": {"host": "a"}}</tool_call>'
+    assert "0 recoveries; 1 call\n" in run(parse, *given, text=whole)
+    told = run(parse, *given, text=whole.replace("arguments", "args"))
+    kind = "arguments under another name"
+    assert f"{kind}: {WHY[kind]}\n" in told
+    assert "1 recovery; 1 call\n" in told
+    assert "2 recoveries; 1 call\n" in run(parse, *given, text="<tool_call>" + whole.replace("arguments", "args"))
 
 
 def test_parse_refuses_in_words(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 from support.mutants import Mutant, mutants, violations
 from support.streams import TOOL_PARSERS
 
-COUNT = 10_000 if os.environ.get("PORTICO_EXHAUSTIVE") else 12
+COUNT = 10_000 if os.environ.get("PORTICO_EXHAUSTIVE") else 8
 
 
+@pytest.mark.parametrize("inner", [False, True], ids=["framing", "headers and arguments"])
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
-def test_no_damage_breaks_the_arguments(tool_parser: str) -> None:
-    for mutant in mutants(tool_parser, COUNT, seed=1):
+def test_no_damage_breaks_the_arguments(tool_parser: str, inner: bool) -> None:
+    for mutant in mutants(tool_parser, COUNT, seed=1, inner=inner):
         assert violations(tool_parser, mutant) == [], mutant
 
 

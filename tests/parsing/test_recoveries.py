@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from portico.parsing.folding import fold
+from portico.parsing.recoveries import WHY
+from support.shared import ROOT
 from support.streams import run
 
 SHELL = [{"name": "bash", "parameters": {"type": "object", "properties": {"command": {"type": "string"}}}}]
@@ -104,6 +107,11 @@ def test_what_was_meant_is_read(tool_parser: str, text: str, arguments: list[dic
     found = fold(whole)
     assert [json.loads(call.arguments) for call in found.tool_calls] == arguments
     assert found.content.removeprefix("<tool_call>").removesuffix("</tool_call>") == content
+
+
+def test_every_kind_has_its_reason() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/portico/parsing").rglob("*.py"))
+    assert set(re.findall(r"""(?:recovered|_note)\(\s*"([^"]+)\"""", code)) == set(WHY)
 
 
 def test_bare_text_goes_under_the_only_parameter() -> None:

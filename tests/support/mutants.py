@@ -191,7 +191,7 @@ def violations(tool_parser: str, mutant: Mutant) -> list[str]:
         for leaf in leaves(arguments):
             if squashed(leaf) not in written:
                 broken.append(f"invented: {leaf!r}")
-            if not marked and any(marker in leaf for marker in markers_of(tool_parser)):
+            if not marked and any(shows(marker, leaf) for marker in markers_of(tool_parser)):
                 broken.append(f"a marker in an argument: {leaf!r}")
     words = [word for leaf in before for word in split(leaf, markers_of(tool_parser))]  # a marker in a value may be one
     broken += [f"lost: {w!r}" for w in words if squashed(w) in written and not any(squashed(w) in one for one in said)]

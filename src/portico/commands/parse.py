@@ -58,10 +58,10 @@ def _shown(event: Event) -> dict[str, Any]:
 def _explain(parser: OutputParser) -> None:
     """Every recovery and why it was made, and what reading came to."""
     for kind, around in parser.recoveries:
-        why = WHY.get(kind, "the call's tool is declared, and the text has one meaning")
-        echo(f"{kind}: {why}\n    {json.dumps(around, ensure_ascii=False)}", err=True)
+        echo(f"{kind}: {WHY[kind]}\n    {json.dumps(around, ensure_ascii=False)}", err=True)
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in parser.outcomes.items() if count)
-    echo(f"{len(parser.recoveries)} recoveries; {counts or 'no call'}", err=True)
+    made = len(parser.recoveries)
+    echo(f"{made} {'recovery' if made == 1 else 'recoveries'}; {counts or 'no call'}", err=True)
 
 
 @click.command("parse")

@@ -53,7 +53,7 @@ class Codec(Protocol):
         """Literals that the arguments may begin with; they end a name written in front of them."""
         ...
 
-    def begins(self, tape: Tape, ends: Ends) -> Done:
+    def begins(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         """Whether what comes next can be such arguments; looks without consuming."""
         ...
 
@@ -151,8 +151,8 @@ class Json:
 
     openers: tuple[str, ...] = ("{",)
 
-    def begins(self, tape: Tape, ends: Ends) -> Done:
-        return bool((yield from comes(tape, markers("{", '"', "null", "[", *ends.marks.spellings), take=False)))
+    def begins(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
+        return bool((yield from comes(m.tape, markers("{", '"', "null", "[", *ends.marks.spellings), take=False)))
 
     def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         return (yield from read_json(m, ends))
@@ -172,8 +172,8 @@ class TextUnder:
 
     openers: ClassVar[tuple[str, ...]] = ("{", " ", "\n")
 
-    def begins(self, tape: Tape, ends: Ends) -> Done:
-        return bool((yield from space(tape))) or tape.ended
+    def begins(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
+        return bool((yield from space(m.tape))) or m.tape.ended
 
     def read(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
         if (yield from space(m.tape)) == "{":

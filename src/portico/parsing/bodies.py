@@ -108,7 +108,7 @@ class Headed:
         if not calls.believes(m, name):
             return False
         codec = self.arguments
-        if not (yield from codec.begins(tape, ends)):
+        if not (yield from codec.begins(m, m.tools.get(name), ends)):
             if name not in m.tools:
                 return False
             if (yield from comes(tape, markers(">"), take=False)):

@@ -22,7 +22,7 @@ from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
 from portico.parsing.strays import SHORTEST, litter, noise, nothing
 from portico.parsing.tape import Markers, comes, markers, peek, sequence, space
-from portico.parsing.wire import BLANK, Words, first, literals, unslashed
+from portico.parsing.wire import BLANK, Words, almost, first, literals, unslashed
 
 __all__ = ["Body", "Calls"]
 
@@ -125,6 +125,10 @@ class Calls:
         return tuple(dict.fromkeys(c for c in every if len(c) > 1))
 
     @cached_property
+    def _own(self) -> Markers:
+        return markers(*self.openers, *self.inner, *self.closers)
+
+    @cached_property
     def ends(self) -> Ends:
         """What ends a call's arguments when it stands where they may end."""
         return self.ends_of(self.body)
@@ -169,12 +173,14 @@ class Calls:
             framed = "".join(tape.kept or ()) if framed is None else framed
             if not (yield from self._one(m)):
                 if tape.kept is not None and framed.strip():
-                    room = yield from noise(m, framed, room, self._firsts(m), self.closers)
+                    room = yield from noise(
+                        m, framed, room, self._firsts(m), (*self.openers, *self.inner), self.closers
+                    )
                     if room:
                         inner = inner or (yield from comes(tape, marks["["]))
                         continue
                 break
-            room, framed = 0, None
+            room, framed = 0 if foreign else _NOISE_IN_TAG, None
             closer = self.list[2].strip() or ("]" if inner else "")
             yield from litter(m, closer, (*self.ends.marks.spellings, *(self.body.openers if closer else ())))
             yield from comes(tape, marks["close"])
@@ -224,19 +230,22 @@ class Calls:
         return done
 
     def _repeated(self, m: Machine, marks: Markers) -> Generator[None, None, str]:
-        """One of these markers; written twice it counts once."""
+        """One of these markers; written twice it counts once, even if a character of it is wrong then."""
         found = yield from comes(m.tape, marks)
-        while found and (again := (yield from comes(m.tape, marks))):
-            m.recovered("a marker twice")
-            found = again
+        again = found
+        while again:
+            again = yield from comes(m.tape, marks)
+            if not again and not (yield from comes(m.tape, self._own, take=False)):
+                again = found if (yield from almost(m.tape, found)) else ""
+            if again:
+                m.recovered("a marker twice")
         return found
 
     def _firsts(self, m: Machine) -> frozenset[str]:
         """What begins a call behind text that is no part of it."""
         begin = (*literals(self.open), *self.inner, *self.body.openers)
-        if not self.body.openers:
-            begin = (*begin, *(self.list[0].strip(BLANK) + name for name in m.tools if len(name) > SHORTEST))
-        return frozenset(opener for opener in begin if len(opener) > SHORTEST)
+        listed = "" if self.body.openers else self.list[0].strip(BLANK)
+        return frozenset(o for o in (*begin, *(listed + name for name in m.tools)) if len(o) > SHORTEST)
 
     def _another(self, m: Machine, listed: str) -> Done:
         """Whether another call follows inside the same framing."""

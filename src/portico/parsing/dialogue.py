@@ -6,13 +6,15 @@ changes, calls are read, or the marker turns out to be text.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 from portico.parsing.calls import Calls
 from portico.parsing.either import Either
 from portico.parsing.family import Reasoning
+from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine, OutputReader
 from portico.parsing.tape import comes, markers, sequence, space, until
+from portico.parsing.wire import almost
 from portico.parsing.wire import plain as plain_marker
 
 __all__ = ["dialogue", "plain"]
@@ -49,7 +51,7 @@ def dialogue(
     called = frozenset((*calls.openers, *calls.inner)) if calls else frozenset()
     after_calls = frozenset(calls.closers) - called if calls else frozenset()
     end = markers(*ends)
-    openings = {end for end in ends if any(opener.startswith(end) for opener in called)}
+    openings = {end: [o[len(end) :] for o in called if o.startswith(end)] for end in ends}
     own = {plain_marker(marker) for marker in (*called, *after_calls, *opens, *closes, *wraps, *unwraps, *ends)}
     foreign = {opener: other for opener, other in others.items() if calls and plain_marker(opener) not in own}
     outside = {c for other in foreign.values() for c in other.closers if plain_marker(c) not in own} - set(foreign)
@@ -95,9 +97,11 @@ def dialogue(
                     strange = True
             elif found in outside and strange:
                 m.frame()
+            elif found in ends and m.calling and (yield from _opens_nearly(m, openings[found])):
+                yield from calls.read(m, behind=m.tape.release())  # type: ignore[union-attr]
             elif found in ends:
                 # on one side or the other: then it is markup, wherever the answer ends
-                touching = m.voice.framed or (m.calling and not m.voice.said and found not in openings)
+                touching = m.voice.framed or (m.calling and not m.voice.said and not openings[found])
                 m.suspect(marker)
                 while (yield from comes(tape, end)):
                     pass
@@ -128,3 +132,14 @@ def dialogue(
                 m.write(marker)
 
     return read
+
+
+def _opens_nearly(m: Machine, rests: Sequence[str]) -> Done:
+    """Whether what follows a token that ends turns is one of these, but for white space or a character: the rest of an
+    opener that begins with the token. Consumes both, as a suspicion."""
+    m.suspect(m.tape.matched)
+    for rest in rests:
+        if (yield from comes(m.tape, markers(rest.strip()))) or (yield from almost(m.tape, rest.strip())):
+            return True
+    m.tape.release()
+    return False

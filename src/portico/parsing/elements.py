@@ -22,7 +22,7 @@ from portico.parsing.ending import Ends, Verdict, text_value
 from portico.parsing.json_text import DEPTH, Done, Emit, escaped, quoted
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
-from portico.parsing.tape import Look, Tape, comes, markers, until
+from portico.parsing.tape import Look, comes, markers, until
 from portico.parsing.values import as_json
 from portico.parsing.wire import BLANK, Part, fill, parts
 
@@ -71,7 +71,8 @@ class Elements:
     def _tags(self) -> tuple[Part, ...]:
         return parts("{key}>")
 
-    def begins(self, tape: Tape, ends: Ends) -> Done:
+    def begins(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
+        tape = m.tape
         if (yield from comes(tape, markers(*self.openers, *ends.marks.spellings), take=False)):
             return True
         return tape.ended and not tape.text[tape.at :].strip(BLANK)

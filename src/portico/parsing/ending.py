@@ -86,20 +86,22 @@ class Ends:
         ``final``, a call of one of these names, or more marks and then that."""
         matched = tape.matched
         tape.back(matched)
-        look = Look(tape)
-        sure = False
+        sure = yield from self.follow(Look(tape), names, final)
+        tape.take(tape.at + len(matched))
+        return sure
+
+    def follow(self, look: Look, names: Markers, final: Markers) -> Generator[None, None, bool]:
+        """The same of what comes next."""
         for _ in range(_CHAIN):
             if (
                 not (yield from look.space())
                 or (yield from look.marker(final))
                 or (self.heads and (yield from self._call(look, names)))
             ):
-                sure = True
-            elif (yield from look.marker(self.marks)):
-                continue
-            break
-        tape.take(tape.at + len(matched))
-        return sure
+                return True
+            if not (yield from look.marker(self.marks)):
+                break
+        return False
 
     def _call(self, look: Look, names: Markers) -> Generator[None, None, bool]:
         ahead = look.copy()

@@ -69,7 +69,8 @@ class Keyword:
     def openers(self) -> tuple[str, ...]:
         return tuple(pair[0] for pair in self.brackets)
 
-    def begins(self, tape: Tape, ends: Ends) -> Done:
+    def begins(self, m: Machine, schema: Schema | None, ends: Ends) -> Done:
+        tape = m.tape
         while True:
             text = tape.text[tape.at : tape.at + _LOOK]
             if self._begin.match(text):

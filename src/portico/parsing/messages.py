@@ -20,6 +20,7 @@ from portico.parsing.arguments import Json, arguments_follow, arguments_object
 from portico.parsing.calls import Calls
 from portico.parsing.ending import Ends
 from portico.parsing.machine import Machine, proper
+from portico.parsing.strays import without
 from portico.parsing.tape import Markers, comes, markers, space, until
 from portico.parsing.thought import Thought
 
@@ -209,11 +210,13 @@ class Messages:
             m.recovered("a header without its end")
             return unended
         again = started and fits and hit is not None and hit[2] in self.start
-        if again or (not first and (tape.ended or (fits and hit)) and self._says_nothing(m, head)):
+        over = not first and (tape.ended or (fits and hit is not None))
+        nothing = self._says_nothing(m, head)
+        if again or (over and (nothing or (m.calls and m.stopped))):
             tape.commit()
             m.frame()
-            if again and not self._says_nothing(m, head):
-                m.write(head)
+            if not nothing:
+                m.write(without(head, self._parts.spellings))
         m.false_alarm()
         return _LOOSE
 
@@ -236,7 +239,10 @@ class Messages:
         route = self._routed(m, head, "")
         if route.kind == "call" and m.named(route.name) in m.tools:
             return route if (yield from comes(m.tape, markers("{"), take=False)) else None
-        if (route.kind == "calls" or not head.strip()) and (
+        words = head.split()
+        alone = len(words) == 1 or (len(words) == 2 and words[0][0] == "<")  # it, and what is left of a marker
+        named = alone and any(name in words[-1] for name in m.tools)
+        if (route.kind == "calls" or not words or named) and (
             yield from comes(m.tape, markers(*self._inner), take=False)
         ):
             return Route("calls")
@@ -294,6 +300,9 @@ class Messages:
             if stop in within:
                 tape.at = tape.mark
                 yield from self.calls.read(m)
+                if m.calls and (yield from comes(tape, markers(self.opener.strip()))):
+                    m.recovered("a marker twice")
+                    m.frame()
                 continue
             if stop:
                 m.frame()

@@ -31,6 +31,7 @@ _BY_OPENER: dict[str, _Neighbour] = {
     "{": _OBJECT,
 }
 _TAGS = Headed("{name}", Tagged("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>"))
+_ENDS_OF_HEADER = ('"', ">")
 _NAMED = Headed("{name}", Json())
 _AFTER_WORD = Headed("function\n{name}", Json())
 
@@ -59,7 +60,11 @@ def neighbour(m: Machine, body: _Begins) -> Generator[None, None, _Neighbour | N
         return _AFTER_WORD if (yield from look.word(_NAME, _LONGEST)) in m.tools else None
     if not own or name.rpartition("/")[2] not in m.tools:
         return None
-    if isinstance(body, Headed) and (yield from look.copy().marker(markers(*body.arguments.openers))):
-        return Headed("{name}", body.arguments, body.close)  # only what stands in front of the name was lost
+    if isinstance(body, Headed):  # perhaps only what stands in front of the name was lost
+        ahead = look.copy()
+        while (yield from ahead.marker(markers(*_ENDS_OF_HEADER))):
+            pass
+        if (yield from ahead.marker(markers(*body.arguments.openers))):
+            return Headed('{name}«"»«>»', body.arguments, body.close)
     behind = yield from look.marker(markers("<arg_key>", "{", ">"))
     return _TAGS if behind == "<arg_key>" else _NAMED if behind else None

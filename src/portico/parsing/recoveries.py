@@ -20,6 +20,7 @@ WHY = {
     "a value that is no literal": "its text is all that is known of it, so it is given as that",
     "a value without its closer": "what follows can only be structure, so the value has ended",
     "a value without quotes": "it is neither a number nor a word of JSON",
+    "another marker in place of a closer": "another parameter follows it, so the value has ended",
     "an equals sign in place of a colon": "behind a key nothing else can stand",
     "an opener in place of a closer": "nothing stands in it and something was open",
     "an opener that is nearly right": "the name in it is declared",

@@ -4,23 +4,26 @@ nothing in them, brackets too many.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable
 
 from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
-from portico.parsing.tape import Look, markers, space
+from portico.parsing.tape import Look, comes, markers, sequence, space
 from portico.parsing.wire import plain, unslashed
 
 __all__ = ["SHORTEST", "litter", "noise", "nothing"]
 
 SHORTEST = 4  # characters of an opener that says by itself that a call begins
 _LONGEST_OPENER = 64
+_SIGNS = ' \t\r\n=>"'
+_MARKER = re.compile(r"(?:[<\[\]][^\s<>\[\]]*>?)+")  # another family's, as far as one can tell
 _LITTER = "}],"
 _LONGEST_LITTER = 6
 
 
 def noise(
-    m: Machine, framed: str, room: int, begin: frozenset[str], closers: Iterable[str]
+    m: Machine, framed: str, room: int, begin: frozenset[str], openers: tuple[str, ...], closers: tuple[str, ...]
 ) -> Generator[None, None, int]:
     """Go past text that stands between an opener, the framing so far, and one of ``begin``; how many characters more
     there may be of it, 0 if none comes. It is content, once the call has proved to be one."""
@@ -28,9 +31,13 @@ def noise(
     room -= len("".join(tape.kept or ())) - len(framed)
     wanted = markers(*begin, *closers, *m.final.spellings)
     while begin and room > 0:
+        if (yield from sequence(tape, (m.final, markers(*begin)))):
+            yield from comes(tape, m.final)
         window = tape.text[tape.at : tape.at + room + _LONGEST_OPENER]
         whole = tape.ended or len(window) == room + _LONGEST_OPENER
         found = wanted.search(window, 0, whole)
+        if found is not None and not found[0] and found[2] in m.tools:  # that name begins no call: it was tried
+            found = wanted.search(window, 1, whole)
         if found is None and not whole and len(window) <= room:
             yield
             continue
@@ -42,17 +49,22 @@ def noise(
         start = tape.at + found[0]
         room -= start - tape.at
         tape.take(start)
-        m.aside = "".join(tape.kept or ())[len(framed) :]
+        aside = without("".join(tape.kept or ())[len(framed) :], (*openers, *closers, *m.final.spellings))
+        m.aside = "" if not aside.strip(_SIGNS) or _MARKER.fullmatch(aside.strip()) else aside
         return max(room, 1)
     return 0
 
 
-def nothing(m: Machine, text: str, openers: Iterable[str], closers: tuple[str, ...]) -> Done:
-    """Whether this is markup with nothing in it, behind calls or in front of more markup."""
-    every = {*openers, *closers, *map(unslashed, closers)}
-    for marker in sorted(every, key=len, reverse=True):
+def without(text: str, own: Iterable[str]) -> str:
+    """A text without these markers."""
+    for marker in sorted({*own, *map(unslashed, own)}, key=len, reverse=True):
         text = text.replace(plain(marker), "")
-    if text.strip().strip(">"):
+    return text
+
+
+def nothing(m: Machine, text: str, openers: tuple[str, ...], closers: tuple[str, ...]) -> Done:
+    """Whether this is markup with nothing in it, behind calls or in front of more markup."""
+    if without(text, (*openers, *closers)).strip(_SIGNS):
         return False
     look = Look(m.tape)
     behind = yield from look.space()

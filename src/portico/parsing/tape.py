@@ -18,12 +18,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-__all__ = ["SPACE", "Look", "Markers", "Read", "Tape", "comes", "markers", "peek", "sequence", "space", "until"]
+__all__ = [
+    "SPACE", "Look", "Markers", "Read", "Tape", "attempt", "comes", "markers", "peek", "sequence", "space", "until"
+]  # fmt: skip
 
 Read: TypeAlias = Generator[None, None, str]  # a move over the tape; yields to wait for text
 SPACE = 256  # white space looked over in one go; a longer run counts as text
+_Found = TypeVar("_Found")
 BLANK = " \t\r\n"
 _BLANK = re.compile(r"[ \t\r\n]*")
 
@@ -241,6 +244,18 @@ def sequence(tape: Tape, wanted: Sequence[Markers]) -> Generator[None, None, boo
         if tape.ended:
             return False
         yield
+
+
+def attempt(tape: Tape, reader: Generator[None, None, _Found], take: bool = True) -> Generator[None, None, _Found]:
+    """What a reader finds, consumed; where it finds nothing, or with ``take=False``, nothing is."""
+    before, tape.kept = tape.kept, [""]
+    found = yield from reader
+    consumed, tape.kept = tape.release(), before
+    if not found or not take:
+        tape.text, tape.at = consumed + tape.text[tape.at :], 0
+    elif before is not None:
+        before.append(consumed)
+    return found
 
 
 def until(tape: Tape, wanted: Markers, pass_on: Callable[[str], None]) -> Read:

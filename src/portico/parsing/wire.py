@@ -25,6 +25,7 @@ __all__ = [
     "Optional",
     "Part",
     "Words",
+    "almost",
     "attributes",
     "cores",
     "fill",
@@ -50,6 +51,7 @@ _WRITTEN = re.compile(r'([A-Za-z_]\w*)="([^"]*)"')
 _NAME = re.compile(r"[^\s<>{}\[\]()\"'`=,;]*")
 _QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 _STRICT = frozenset({"name", "id"})
+_STRUCTURE = re.compile(r"[{}\n]")  # what stands in no hole but a key
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def fill(
         if isinstance(part, Literal):
             if part.core:
                 found = yield from comes(tape, markers(*spellings(part.core)))
-                if not found and not (index and (yield from _almost(tape, part.core))) and not part.may_miss:
+                if not found and not (index and (yield from almost(tape, part.core))) and not part.may_miss:
                     return False
                 if found != part.core:
                     holes[NEARLY] = found
@@ -178,7 +180,7 @@ def fill(
     return True
 
 
-def _almost(tape: Tape, literal: str) -> Done:
+def almost(tape: Tape, literal: str) -> Done:
     """Consume a literal in which one character is missing, wrong, or too much; whether it was there."""
     if len(literal) < _LONG:
         return False
@@ -257,6 +259,8 @@ def _read_hole(
         if start > limit:
             return None
         if hit is not None and hit[2]:
+            if name != "key" and _STRUCTURE.search(tape.text, tape.at, start):
+                return None
             return _QUOTED.sub(r"\2", tape.take(start).strip(BLANK))
         if tape.ended:
             return None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 from portico.config import Settings
+from portico.events import EngineOutput, SamplingParams
+from portico.generation import Generation, GenerationSpec
 from portico.server.observe.metrics import Metrics
+from support.generation import tiny_tokenizer
 from support.shared import ROOT
 
 PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -30,6 +33,20 @@ def test_the_table_of_metrics() -> None:
         if not family.name.startswith("process_")
     ]
     assert [(name, kind, labels.strip(), text) for name, kind, labels, text in told] == counted
+
+
+def test_a_model_that_drifts_shows() -> None:
+    """Recoveries by kind and by the format that the answer was read in."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    rules = SamplingParams(max_tokens=200)
+    spec = GenerationSpec(request_id="r", prompt_ids=[1], sampling=rules, tool_parser="hermes", tools=tools)
+    generation = Generation(spec, tiny_tokenizer())
+    ids = tiny_tokenizer().encode('<tool_call>{"name": "f", "args": {"a": 1}}</tool_call>')
+    generation.choices[0].feed(EngineOutput("r-0", ids, finish_reason="stop"))
+    metrics = Metrics()
+    metrics.over([generation])
+    labels = 'kind="arguments under another name",parser="hermes"'
+    assert f"portico_parser_recoveries_total{{{labels}}} 1.0" in metrics.render().decode()
 
 
 def test_every_flag_exists() -> None:

@@ -97,6 +97,60 @@ TEXTS: list[tuple[str, str, list[dict[str, Any]], str]] = [
     ),
     ("minimax_m2", '<invoke>\n<invoke name="send_note">\n<parameter name="text">a</parameter>\n</invoke>', [NOTE], ""),
     ("cwm", '<tool: bash>\nsend_note {"text": "a"}</tool>', [NOTE], ""),
+    ("glm47", "<tool_call>send_note<arg_key>texta</arg_value></tool_call>", [NOTE], ""),
+    ("glm47", "<tool_call>send_note<arg_key>text</arg_key><|user|>a</arg_value></tool_call>", [NOTE], ""),
+    (
+        "solar_open2",
+        "<|tool_call:start|>send_note\n<|tool_arg:start|>texta<|tool_arg:end|><|tool_call:end|>",
+        [NOTE],
+        "",
+    ),
+    (
+        "k2_horizon",
+        "<ifm|tool_calls><ifm|tool_call>send_note\n<ifm|arg_key>text</ifm|arg_key>\n</ifm|tool_calls>string"
+        "</ifm|arg_type>\n<ifm|arg_value>a</ifm|arg_value></ifm|tool_call></ifm|tool_calls>",
+        [NOTE],
+        "",
+    ),
+    (
+        "minicpm5",
+        '<function name="send_note"><param name="text">a<|im_end|><param name="priority">3</param></function>',
+        [NOTE | {"priority": 3}],
+        "",
+    ),
+    (
+        "deepseek_v32",
+        '<｜DSML｜function_calls><｜DSML｜invoke name="send_note"></｜DSML｜tool_calls> name="text" string="true">a'
+        "</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+        [NOTE],
+        "",
+    ),
+    (
+        "qwen3_coder",
+        "<tool_call>\n[x[<invokesend_note>\n<parameter=text>a</parameter></function></tool_call>",
+        [NOTE],
+        "",
+    ),
+    (
+        "gigachat3",
+        "<|message_sep|>\n\nfuncton call<|role_sep|><|message_sep|>\n\nfunction call<|role_sep|>\n"
+        '{"name": "send_note", "arguments": {"text": "a"}}',
+        [NOTE],
+        "",
+    ),
+    (
+        "hyperclovax_seed_think_14b",
+        ' -> tool/function_call\n[{"name": "send_note", "arguments": {"text": "a"}}]-> tool/function_call',
+        [NOTE],
+        "",
+    ),
+    (
+        "internlm",
+        '<|action_start|><|plugin|>ok: {"name": "send_note", "parameters": {"text": "a"}}<|action_end|>',
+        [NOTE],
+        "ok:",
+    ),
+    ("mirothinker", '<tool_name>send_note</tool_name>\n<arguments>\n{"text": "a"}\n</arguments>', [NOTE], ""),
 ]
 
 

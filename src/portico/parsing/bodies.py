@@ -19,6 +19,7 @@ from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
 from portico.parsing.objects import JsonObject, SingleKey
 from portico.parsing.schema import Schema
+from portico.parsing.strays import SHORTEST
 from portico.parsing.tape import Markers, comes, markers
 from portico.parsing.wire import (
     BLANK,
@@ -62,7 +63,12 @@ class Headed:
 
     @cached_property
     def openers(self) -> tuple[str, ...]:
-        return cores(parts(self.header))[:1]
+        first, *others = cores(self._header) or ("",)
+        return tuple(opener for opener in (first, *(o for o in others if len(o) > SHORTEST)) if opener)
+
+    @property
+    def firsts(self) -> tuple[str, ...]:
+        return self.openers
 
     @cached_property
     def closers(self) -> tuple[str, ...]:

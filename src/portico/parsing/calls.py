@@ -41,6 +41,11 @@ class Body(Hashable, Protocol):
         ...
 
     @property
+    def firsts(self) -> tuple[str, ...]:
+        """With what a call begins behind text that is no part of it."""
+        ...
+
+    @property
     def closers(self) -> tuple[str, ...]: ...
 
     def read(self, m: Machine, calls: Calls) -> Done:
@@ -243,7 +248,7 @@ class Calls:
 
     def _firsts(self, m: Machine) -> frozenset[str]:
         """What begins a call behind text that is no part of it."""
-        begin = (*literals(self.open), *self.inner, *self.body.openers)
+        begin = (*literals(self.open), *self.inner, *self.body.firsts)
         listed = "" if self.body.openers else self.list[0].strip(BLANK)
         return frozenset(o for o in (*begin, *(listed + name for name in m.tools)) if len(o) > SHORTEST)
 

@@ -54,6 +54,10 @@ class JsonObject:
     closers: ClassVar[tuple[str, ...]] = ()
     heads: ClassVar[tuple[Markers, ...]] = ()
 
+    @property
+    def firsts(self) -> tuple[str, ...]:
+        return (f'{{"{self.name[0]}"',)
+
     def read(self, m: Machine, calls: Calls) -> Done:
         tape, ends = m.tape, calls.ends_of(self)
         if not (yield from comes(tape, markers("{"))):
@@ -227,6 +231,7 @@ class SingleKey:
     """``{"name": {arguments}}``: an object whose only key is the name."""
 
     openers: ClassVar[tuple[str, ...]] = ("{",)
+    firsts: ClassVar[tuple[str, ...]] = ()
     closers: ClassVar[tuple[str, ...]] = ()
     heads: ClassVar[tuple[Markers, ...]] = ()
 

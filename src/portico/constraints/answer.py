@@ -9,6 +9,7 @@ beside it. ``OLDER`` are fields that say the same: vLLM's before 0.12 (``guided_
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,7 @@ def answer_grammar(
     return found[0][1] if found else None
 
 
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a schema
 _ANY_OBJECT = Json({"type": "object"}, "response_format")
 
 
@@ -93,10 +95,23 @@ def _from_response_format(wanted: Mapping[str, Any], limits: Limits) -> Grammar 
         schema = given.get("schema")
         if not isinstance(schema, Mapping):
             raise _bad("response_format.json_schema.schema", "must be a JSON Schema object")
+        _check_words(given)
         return Json(schema, "response_format.json_schema.schema", strict=given.get("strict") is True)
     if kind == "structural_tag":
         return structural_tag.read(wanted, "response_format", limits)
     raise _bad("response_format.type", "must be 'text', 'json_object', 'json_schema' or 'structural_tag'")
+
+
+def _check_words(given: Mapping[str, Any]) -> None:
+    """What stands beside a schema has no effect but ``strict``, and yet has to be what OpenAI takes."""
+    name, description, strict = (given.get(key) for key in ("name", "description", "strict"))
+    where = "response_format.json_schema"
+    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise _bad(f"{where}.name", "must be 1 to 64 letters, digits, '_' and '-'")
+    if not isinstance(description, str | None):
+        raise _bad(f"{where}.description", "must be text")
+    if not isinstance(strict, bool | None):
+        raise _bad(f"{where}.strict", "must be true or false")
 
 
 def _extension(param: str, kind: str, value: Any, white_space: str | None, limits: Limits) -> Grammar:

@@ -20,7 +20,7 @@ __all__ = ["Origin", "Places"]
 _PLACE = re.compile(
     r"\bmessages\[(?P<message>\d+)\](?:\.(?P<list>content|tool_calls)\[(?P<item>\d+)\])?(?P<rest>(?:\.\w+|\[\d+\])*)"
     r"|\btools\[(?P<tool>\d+)\](?P<shape>\.function|\.custom)?(?P<schema>\.parameters\b)?"
-    r"|\b(?P<answer>response_format)\b(?P<of_answer>\.json_schema\.schema\b)?"
+    r"|\b(?P<answer>response_format)\b(?:\.json_schema\b)?"
 )
 
 
@@ -37,7 +37,7 @@ class Places(NamedTuple):
 
     ``root`` is the client's list of messages, ``arguments`` the key of a call's arguments there; ``flat``: a tool's
     name and schema stand beside its type, and parts of messages are those of chat completions. With ``schema``, the key
-    of a tool's schema, only the former. ``answer`` is what the answer's format is called; it has the ``schema`` in it.
+    of a tool's schema, only the former. ``answer`` is what the answer's format is called; what ``json_schema`` holds is in it.
     """
 
     origins: Sequence[Origin] | None
@@ -64,8 +64,7 @@ class Places(NamedTuple):
 
     def _own(self, place: re.Match[str]) -> str:
         if place["answer"]:
-            schema = ".schema" if place["of_answer"] else ""
-            return self.answer + schema if self.answer else place.group()
+            return self.answer or place.group()
         if place["tool"]:
             index = int(place["tool"])
             shape = "" if self.flat or self.schema else place["shape"] or ""

@@ -32,10 +32,11 @@ class Trace(Record):
         super().__init__(head, clock, began)
         self._tell = tell  # of a head that has changed
         self._body: list[bytes] = []
-        self._validated: list[int] = []
+        self._asked: list[int] = []  # what the prompt is made from
         self._prompts: list[int] = []
         self._open: list[Artifact] = []  # stages that are not over
         self._per_generation = 1
+        self._before = 0  # choices of generations that are over
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
@@ -68,14 +69,14 @@ class Trace(Record):
         self.head.model = fields.get("model")
         self.head.stream = bool(fields.get("stream"))
         self._stage("request", "validated", f"{len(fields)} fields", {"fields": dict(fields)}, "protocols", began)
-        self._validated = self.latest
+        self._asked = self.latest
         self._tell(self.head)
 
     def prompted(self, prompt: Prompt, model: Model, began: float) -> None:
         """The prompt, as text and as tokens."""
         self.tokenizer = model.tokenizer
         self.head.model = self.head.model or model.name
-        of, at = self._validated, began - self._began
+        of, at = self._asked, began - self._began
         if prompt.text:
             label = f"{len(prompt.text)} characters"
             of = [
@@ -111,10 +112,12 @@ class Trace(Record):
         """All is well so far: the request goes to the engine."""
         self._close_stages()
         spec = generations[0].spec
-        self.choices = [choice for generation in generations for choice in generation.choices]
+        self._before = len(self.choices)
+        choices = [choice for generation in generations for choice in generation.choices]
+        self.choices += choices
         data = {
             "request_id": spec.request_id,
-            "choices": len(self.choices),
+            "choices": len(choices),
             "tool_parser": spec.tool_parser,
             "reasoning_parser": spec.reasoning_parser,
             "sampling": msgspec.to_builtins(spec.sampling, str_keys=True),
@@ -128,7 +131,14 @@ class Trace(Record):
 
     def watch(self, choice: Choice, position: int) -> ChoiceTrace:
         """Who follows the choice of the generation at ``position``."""
-        return ChoiceTrace(self, choice, position * self._per_generation + choice.index)
+        return ChoiceTrace(self, choice, self._before + position * self._per_generation + choice.index)
+
+    def goes_on(self, prompt: Prompt, model: Model, generation: Generation) -> None:
+        """The answer takes another generation, whose prompt has what came of the last one's calls."""
+        self._asked, self._prompts = self.finishes[-1:], []
+        self.prompted(prompt, model, self._clock() - prompt.rendering - prompt.tokenizing)
+        self.decided([generation], self._clock())
+        self.submitting([generation])
 
     def stream(self, encoder: StreamEncoder) -> StreamEncoder:
         """The encoder of a stream, with what it makes recorded."""

@@ -47,7 +47,8 @@ def home() -> Iterator[McpUp]:
 @pytest.fixture(scope="module")
 def server(home: McpUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replaying]:
     store = str(tmp_path_factory.mktemp("store") / "portico.db")
-    with replaying(ANSWERS, store=store, mcp_allow=[home.host, "127.0.0.1:9"], tool_parser="hermes") as up:
+    allow = [home.host, "127.0.0.1:9"]
+    with replaying(ANSWERS, store=store, mcp_allow=allow, tool_parser="hermes", trace_header=True) as up:
         yield up
 
 
@@ -115,6 +116,30 @@ def test_a_tool_is_run_and_the_answer_goes_on(server: Replaying, home: McpUp, as
     usage = answer["usage"]
     assert usage["input_tokens"] == sum(len(one.token_ids) for one in server.requests[-2:])
     assert httpx.get(f"{server.url}/v1/responses/{answer['id']}").json() == answer
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_generation_is_recorded(server: Replaying, ask: Asking, stream: bool, background: bool) -> None:
+    body = ask.body("[[weather]]", {"stream": stream, "background": background})
+    answer = httpx.post(f"{server.url}/v1/responses", json=body, headers={"x-portico-trace": "1"}, timeout=120)
+    path = f"{server.url}/inspect/traces/{answer.headers['x-portico-trace-id']}"
+
+    def seen(kind: str) -> list[dict[str, Any]]:
+        return [one for one in httpx.get(path).json()["artifacts"] if one["kind"] == kind]
+
+    until(lambda: len([one for one in seen("event") if one["data"]["type"] == "Finish"]) == 2)
+    asked = server.requests[-2:]
+    assert [one["data"]["ids"] for one in seen("prompt_tokens")] == [list(one.token_ids) for one in asked]
+    assert [one["data"]["request_id"] for one in seen("submitted")] == [one.request_id.rsplit("-", 2)[0] for one in asked]
+    finishes = [one for one in seen("event") if one["data"]["type"] == "Finish"]
+    assert [one["choice"] for one in finishes] == [0, 1]
+    assert finishes[0]["id"] in seen("prompt")[1]["of"]  # the second prompt comes of the first answer
+    said = "".join(one["data"]["text"] for one in seen("text") if one["choice"] == 1)
+    assert said == ANSWERS["plain"]
+    told = httpx.get(path).json()["trace"]
+    assert told["prompt_tokens"] == sum(len(one.token_ids) for one in asked)
+    assert told["completion_tokens"] == sum(len(one["data"]["ids"]) for one in seen("step"))
 
 
 def test_events_tell_of_a_call_while_it_runs(ask: Asking) -> None:

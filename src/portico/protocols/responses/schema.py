@@ -43,6 +43,18 @@ def _small(pairs: dict[str, str]) -> dict[str, str]:
 
 Metadata = Annotated[dict[str, str], AfterValidator(_small)]
 
+Includable = Literal[
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+    # of what nothing here makes, and of images, which their sender has
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+
 TEXT_FORMAT = Keys.of("type", "name", "schema", "strict", "description")
 TOOL_CHOICE = Keys.of("type", "name", "namespace", "mode", "tools", "server_label")
 CONTENT_TOO = Keys.of("id")
@@ -62,7 +74,7 @@ class Reasoning(RequestModel):
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None  # its older name
     context: Literal["auto", "current_turn", "all_turns"] | None = None
-    mode: str | None = None
+    mode: Literal["standard", "pro"] | None = None
 
     @property
     def summarized(self) -> bool:
@@ -79,7 +91,7 @@ class StreamOptions(RequestModel):
 class ContextManagement(RequestModel):
     """One entry of ``context_management``."""
 
-    type: str
+    type: Literal["compaction"]
     compact_threshold: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -152,12 +164,12 @@ class ResponsesRequest(InputTokensRequest):
     background_options: BackgroundOptions | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0)] | None = None
-    include: Items[str] | None = None
+    include: Items[Includable] | None = None
     metadata: Metadata | None = None
-    context_management: Items[ContextManagement] | None = None
+    context_management: Annotated[Items[ContextManagement], Field(min_length=1)] | None = None
     generate: bool | None = None  # false: read the prompt into the cache, and no more
     prompt: Annotated[dict[str, Any] | None, FEW] = None
     prompt_cache_options: CacheOptions | None = None
@@ -202,8 +214,7 @@ class ResponsesRequest(InputTokensRequest):
     @property
     def compact_threshold(self) -> int | None:
         """The number of input tokens above which the past is compacted."""
-        edits = [edit for edit in self.context_management or () if edit.type == "compaction"]
-        return edits[0].compact_threshold if edits else None
+        return self.context_management[0].compact_threshold if self.context_management else None
 
     @model_validator(mode="after")
     def _what_goes_together(self) -> ResponsesRequest:

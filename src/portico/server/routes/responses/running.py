@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from portico.server.routes.responses.mcp import McpClient
+    from portico.trace import Trace
 
 __all__ = ["McpTools", "Running"]
 
@@ -105,7 +106,8 @@ def over(item: Item, output: str | None, error: dict[str, Any] | None) -> tuple[
 
 
 class Running:
-    """Runs the tools that ``answer`` calls, and takes it up with another generation. ``asked`` is what it answers."""
+    """Runs the tools that ``answer`` calls, and takes it up with another generation. ``asked`` is what it answers;
+    ``trace`` records that, where one is wanted."""
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class Running:
         asked: Asked,
         answer: Answer,
         tools: McpTools,
+        trace: Trace | None = None,
     ) -> None:
         self._served = served
         self._prompts = prompts
@@ -124,6 +127,7 @@ class Running:
         self._asked = asked
         self._answer = answer
         self._tools = tools
+        self._trace = trace
         self._key = KEY.get()
         most = min(request.max_tool_calls or MOST_CALLS, MOST_CALLS)
         self._left = most - sum(item["type"] == "mcp_call" for item in tools.items)
@@ -192,10 +196,15 @@ class Running:
         with asked.places.told():
             made = generation(request, asked, prompt, model, id)
         self._answer.take_up(made)
-        flight = Flight([made], keeping, self._served.request_timeout)
+        trace = self._trace
+        if trace is not None:
+            trace.goes_on(prompt, model, made)
+        flight = Flight([made], keeping, self._served.request_timeout, [trace.watch] if trace is not None else [])
         await self._by.check(flight.generations)
         keeping.stop = partial(self._by.line.abort, flight)
         await self._by.line.admit(flight)
+        if trace is not None:
+            trace.admitted()
 
 
 def _is_the_clients(item: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from support.custom_tools import CASES
 from support.replay import Replaying, replaying
 from support.server import running_server
 from support.vocabulary import Model
+from support.wait import SAFETY
 
 KEY = "sesame"
 THOUGHT = "I have to ask."
@@ -166,7 +167,8 @@ class TestAgents:
     def client(self, server: Replaying) -> AsyncOpenAI:
         agents = pytest.importorskip("agents")
         agents.set_tracing_disabled(True)
-        return AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0)
+        # one number for all: by itself the client waits five seconds for a connection
+        return AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=SAFETY)
 
     @pytest.fixture(params=["OpenAIResponsesModel", "OpenAIResponsesWSModel"])
     async def agent(self, client: AsyncOpenAI, request: pytest.FixtureRequest) -> AsyncIterator[Any]:

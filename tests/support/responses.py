@@ -178,6 +178,12 @@ def _without_usage(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "response": {key: value for key, value in response.items() if key != "usage"}}
 
 
+def is_valid(description: str, schema: str, value: Any) -> bool | None:
+    """Whether the description takes the value; None where it is not at hand."""
+    validator = _validator(description, schema)
+    return None if validator is None else validator.is_valid(value)
+
+
 def check(description: str, schema: str, value: Any) -> None:
     validator = _validator(description, schema)
     if validator is None:

@@ -37,7 +37,8 @@ class Places(NamedTuple):
 
     ``root`` is the client's list of messages, ``arguments`` the key of a call's arguments there; ``flat``: a tool's
     name and schema stand beside its type, and parts of messages are those of chat completions. With ``schema``, the key
-    of a tool's schema, only the former. ``answer`` is what the answer's format is called; what ``json_schema`` holds is in it.
+    of a tool's schema, only the former. ``answer`` is what the answer's format is called, which has
+    what ``json_schema`` holds.
     """
 
     origins: Sequence[Origin] | None

@@ -131,7 +131,9 @@ def test_every_generation_is_recorded(server: Replaying, ask: Asking, stream: bo
     until(lambda: len([one for one in seen("event") if one["data"]["type"] == "Finish"]) == 2)
     asked = server.requests[-2:]
     assert [one["data"]["ids"] for one in seen("prompt_tokens")] == [list(one.token_ids) for one in asked]
-    assert [one["data"]["request_id"] for one in seen("submitted")] == [one.request_id.rsplit("-", 2)[0] for one in asked]
+    assert [one["data"]["request_id"] for one in seen("submitted")] == [
+        one.request_id.rsplit("-", 2)[0] for one in asked
+    ]
     finishes = [one for one in seen("event") if one["data"]["type"] == "Finish"]
     assert [one["choice"] for one in finishes] == [0, 1]
     assert finishes[0]["id"] in seen("prompt")[1]["of"]  # the second prompt comes of the first answer

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from portico.errors import BadRequestError
 from portico.protocols.responses.ids import LONGEST_ID, item_id
 
-__all__ = ["REFERENCE", "Item", "kept_items", "kind_of", "references", "thoughts_without_text"]
+__all__ = ["REFERENCE", "Item", "check_items", "kept_items", "kind_of", "references", "thoughts_without_text"]
 
 Item: TypeAlias = dict[str, Any]
 
@@ -27,6 +27,32 @@ def kind_of(item: Mapping[str, Any]) -> str:
     if isinstance(kind, str):
         return kind
     return REFERENCE if "id" in item and "role" not in item else "message"
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {"type": (str,), "id": (str,), "status": (str,), "phase": (str,)}
+_OF_MESSAGES: Mapping[str, tuple[type, ...]] = {"content": (str, list)}
+_OF_PARTS: Mapping[str, tuple[type, ...]] = {"type": (str,), "annotations": (list,), "logprobs": (list,)}
+_SAID: Mapping[type, str] = {str: "text", list: "a list"}
+
+
+def check_items(items: Sequence[Item], where: str = "input") -> None:
+    """Raise ``BadRequestError`` for what would be kept, and is of another kind than its field."""
+    for index, item in enumerate(items):
+        path = f"{where}[{index}]"
+        _check(item, _TYPES, path)
+        if kind_of(item) == "message":
+            _check(item, _OF_MESSAGES, path)
+            parts = item.get("content")
+            for number, part in enumerate(parts if isinstance(parts, list) else ()):
+                if isinstance(part, dict):
+                    _check(part, _OF_PARTS, f"{path}.content[{number}]")
+
+
+def _check(value: Item, kinds: Mapping[str, tuple[type, ...]], path: str) -> None:
+    for key, of in kinds.items():
+        if value.get(key) is not None and not isinstance(value[key], of):
+            what = " or ".join(_SAID[kind] for kind in of)
+            raise BadRequestError(f"{path}.{key} must be {what}.", param=f"{path}.{key}")
 
 
 def references(items: Sequence[Item], where: str = "input") -> list[tuple[int, str]]:

@@ -97,6 +97,7 @@ def _offer(offered: Offered, name: str, called: Called, shown: Tool, index: int)
 
 def _members(tool: Tool, where: str, offered: Offered, *, hidden: bool) -> Iterator[tuple[str, Called, Tool]]:
     """The tools that one entry stands for: flat name, way back, as chat completions have it."""
+    _check(tool, where)
     kind = tool.get("type")
     if hidden and tool.get("defer_loading") is True:
         return
@@ -106,6 +107,7 @@ def _members(tool: Tool, where: str, offered: Offered, *, hidden: bool) -> Itera
         if not isinstance(members, list) or not all(isinstance(one, dict) for one in members):
             raise BadRequestError(f"{where}.tools must be a list of tools.", param=f"{where}.tools")
         for number, member in enumerate(members):
+            _check(member, f"{where}.tools[{number}]")
             if hidden and member.get("defer_loading") is True:
                 continue
             own = _name(member, f"{where}.tools[{number}]")
@@ -135,6 +137,25 @@ def _members(tool: Tool, where: str, offered: Offered, *, hidden: bool) -> Itera
             yield flat, Called("mcp", member["name"], label), shown
     elif kind != "tool_search":
         offered.left_out.append(f"{where} ({str(kind)[:40]}, which this server does not run)")
+
+
+_KINDS: Mapping[str, tuple[type, str]] = {
+    "description": (str, "text"),
+    "parameters": (dict, "a JSON schema (an object)"),
+    "strict": (bool, "true or false"),
+    "defer_loading": (bool, "true or false"),
+}
+
+
+def _check(tool: Tool, where: str) -> None:
+    """Raise ``BadRequestError`` for what is of another kind than its field; of hosted tools their type alone counts."""
+    kind = tool.get("type")
+    if not isinstance(kind, str | None):
+        raise BadRequestError(f"{where}.type must be text.", param=f"{where}.type")
+    if kind in (None, "function", "custom", "namespace") or kind in CLIENT_RUN:
+        for key, (of, what) in _KINDS.items():
+            if not isinstance(tool.get(key), of | None):
+                raise BadRequestError(f"{where}.{key} must be {what}.", param=f"{where}.{key}")
 
 
 def _shown(tool: Tool, name: str, where: str) -> Tool | None:
@@ -171,7 +192,9 @@ def _choice(choice: str | Mapping[str, Any] | None, offered: Offered) -> str | d
         if choice is not None and choice not in ("none", "auto", "required"):
             raise BadRequestError("tool_choice must be 'none', 'auto', 'required' or an object.", param="tool_choice")
         return choice or "auto"
-    if choice.get("type") == "allowed_tools":
+    if not isinstance(choice.get("type"), str):
+        raise BadRequestError("tool_choice.type must be text.", param="tool_choice.type")
+    if choice["type"] == "allowed_tools":
         listed = choice.get("tools")
         if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
             raise BadRequestError("tool_choice.tools must be a list of tools.", param="tool_choice.tools")

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from portico.errors import NotFoundError
 from portico.protocols.paging import item_list, window
-from portico.protocols.responses.items import kept_items
+from portico.protocols.responses.items import check_items, kept_items
 from portico.protocols.responses.schema import (
     AddItemsRequest,
     CreateConversationRequest,
@@ -52,6 +52,7 @@ class ConversationHandlers:
         """POST /v1/conversations."""
         request = await exchange.request(CreateConversationRequest)
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        check_items(request.items or [], "items")
         items = kept_items(request.items or [])
         created = await self._store.create_conversation(CALLER.get(), request.metadata or {}, items)
         await exchange.respond_json(_shown(created))
@@ -81,6 +82,7 @@ class ConversationHandlers:
         """POST /v1/conversations/{id}/items."""
         request = await exchange.request(AddItemsRequest)
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
+        check_items(request.items, "items")
         conversation = await self._conversation(exchange)
         items = kept_items(request.items)
         if not await self._store.add_items(CALLER.get(), conversation.id, items):

@@ -21,7 +21,7 @@ from portico.protocols.responses.compaction import (
     triggered,
 )
 from portico.protocols.responses.ids import new_id
-from portico.protocols.responses.items import Item, kept_items
+from portico.protocols.responses.items import Item, check_items, kept_items
 from portico.protocols.responses.request import generation
 from portico.protocols.responses.response import TERMINAL, new_response
 from portico.protocols.responses.schema import CompactRequest, InputTokensRequest, PromptFields, ResponsesRequest
@@ -132,6 +132,7 @@ class ResponseHandlers:
     async def _items(self, request: PromptFields, lane: Lane | None = None) -> tuple[Past, list[Item]]:
         """What the request follows, and its own items. Raises where one of them is not here."""
         owner = CALLER.get()
+        check_items(request.given)
         past = await Past.of(request, self._store, owner, lane)
         return past, kept_items(await resolved(request.given, past, self._store, owner))
 

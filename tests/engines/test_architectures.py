@@ -102,6 +102,30 @@ async def test_who_was_preempted_goes_on(client: Client) -> None:
         assert_same(answer, await alone(client, ids, 120))
 
 
+async def test_who_left_in_the_middle_left_nothing_wrong(client: Client) -> None:
+    """Neither within the prompt nor within the answer, for who asks the same and for who is beside it."""
+    ids, other = prompt(60, 150), prompt(61, 40)
+    expected, expected_beside = await alone(client, ids), await alone(client, other)
+    for begun in (False, True):
+        leaving = await client.submit(ids, max_tokens=200, **RULES)
+        beside = asyncio.create_task(client.run(other, max_tokens=24, **RULES))
+        if begun:
+            await asyncio.wait_for(leaving.begun.wait(), 120)
+        client.engine.abort(leaving.request_id)
+        assert_same(await beside, expected_beside)
+        assert_same(await client.run(ids, max_tokens=24, **RULES), expected)
+
+
+async def test_each_turn_of_a_conversation_finds_the_one_before(client: Client) -> None:
+    said, before = prompt(70, 40), 0
+    for turn in range(3):
+        answer = await client.run(said, max_tokens=20, **RULES)
+        assert_same(answer, await alone(client, said, 20))
+        assert (answer.first.cached_tokens or 0) >= before
+        before = len(said) - 1
+        said = [*said, *answer.ids, *prompt(71 + turn, 25)]
+
+
 async def test_logprobs_are_those_of_the_whole_text(client: Client) -> None:
     """What an answer's tokens were worth step by step, they are worth in one pass over all of it."""
     ids = prompt(40, 40)

@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portico.engines.llamacpp import scheduler
-from portico.engines.llamacpp.scheduler import GIVING_WAY, MARGIN, SMALLEST_PIECE, Scheduler
-from portico.engines.llamacpp.slots import CellPool, Copy, Plan, Restore, Sequence
+from portico.engines.llamacpp.scheduler import FEWEST_CHECKPOINTS, GIVING_WAY, MARGIN, SMALLEST_PIECE, Scheduler
+from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Plan, Restore, Sequence
+
+STATE_SIZE = 600  # bytes, of each copy of a state
 
 
 class Cache:
@@ -66,7 +68,7 @@ class Cache:
                 self.first[piece.slot] = max(self.first[piece.slot], len(slot) + 1 - self.window)
         for number, checkpoint in plan.checkpoints:
             assert len(self.states[number]) == checkpoint.length
-            checkpoint.data = json.dumps(self.states[number]).encode()
+            checkpoint.data = json.dumps(self.states[number]).encode().ljust(STATE_SIZE)
         assert self.used <= self.capacity, "no room in the cache"
 
 
@@ -109,6 +111,13 @@ class Machine:
         self.wanted: dict[Sequence, int] = {}  # length at which each ends
         self.done: list[Sequence] = []
         self.computed = 0
+        self.begun: set[Sequence] = set()  # those of which something was computed
+        self.most_states = max(FEWEST_CHECKPOINTS, (state_bytes or 0) // STATE_SIZE)
+
+    @property
+    def states(self) -> set[Checkpoint]:
+        """The copies of states that are kept."""
+        return {one for slot in self.scheduler._slots for one in slot.checkpoints.values()}
 
     def submit(self, key: str, prompt: list[int], new: int, **rules: object) -> Sequence:
         sequence = Sequence(key, list(prompt), **rules)  # type: ignore[arg-type]
@@ -130,6 +139,7 @@ class Machine:
         assert plan.pieces, "an engine with work to do must do some"
         if best is not None:
             assert all(piece.sequence.priority <= best for piece in plan.pieces), "a better one has no first token yet"
+        assert len(self.states) <= self.most_states, "copies of states take more than they may"
         self.cache.apply(plan)
         size = sum(piece.count for piece in plan.pieces)
         self.computed += size
@@ -140,6 +150,9 @@ class Machine:
         assert len(self.scheduler.running) <= self.max_sequences
         for piece in plan.pieces:
             sequence = piece.sequence
+            if sequence not in self.begun:
+                self.begun.add(sequence)
+                assert piece.start == sequence.cached, "what is said to be cached was not computed"
             if plan.prefill:
                 assert sequence.remaining >= 1, "a prefill leaves the last token"
             else:
@@ -181,7 +194,7 @@ requests = st.tuples(
 STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
 
 
-KINDS: list[dict[str, int]] = [{}, {"window": 8}, {"state_bytes": 0}, {"state_bytes": 2000}, {"state_bytes": 1 << 20}]
+KINDS: list[dict[str, int]] = [{}, {"window": 8}, {"state_bytes": 0}, {"state_bytes": 6000}, {"state_bytes": 1 << 20}]
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +236,7 @@ def test_every_request_gets_its_own_answer(
                 machine.step()
         if len(sequences) in flushes:
             assert machine.scheduler.flush() == machine.scheduler.idle
+            assert not (machine.scheduler.idle and machine.states), "what is flushed keeps no memory"
     for number in aborts:
         if number < len(sequences):
             machine.abort(sequences[number])
@@ -447,6 +461,22 @@ def test_choices_of_one_prompt_share_its_state() -> None:
     machine.run()
     assert [sequence.cached for sequence in sequences] == [0, 296, 296, 296], "what is left is not worth waiting for"
     machine.check_done()
+
+
+def test_copies_of_states_that_nobody_can_use_take_no_room() -> None:
+    """Those of prefixes that gave way to others are gone, and the others keep theirs."""
+    machine = Machine(cells=200, max_sequences=1, batch_tokens=64, state_bytes=6 * STATE_SIZE)
+    machine.submit("kept", list(range(60)), 2)
+    machine.run()
+    for number in range(8):
+        machine.submit(str(number), [50 + number] * 90, 2)
+        machine.run()
+        again = machine.submit(f"again {number}", [50 + number] * 90, 2)
+        machine.run()
+        assert again.cached == 89
+    machine.check_done()
+    assert machine.scheduler.flush()
+    assert not machine.states
 
 
 def test_a_prefix_whose_window_is_gone_is_not_shared() -> None:

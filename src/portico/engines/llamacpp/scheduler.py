@@ -81,7 +81,6 @@ class Scheduler:
         self._batch_tokens = batch_tokens
         self._max_rows = max_rows
         self._stateful, self._state_bytes = state_bytes is not None, state_bytes or 0
-        self._checkpoints: list[Checkpoint] = []
         self._window, self._first_kept = window, first_kept
         self._arrivals, self._clock = count(), count(1)
         self._prefilled_last = False
@@ -174,17 +173,15 @@ class Scheduler:
 
     def _keep(self, slot: Slot, length: int) -> None:
         """Have a checkpoint taken after this step, in place of those that were used longest ago if need be."""
-        while (
-            len(self._checkpoints) >= FEWEST_CHECKPOINTS
-            and sum(len(one.data) for one in self._checkpoints) >= self._state_bytes
-        ):
-            oldest = min(self._checkpoints, key=lambda one: one.used)
-            self._checkpoints.remove(oldest)
-            for one in self._slots:
-                if one.checkpoints.get(oldest.length) is oldest:
-                    del one.checkpoints[oldest.length]
+        kept = {one for each in self._slots for one in each.checkpoints.values()}
+        size = max((len(one.data) for one in kept), default=0)  # the same for all; those of this step have none yet
+        while len(kept) >= FEWEST_CHECKPOINTS and (len(kept) + 1) * size > self._state_bytes:
+            oldest = min(kept, key=lambda one: one.used)
+            kept.remove(oldest)
+            for each in self._slots:
+                if each.checkpoints.get(oldest.length) is oldest:
+                    del each.checkpoints[oldest.length]
         taken = slot.checkpoints[length] = Checkpoint(length, used=next(self._clock))
-        self._checkpoints.append(taken)
         self._plan.checkpoints.append((slot.index, taken))
 
     # -- admission ----------------------------------------------------------------------------------------------------

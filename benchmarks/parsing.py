@@ -3,7 +3,7 @@ the cost grows with the length of the answer.
 
     python benchmarks/parsing.py [--family NAME] [--deltas 1000 10000 100000] [--json]
 
-An answer is prose, or one call whose string argument is prose; deltas are 4 characters. Figures are the best of three
+An answer is prose, or one call whose string argument is prose; deltas are 4 characters. Figures are the best of five
 runs of process CPU time, in microseconds per delta.
 """
 
@@ -16,7 +16,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from portico.parsing import OutputParser, render_calls, tool_names
+from portico.parsing import OutputParser, families, render_calls
 
 PROSE = "The quick brown fox jumps over the lazy dog, and then it does so once more because nobody saw it. "
 TOOL = {
@@ -44,7 +44,7 @@ def call(name: str, deltas: int) -> str | None:
 def microseconds(name: str, text: str) -> float:
     pieces = [text[at : at + SIZE] for at in range(0, len(text), SIZE)]
     best = float("inf")
-    for _ in range(3):
+    for _ in range(5):
         parser = OutputParser(name, tools=[TOOL])
         started = time.process_time()
         for piece in pieces:
@@ -61,7 +61,8 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     rows = []
-    for name in given.family or [name for name in tool_names() if name != "hf"]:
+    formats = {described: name for family in families().values() for name, described in family.tools.items()}
+    for name in given.family or formats.values():  # one name of each format
         row: dict[str, object] = {"family": name}
         for count in given.deltas:
             row[f"content {count}"] = microseconds(name, prose(count))

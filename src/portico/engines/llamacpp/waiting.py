@@ -24,7 +24,7 @@ ENVIRONMENT: Final = {  # must be set before OpenMP is loaded
     "GOMP_SPINCOUNT": "300000",  # rounds, some milliseconds: OpenMP's default, which a policy undoes
 }
 
-LOOK: Final = 0.5  # seconds between looks
+LOOK: Final = 0.2  # seconds between looks
 CROWDED: Final = 0.25  # of the time that threads could have run, that they were kept waiting for a processor
 QUIET: Final = 0.15  # with nobody else it is some hundredths, with one busy loop on two processors four tenths
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,16 @@ from support.wait import until as soon
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ANSWERS = {"plain": "It is sunny.", "long": "word " * 60}
+ANSWERS = {"plain": "It is sunny.", "long": "word " * 300, "endless": "word " * 5000}
+TIMERS = """
+    window.timers = [];
+    window.setTimeout = (work, wait) => timers.push({ work, wait });
+    window.clearTimeout = () => {};
+"""
+HIDE = """(hidden) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
 KEYS = ("first-key", "second-key")
 
 
@@ -77,6 +87,13 @@ def figures(page: Page) -> dict[str, str]:
         "all => all.map(one => [...one.children].map(part => part.innerText))"
     )
     return dict(found)
+
+
+def done(client: httpx.Client, id: str, turns: threading.Semaphore, least: int) -> None:
+    """Release the engine's steps until so many of the batch's lines have come out well."""
+    while client.get(f"/batches/jobs/{id}").json()["succeeded"] < least:
+        turns.release()
+        time.sleep(0.01)
 
 
 def has(page: Page, part: str, text: str) -> None:
@@ -145,14 +162,10 @@ def test_a_message_batch_is_followed_to_its_end(
     has(page, "files", "when the batch has ended")
     assert page.locator("#batch a").count() == 0
 
-    def progressed(least: int) -> None:
-        while int(figures(page)["completed"]) < least:
-            turns.release(3)
-            page.wait_for_timeout(50)
-
-    progressed(4)
-    assert client.get(f"/v1/messages/batches/{first}").json()["request_counts"]["succeeded"] == 0
-    progressed(8)
+    for least in (4, 8):
+        done(client, first, turns, least)
+        until(page, "n => Number(document.querySelector('dl.figures .good').innerText) >= n", least)
+        assert client.get(f"/v1/messages/batches/{first}").json()["request_counts"]["succeeded"] == 0
     until(page, "document.querySelector('dl.figures').innerText.includes('will end about')")
     soon(lambda: page.wait_for_timeout(20) or figures(page)["lines a minute, now"] != "–")
     assert float(figures(page)["lines a minute, now"].replace(",", "")) > 0
@@ -169,19 +182,19 @@ def test_a_message_batch_is_followed_to_its_end(
 
 def test_cancelling_by_hand(slow: tuple[str, httpx.Client, threading.Semaphore], open_page: OpenPage) -> None:
     url, client, turns = slow
-    lines = [chat_line(f"a-{n}", "[[plain]]" if n < 2 else "[[long]]") for n in range(9)]
+    lines = [chat_line(f"a-{n}", "[[plain]]" if n < 2 else "[[endless]]") for n in range(9)]
     id = create(client, lines)
-    while client.get(f"/v1/batches/{id}").json()["request_counts"]["completed"] < 2:
-        turns.release()
+    done(client, id, turns, 2)
     page = open_page(url + "/batches")
     page.locator("#cancel").focus()
     page.keyboard.press("Enter")
     page.get_by_role("dialog", name="Cancel this batch?").wait_for()
     page.keyboard.press("Escape")
-    assert page.get_by_role("dialog").count() == 0
+    until(page, "!document.querySelector('dialog')")
     assert client.get(f"/v1/batches/{id}").json()["status"] == "in_progress"
     page.locator("#cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Let it run").click()
+    until(page, "!document.querySelector('dialog')")
     assert client.get(f"/v1/batches/{id}").json()["status"] == "in_progress"
     page.locator("#cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the batch").click()
@@ -231,35 +244,30 @@ def test_a_long_list_by_keyboard(tmp_path: Path, open_page: OpenPage) -> None:
 
 
 def test_it_asks_seldom_where_nothing_runs_and_never_unseen(
-    server: Replaying, client: httpx.Client, open_page: OpenPage
+    slow: tuple[str, httpx.Client, threading.Semaphore], open_page: OpenPage
 ) -> None:
-    wait_for(client, create(client, [chat_line("a", "[[plain]]")]))
-    soon(lambda: not [one for one in client.get("/batches/jobs").json()["batches"] if one["ended_at"] is None])
-    page = open_page(server.url + "/batches")
-    page.clock.install()
-    page.reload()
-    page.locator("#live.live").wait_for()
+    url, client, turns = slow
+    page = open_page(url + "/batches")
+    page.add_init_script(TIMERS)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/batches/jobs?" in request.url else None)
-    page.clock.run_for(9_000)
-    assert asked == []
-    page.clock.run_for(2_000)
-    soon(lambda: page.wait_for_timeout(20) or len(asked) == 1)
-    page.evaluate(
-        """() => {
-            Object.defineProperty(document, 'hidden', {configurable: true, value: true});
-            document.dispatchEvent(new Event('visibilitychange'));
-        }"""
-    )
-    page.clock.run_for(60_000)
-    assert len(asked) == 1
-    page.evaluate(
-        """() => {
-            Object.defineProperty(document, 'hidden', {configurable: true, value: false});
-            document.dispatchEvent(new Event('visibilitychange'));
-        }"""
-    )
-    soon(lambda: page.wait_for_timeout(20) or len(asked) == 2)
+    page.reload()
+    until(page, "timers.length === 1")
+    assert page.evaluate("timers[0].wait") == 10_000
+    id = create(client, [chat_line("a", "[[plain]]")])
+    page.evaluate("timers[0].work()")
+    until(page, "timers.length === 2")
+    assert page.evaluate("timers[1].wait") == 2_000, "one runs"
+    assert len(asked) == 2
+    page.evaluate(HIDE, True)
+    page.evaluate("timers[1].work()")
+    assert len(asked) == 2
+    turns.release(10_000)
+    wait_for(client, id)
+    page.evaluate(HIDE, False)
+    until(page, "timers.length === 3")
+    assert page.evaluate("timers[2].wait") == 10_000, "it has ended"
+    assert len(asked) == 3
 
 
 def test_each_key_sees_its_own(tmp_path: Path, open_page: OpenPage) -> None:

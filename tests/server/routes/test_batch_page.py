@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from support.batches import chat_line, create, message_results, wait_for
 from support.replay import replaying
 from support.wait import until
 
-ANSWERS = {"plain": "It is sunny.", "long": "word " * 60}
+ANSWERS = {"plain": "It is sunny.", "endless": "word " * 5000}
 KEYS = ("first-key", "second-key")
 JOBS = "/batches/jobs"
 
@@ -137,7 +138,7 @@ def test_what_runs_is_counted_and_what_waits_is_not_begun(tmp_path: Path) -> Non
             found: list[dict[str, Any]] = client.get(JOBS).json()["batches"]
             return found
 
-        first = message_batch(client, "[[plain]]", "[[plain]]", "[[long]]", "[[long]]")
+        first = message_batch(client, "[[plain]]", "[[plain]]", "[[endless]]", "[[endless]]")
         second = message_batch(client, "[[plain]]")
         until(lambda: heads()[1]["began_at"] is not None)
         waits, runs = heads()
@@ -145,6 +146,7 @@ def test_what_runs_is_counted_and_what_waits_is_not_begun(tmp_path: Path) -> Non
         assert (runs["id"], runs["succeeded"], runs["ended_at"]) == (first, 0, None)
         while heads()[1]["succeeded"] < 2:
             turns.release()
+            time.sleep(0.01)
         assert client.get(f"/v1/messages/batches/{first}").json()["request_counts"]["succeeded"] == 0
         assert client.get(f"{JOBS}/{first}").json()["files"] == []
         cancel = client.get(f"{JOBS}/{first}").json()["cancel"]

@@ -30,7 +30,12 @@ from support.openapi import assert_valid
 from support.replay import Replaying, replaying
 from support.wait import until
 
-ANSWERS = {"plain": "It is sunny. ☀️\n", "long": "word " * 60, "calls": 'A quote: " \\ \u2028.'}
+ANSWERS = {
+    "plain": "It is sunny. ☀️\n",
+    "long": "word " * 60,
+    "endless": "word " * 5000,
+    "calls": 'A quote: " \\ \u2028.',
+}
 KEYS = ("first-key", "second-key")
 OWNER = hashlib.sha256(KEYS[0].encode()).hexdigest()
 
@@ -376,7 +381,7 @@ def test_a_batch_leaves_room_for_others(slow: tuple[Replaying, httpx.Client, thr
 def test_cancelling_keeps_what_is_done(slow: tuple[Replaying, httpx.Client, threading.Semaphore]) -> None:
     up, client, turns = slow
     names = [f"a-{n}" for n in range(9)]
-    lines = [chat_line(name, "[[plain]]" if n < 2 else "[[long]]") for n, name in enumerate(names)]
+    lines = [chat_line(name, "[[plain]]" if n < 2 else "[[endless]]") for n, name in enumerate(names)]
     id = create(client, lines)
     until(lambda: len(up.requests) == 3)
     while client.get(f"/v1/batches/{id}").json()["request_counts"]["completed"] < 2:
@@ -424,7 +429,7 @@ def test_what_expires_while_it_runs_keeps_what_is_done(
     ahead = 0
     monkeypatch.setattr("portico.server.batches.job.time", SimpleNamespace(time=lambda: time.time() + ahead))
     names = [f"a-{n}" for n in range(9)]
-    id = create(client, [chat_line(name, "[[plain]]" if n < 2 else "[[long]]") for n, name in enumerate(names)])
+    id = create(client, [chat_line(name, "[[plain]]" if n < 2 else "[[endless]]") for n, name in enumerate(names)])
     while client.get(f"/v1/batches/{id}").json()["request_counts"]["completed"] < 2:
         turns.release()
         time.sleep(0.005)

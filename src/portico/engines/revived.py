@@ -41,6 +41,7 @@ class RevivedEngine(Described, ABC):
         self._loaded = asyncio.Event()
         self._trouble = "it has not been started"  # why nothing is served, when nothing is
         self._closed = False
+        self.restarts = -1  # the first start is none
 
     @abstractmethod
     def _new_process(self) -> EngineProcess:
@@ -96,6 +97,7 @@ class RevivedEngine(Described, ABC):
             await process.close()
             raise
         self._info, self._engine = engine.info, engine
+        self.restarts += 1
         self._lives.append(engine)
         self._turned.set()
         self._loaded.set()

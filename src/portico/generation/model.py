@@ -27,6 +27,7 @@ class Model:
     """What the line knows of one served model; the same for every request to it."""
 
     name: str
+    shown: str = ""  # what it is counted by, where ``name`` is only how a client calls it
     parent: str | None = None  # of a LoRA adapter: the model that it adapts
     created: int  # Unix seconds; stable, so that caches of model lists stay valid
     tokenizer: Tokenizer
@@ -42,6 +43,11 @@ class Model:
     reasoning_content: bool = False  # reasoning has two names in OpenAI's API: 'reasoning', and this older one too
     thinking_by_default: bool = False  # in Anthropic's API: thoughts are sent to who has said nothing of them
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def label(self) -> str:
+        """What it is counted by: of bounded number, whatever clients call it."""
+        return self.shown or self.name
 
     @property
     def lora(self) -> str | None:

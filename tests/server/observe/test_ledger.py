@@ -38,8 +38,8 @@ def test_sums_and_successors() -> None:
     one, two = (Metrics(Ledger(files, row)) for row in range(2))
     for metrics, times in ((one, 3), (two, 4)):
         for number in range(times):
-            metrics.count("/v1/chat/completions", "ok", "", 0.2 * number)
-        metrics.count(f"/{times}", "refused", "x", 0.1)  # labels that the other has not
+            metrics.count("openai", "/v1/chat/completions", "tiny", "ok", "", 0.2 * number)
+        metrics.count("none", f"/{times}", "", "refused", "x", 0.1)  # labels that the other has not
         metrics.step.observe(0.001)
         metrics.in_flight.inc()
         metrics.lines("errored", f"of {times}", times)
@@ -64,7 +64,7 @@ def test_sums_and_successors() -> None:
         assert {before[name, f'{{"work": "{work}"}}'] for work in ("interactive", "batch")} == {2}
 
     successor = Metrics(Ledger(files, 0))
-    successor.count("/v1/chat/completions", "ok", "", 0.1)
+    successor.count("openai", "/v1/chat/completions", "tiny", "ok", "", 0.1)
     after = values(successor.render())
     assert total(after, "portico_requests_total") == 10
     assert total(after, "portico_requests_in_flight") == 1, "what a killed worker was at is not in flight any more"
@@ -79,7 +79,7 @@ def test_what_is_written_by_half_is_not_read() -> None:
     files = rows(1)
     metrics = Metrics(Ledger(files, 0))
     for _ in range(3):
-        metrics.count("/", "ok", "", 0.1)
+        metrics.count("server", "/", "", "ok", "", 0.1)
         metrics.render()
     ledger = Ledger(files, 0)
     sane = {one.name for one in ledger.collect()}

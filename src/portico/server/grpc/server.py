@@ -236,7 +236,7 @@ class _Calls:
             if not self._active:
                 self._idle.set()
             seconds = time.perf_counter() - started
-            self._metrics.count(route, outcome, cause, seconds)
+            self._metrics.count("grpc", route, "", outcome, cause, seconds)
             log.info("%s %s %.0f ms", route, outcome, seconds * 1000)
         code = getattr(grpc.StatusCode, status_name(refusal))
         await context.abort(code, refusal.message, error_metadata(refusal))

@@ -53,7 +53,9 @@ class ServedModel:
 
     def called(self, name: str) -> ServedModel:
         """The same under the name that a client calls it, which answers repeat."""
-        return self if name == self.model.name else replace(self, model=replace(self.model, name=name))
+        if name == self.model.name:
+            return self
+        return replace(self, model=replace(self.model, name=name, shown=self.model.label))
 
     async def check(self, generations: Sequence[Generation]) -> None:
         """Try the generations' constraint out, away from the event loop. Raises ``BadRequestError``, and

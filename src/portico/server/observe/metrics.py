@@ -19,8 +19,10 @@ from portico.keys.usage import Usage
 from portico.server.http.app import Outcome
 from portico.server.http.exchange import Exchange
 from portico.server.line.meter import Waits
+from portico.server.observe.apis import api_of
 from portico.server.observe.histograms import LightHistogram, LightHistograms
 from portico.server.observe.ledger import WRITE_SECONDS, Ledger
+from portico.server.observe.loads import Loads
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -80,8 +82,8 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
             "portico_requests",
-            "Requests by route, outcome (ok, refused, failed, gone) and cause (an error code).",
-            ["route", "outcome", "cause", "work"],
+            "Requests by API, route, model, outcome (ok, refused, failed, gone) and cause (an error code).",
+            ["api", "route", "model", "outcome", "cause", "work"],
             registry=registry,
         )
         self.tokens = Counter(
@@ -126,7 +128,7 @@ class Metrics:
             registry=registry,
         )
         self.end_to_end = Histogram(
-            "portico_request_seconds", "From the request's head to the end of its answer.", ["work"],
+            "portico_request_seconds", "From the request's head to the end of its answer.", ["api", "model", "work"],
             buckets=_SLOW, registry=registry,
         )  # fmt: skip
         self.pause = Histogram(
@@ -178,6 +180,8 @@ class Metrics:
             registry.register(histogram)
         registry.register(self.between_tokens)
         registry.register(self.step)
+        self.loads = Loads()
+        registry.register(self.loads)
         Info("portico_build", "Portico's version, as a label.", registry=registry).info({"version": __version__})
         ProcessCollector(registry=registry)
 
@@ -191,16 +195,21 @@ class Metrics:
 
     def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
         """Count one HTTP request, and what its stages took."""
-        self.count(exchange.route, outcome, cause, time.perf_counter() - exchange.started, later=exchange.later)
+        model = exchange.model.label if exchange.model is not None else ""
+        seconds = time.perf_counter() - exchange.started
+        api = api_of(exchange.route)
+        self.count(api, exchange.route, model, outcome, cause, seconds, later=exchange.later)
         for name, began, ended in exchange.stages:
             if name in self.stages:
                 self.stages[name].observe(ended - began)
 
-    def count(self, route: str, outcome: Outcome, cause: str, seconds: float, *, later: bool = False) -> None:
-        """Count one request over whatever protocol; ``later``: nobody waits for it."""
+    def count(
+        self, api: str, route: str, model: str, outcome: Outcome, cause: str, seconds: float, *, later: bool = False
+    ) -> None:
+        """Count one request over whatever protocol, of a model if one was found; ``later``: nobody waits for it."""
         work = WORK[later]
-        self.requests.labels(route, outcome, cause, work).inc()
-        self.end_to_end.labels(work).observe(seconds)
+        self.requests.labels(api, route, model, outcome, cause, work).inc()
+        self.end_to_end.labels(api, model, work).observe(seconds)
         if outcome == "gone" and not later:
             self.disconnects.inc()
 

@@ -140,6 +140,7 @@ async def _serve(
     telemetry = _telemetry(settings)
     metrics = Metrics(ledger, of_keys=settings.metrics_per_key)
     served = await assemble(settings, metrics, shared)
+    metrics.loads.models = served.models
     batches: Runner | None = None
     tasks = [asyncio.create_task(metrics.keep())]
     accounts = accounts or Accounts()

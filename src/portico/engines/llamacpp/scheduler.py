@@ -169,7 +169,7 @@ class Scheduler:
         self._plan.pieces.append(Piece(sequence, slot.index, sequence.computed, number))
         if self._stateful and sequence.computed + number in _checkpoints_ahead(sequence):
             self._keep(slot, sequence.computed + number)
-        sequence.computed += number
+        sequence.computed, sequence.begun = sequence.computed + number, True
 
     def _keep(self, slot: Slot, length: int) -> None:
         """Have a checkpoint taken after this step, in place of those that were used longest ago if need be."""
@@ -260,8 +260,8 @@ class Scheduler:
         self.pool.pin(slot.cells)
         slot.owner, slot.tokens, slot.salt = sequence, [], sequence.salt
         sequence.slot, sequence.computed = slot, length
-        if not sequence.admitted:
-            sequence.admitted, sequence.cached = True, length
+        if not sequence.begun:
+            sequence.cached = length
 
     @staticmethod
     def _may_take_over(source: Slot, length: int) -> bool:

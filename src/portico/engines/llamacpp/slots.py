@@ -20,11 +20,11 @@ class Sequence:
     priority: int = 0
     every_position: bool = False
     computed: int = 0  # tokens with entries in the cache
-    cached: int = 0  # of these, how many were found there when the sequence was first admitted
+    cached: int = 0  # of these, how many were found there before any was computed for it
     slot: Slot | None = None
     rank: tuple[int, int] = (0, 0)
     prompt_length: int = field(init=False)
-    admitted: bool = False
+    begun: bool = False  # something was computed for it
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)

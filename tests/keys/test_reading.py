@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_both_forms_say_the_same(tmp_path_factory: pytest.TempPathFactory, given
             assert getattr(key, name) == entry.get(name)
         assert key.models == tuple(entry.get("models", ()))
         until = entry.get("expires")
-        assert key.expires == (until and until.replace(tzinfo=timezone.utc).timestamp())
+        assert key.expires == (until and until.replace(tzinfo=UTC).timestamp())
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_is_no_file_of_keys(tmp_path: Path, name: str, text: str, told: str
 
 
 def test_times() -> None:
-    day = datetime(2027, 1, 31, tzinfo=timezone.utc).timestamp()
+    day = datetime(2027, 1, 31, tzinfo=UTC).timestamp()
     assert moment("2027-01-31", "until") == moment("2027-01-31T00:00Z", "until", 5.0) == day
     assert moment("2027-01-31T01:00+01:00", "until") == day
     assert moment("30d", "until", 100.0) == 100.0 + 30 * 86400

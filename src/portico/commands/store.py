@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -140,5 +140,5 @@ def _told(found: Info) -> dict[str, str]:
         told[name.replace("_", " ")] = f"{count:,}"
     for name, moment in (("oldest", found.oldest), ("newest", found.newest)):
         if moment is not None:
-            told[name] = f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+            told[name] = f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return told

@@ -117,7 +117,7 @@ class RevivedEngine(Described, ABC):
                 self._loaded.clear()
             try:
                 await asyncio.wait_for(self._loaded.wait(), self.patience)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pass
         if self._engine is None:
             raise EngineDeadError(f"The engine is not available: {self._trouble}.", retry_after=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 __all__ = ["Audit"]
@@ -25,7 +25,7 @@ class Audit:
         if self._path is None:
             return
         known = {name: value for name, value in facts.items() if value not in (None, "")}
-        at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": at, "action": action, "who": who, **known}) + "\n"
         try:
             file = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time, timezone
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from portico.errors import BadRequestError
@@ -33,7 +33,7 @@ def moment(value: Any, name: str, now: float | None = None) -> float:
         if not isinstance(value, datetime):
             value = datetime.combine(value, time()) if isinstance(value, date) else None
         if value is not None:
-            zoned: datetime = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+            zoned: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
             return zoned.timestamp()
     except (ValueError, OverflowError):
         pass

@@ -7,7 +7,7 @@ a date or a time. Nothing in the file opens a door: secrets are not in it.
 from __future__ import annotations
 
 import json
-import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,6 @@ from typing import Any
 from portico.errors import BadRequestError
 from portico.keys.key import TERMS, Key, new_terms
 from portico.keys.moments import moment
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["read_keys"]
 

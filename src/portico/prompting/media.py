@@ -89,7 +89,7 @@ class MediaFetcher:
             return await asyncio.to_thread(self._decode, url, part)
         try:
             return await asyncio.wait_for(self._fetch(url, part), self.seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise _refused(part, f"it did not arrive within {self.seconds:g} seconds") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
             raise _refused(part, "it could not be fetched") from None

@@ -8,7 +8,7 @@ say when the limit is whole again. What has no limit is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from portico.keys.accounts import Standing
 
@@ -56,4 +56,4 @@ def _span(seconds: float) -> str:
 
 
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

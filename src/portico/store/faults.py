@@ -1,6 +1,6 @@
 """What databases raise, as one line for a client.
 
-SQLite tells its faults apart by their texts alone (in Python 3.10), PostgreSQL by five letters of the SQL standard.
+SQLite's faults are told apart by their texts, PostgreSQL's by five letters of the SQL standard.
 """
 
 from __future__ import annotations

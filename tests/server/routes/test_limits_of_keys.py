@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -89,7 +89,7 @@ def test_what_is_over_a_limit_is_refused_until_it_may_be_tried_again(path: str, 
         assert "1 requests per minute" in error["message"]
         if path == "/v1/messages":
             assert refused.json()["type"] == "error"
-            at = datetime.now(timezone.utc).timestamp() + 41
+            at = datetime.now(UTC).timestamp() + 41
             reset = datetime.fromisoformat(told(refused, "requests")[2].replace("Z", "+00:00"))
             assert abs(reset.timestamp() - at) < SAFETY
         else:

@@ -241,7 +241,7 @@ class GrpcEngine(Described):
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), max(0.0, deadline - loop.time()))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 break
             tried = {host for host in tried if not host.healthy}  # who is back may be asked again
         trouble = "; ".join(f"{host.address}: {host.trouble or 'the connection was lost'}" for host in self._hosts)

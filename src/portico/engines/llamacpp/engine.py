@@ -94,7 +94,7 @@ class LlamaCppEngine(RevivedEngine):
     async def _submit(engine: SharedEngine, request: EngineRequest) -> None:
         try:
             await asyncio.wait_for(engine.submit(request), None if request.constraint is None else GRAMMAR_WAIT)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise BadRequestError(
                 f"The grammar took more than {GRAMMAR_WAIT:g} seconds to compile; simplify it.", param="constraint"
             ) from error

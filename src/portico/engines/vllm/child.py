@@ -73,7 +73,7 @@ async def _serve(load: Load, connection: socket.socket, life: _Life) -> None:
     while core.healthy and not life.over.is_set():
         try:
             await asyncio.wait_for(life.over.wait(), HEALTH_SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             pass
     if not life.over.is_set():
         os._exit(1)

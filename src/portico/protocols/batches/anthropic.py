@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -151,7 +151,7 @@ def batch_list(batches: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
 
 
 def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def answered(custom_id: str, request_id: str, status: int, body: bytes) -> tuple[Outcome, bytes]:

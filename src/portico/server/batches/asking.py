@@ -70,5 +70,5 @@ class Asking:
     async def _wait(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._left.wait(), seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return

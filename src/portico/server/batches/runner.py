@@ -80,7 +80,7 @@ class Runner:
                 log.exception("batches are not looked after")
             try:
                 await asyncio.wait_for(news.wait(), LOOK)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 continue
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))

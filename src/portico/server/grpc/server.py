@@ -172,7 +172,7 @@ class _Calls:
         """Wait until no call is running, at most so many seconds."""
         try:
             await asyncio.wait_for(self._idle.wait(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             pass
 
     def _place(self, route: str) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TypeAlias
 
@@ -100,7 +100,7 @@ class VllmEngineService:
         load = engine.SchedulerLoad(
             num_running_reqs=running, num_waiting_reqs=waiting, num_total_reqs=running + waiting
         )
-        now = datetime.now(timezone.utc).isoformat()
+        now = datetime.now(UTC).isoformat()
         return engine.GetLoadsResponse(timestamp=now, version=__version__, dp_rank_count=1, loads=[load])
 
     async def GetTokenizer(self, request: common.GetTokenizerRequest) -> AsyncIterator[common.GetTokenizerChunk]:

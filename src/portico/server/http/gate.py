@@ -72,8 +72,7 @@ class Bodies:
         except asyncio.CancelledError:
             if not held.gives_way:
                 raise
-            if uncancel := getattr(held.task, "uncancel", None):  # from Python 3.11 on
-                uncancel()
+            held.task.uncancel()
             raise _too_much() from None
         finally:
             self._size -= held.size

@@ -160,7 +160,7 @@ class Inspector:
                 data = b""
                 try:
                     await asyncio.wait_for(changed.wait(), 1.0)
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     silent += 1.0
                     if silent >= SILENCE_SECONDS:
                         silent, data = 0.0, sse.KEEP_ALIVE

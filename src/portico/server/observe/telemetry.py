@@ -87,7 +87,7 @@ class Telemetry:
         threading.Thread(target=shut_down, daemon=True).start()  # a pool's thread would keep the process
         try:
             await asyncio.wait_for(sent.wait(), CLOSE_SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             log.warning("the collector of spans does not answer; the last spans are lost")
 
 

@@ -78,7 +78,7 @@ async def rerun(recorded: Export, means: Means | None = None) -> Export:
     )
     try:
         await asyncio.wait_for(app(*_connection(recorded, gone)), SECONDS)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise CannotReplayError(f"The replay did not come to an end within {SECONDS:g} seconds.") from None
     finally:
         await line.close()

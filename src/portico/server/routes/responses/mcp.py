@@ -202,8 +202,8 @@ def _plain(host: str) -> str:
 
 def _failure(error: BaseException, transport: _Guarded) -> McpFailure:
     """What to say of it."""
-    while inside := getattr(error, "exceptions", None):  # a group, which Python 3.10 does not know
-        error = inside[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, McpFailure):
         return error
     if isinstance(error, TimeoutError):

@@ -1,5 +1,5 @@
-from enum import Enum
+from enum import StrEnum
 
 
-class UsageContext(str, Enum):
+class UsageContext(StrEnum):
     OPENAI_API_SERVER = "OPENAI_API_SERVER"

@@ -16,7 +16,8 @@ from html import escape
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "portico"
-WORDS = {"events", "errors", "grammar", "child", "threads", "config"}  # single files that every box may use
+# single files that every box may use
+WORDS = {"events", "errors", "grammar", "child", "threads", "inherited", "config"}
 WIDTH, HEIGHT, GAP, RISE, EDGE = 208, 74, 18, 46, 24  # pixels
 LOOK = """
   svg { font: 12px system-ui, sans-serif; background: #fff }

@@ -3,7 +3,7 @@
 Rules
     * Who waits is bounded: with the queue full, the caller with most works in it gives way, and that is told with 503.
     * Callers are served in turn, so one that sends much keeps nobody else waiting. Who is calling is said by
-      ``CALLER``, which a server sets to the digest of the API key.
+      ``CALLER``, which a server sets to the owner of what the API key makes.
     * When nobody awaits a work any more (its task was cancelled because the client is gone), it is left out if it has
       not begun, and ends at its next ``checkpoint()`` if it has.
     * No thread keeps the process alive.

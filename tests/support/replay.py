@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 
 from portico.constraints import Checker
@@ -228,3 +230,16 @@ class _Released(MortalEngine):
 
     def _step(self) -> list[EngineOutput]:
         return super()._step() if self._turns is None or self._turns.acquire(blocking=False) else []
+
+
+@contextmanager
+def stepwise(
+    answers: Mapping[str, Any], directory: Path, batch_lines: int = 3
+) -> Iterator[tuple[Replaying, httpx.Client, threading.Semaphore]]:
+    """A server with a store, a client, and the semaphore whose releases are the steps that its engine makes."""
+    turns = threading.Semaphore(0)
+    with (
+        replaying(answers, store=str(directory / "a.db"), turns=turns, batch_lines=batch_lines) as up,
+        httpx.Client(base_url=up.url, timeout=600) as client,
+    ):
+        yield up, client, turns

@@ -21,6 +21,7 @@ from portico.config import Settings
 from portico.errors import BadRequestError, NotFoundError
 from portico.keys import Key, hash_of, moment, new_secret, new_terms, seconds
 from portico.keys.audit import Audit
+from portico.protocols.times import rfc3339
 from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
@@ -219,12 +220,12 @@ def _tell_secret(key: Key, secret: str | None, as_json: bool, told: str) -> None
 
 def _shown(key: Key, now: float) -> dict[str, Any]:
     """A key for people and programs: without its hashes."""
-    found: dict[str, Any] = {"name": key.name, "state": _state(key, now), "created_at": _time(key.created_at)}
+    found: dict[str, Any] = {"name": key.name, "state": _state(key, now), "created_at": rfc3339(key.created_at)}
     for field in ("expires", "revoked_at"):
         if (value := getattr(key, field)) is not None:
-            found[field] = _time(value)
+            found[field] = rfc3339(value)
     if key.former_until > now:
-        found["old_secret_until"] = _time(key.former_until)
+        found["old_secret_until"] = rfc3339(key.former_until)
     found["models"] = list(key.models)
     for field in (*LIMITS, "priority"):
         if (value := getattr(key, field)) is not None:
@@ -234,10 +235,6 @@ def _shown(key: Key, now: float) -> dict[str, Any]:
 
 def _state(key: Key, now: float) -> str:
     return "revoked" if key.revoked_at is not None else "active" if key.lives(now) else "expired"
-
-
-def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _day(moment: float) -> str:

@@ -15,9 +15,10 @@ __all__ = ["upkeep_of"]
 
 def upkeep_of(settings: Settings) -> Upkeep:
     """Raises ``StoreError`` where the settings name none."""
-    from portico.store import default_path, open_upkeep  # a quarter of a second, which --help need not wait for
+    from portico.server.process.kept import place_of  # a quarter of a second, which --help need not wait for
+    from portico.store import open_upkeep
 
-    where = settings.store.get_secret_value() if settings.store is not None else str(default_path())
-    if where == "none":
+    where = place_of(settings)
+    if where is None:
         raise StoreError("Nothing is kept: the store is 'none'. Name one with --store.", param="store")
     return open_upkeep(where)

@@ -15,12 +15,11 @@ from rich.table import Table
 from portico.commands.options import settings_from, settings_options
 from portico.commands.upkeep import upkeep_of
 from portico.keys import seconds
+from portico.keys.usage import BY, DAY
 from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
 
-DAY = 86400  # seconds
-BY = ("key", "model", "day")
 TITLES = {"requests": "requests", "prompt_tokens": "prompt", "cached_tokens": "cached", "completion_tokens": "answer"}
 
 

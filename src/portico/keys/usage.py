@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-__all__ = ["Usage", "Used"]
+__all__ = ["BY", "DAY", "Usage", "Used"]
 
+BY: Final = ("key", "model", "day")  # what may be summed by
 DAY: Final = 86400  # seconds
 
 

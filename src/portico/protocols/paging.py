@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from portico.errors import BadRequestError
 
-__all__ = ["Window", "item_list", "page", "window"]
+__all__ = ["Window", "item_list", "limit_of", "page", "window"]
 
 USUAL, MOST = 20, 100  # items of a page, unless a list has its own
 
@@ -20,15 +20,21 @@ class Window(NamedTuple):
     after: str | None
 
 
+def limit_of(query: Mapping[str, str], usual: int, most: int, *, digits: int = 4) -> int:
+    """How many items the query asks for, in so many digits. Raises ``BadRequestError``."""
+    limit = query.get("limit") or str(usual)
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= digits and 1 <= int(limit) <= most):
+        raise BadRequestError(f"'limit' must be a whole number from 1 to {most}.", param="limit")
+    return int(limit)
+
+
 def window(query: Mapping[str, str], usual: int = USUAL, most: int = MOST) -> Window:
     """What the query asks for, of a list that has pages of at most ``most``. Raises ``BadRequestError``."""
-    limit = query.get("limit") or str(usual)
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 5 and 1 <= int(limit) <= most):
-        raise BadRequestError(f"'limit' must be a whole number from 1 to {most}.", param="limit")
+    limit = limit_of(query, usual, most, digits=5)
     order = query.get("order") or "desc"
     if order not in ("asc", "desc"):
         raise BadRequestError("'order' must be 'asc' or 'desc'.", param="order")
-    return Window(int(limit), cast(Literal["asc", "desc"], order), query.get("after") or None)
+    return Window(limit, cast(Literal["asc", "desc"], order), query.get("after") or None)
 
 
 def item_list(items: Sequence[dict[str, Any]], has_more: bool) -> dict[str, Any]:

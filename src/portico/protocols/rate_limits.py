@@ -8,9 +8,9 @@ say when the limit is whole again. What has no limit is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from portico.keys.accounts import Standing
+from portico.protocols.times import rfc3339
 
 __all__ = ["anthropic_headers", "openai_headers"]
 
@@ -34,7 +34,7 @@ def anthropic_headers(requests: Standing | None, tokens: Standing | None, now: f
         for name, value in (
             ("limit", f"{one.limit}"),
             ("remaining", f"{one.remaining}"),
-            ("reset", _moment(now + one.reset)),
+            ("reset", rfc3339(now + one.reset)),
         )
     ]
 
@@ -53,7 +53,3 @@ def _span(seconds: float) -> str:
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
     first = next(index for index, (count, _) in enumerate(parts) if count)
     return "".join(f"{count}{unit}" for count, unit in parts[first:])
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Table, func, select
 from portico.keys.usage import Used
 from portico.store.tables import either, usage
 
-__all__ = ["BY", "put", "summed"]
+__all__ = ["put", "summed"]
 
-BY: Final = ("key", "model", "day")
 SUMS: Final = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
 
 

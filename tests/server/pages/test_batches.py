@@ -15,7 +15,7 @@ import pytest
 from support.batches import chat_line, create, message_results, wait_for
 from support.browser import OpenPage, until
 from support.pages import HOSTILE
-from support.replay import Replaying, replaying
+from support.replay import Replaying, replaying, stepwise
 from support.wait import until as soon
 
 if TYPE_CHECKING:
@@ -50,11 +50,7 @@ def client(server: Replaying) -> Iterator[httpx.Client]:
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[tuple[str, httpx.Client, threading.Semaphore]]:
     """A server without the inspector whose engine makes as many steps as it is released for."""
-    turns = threading.Semaphore(0)
-    with (
-        replaying(ANSWERS, store=str(tmp_path / "a.db"), turns=turns, batch_lines=3) as up,
-        httpx.Client(base_url=up.url, timeout=600) as client,
-    ):
+    with stepwise(ANSWERS, tmp_path) as (up, client, turns):
         yield up.url, client, turns
         turns.release(100_000)
 

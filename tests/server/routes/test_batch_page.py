@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import httpx
 import pytest
 
 from support.batches import chat_line, create, message_results, wait_for
-from support.replay import replaying
+from support.replay import replaying, stepwise
 from support.wait import until
 
 ANSWERS = {"plain": "It is sunny.", "endless": "word " * 5000}
@@ -128,11 +127,7 @@ def test_it_is_what_the_apis_tell(clients: list[httpx.Client]) -> None:
 
 
 def test_what_runs_is_counted_and_what_waits_is_not_begun(tmp_path: Path) -> None:
-    turns = threading.Semaphore(0)
-    with (
-        replaying(ANSWERS, store=str(tmp_path / "a.db"), turns=turns, batch_lines=2) as up,
-        httpx.Client(base_url=up.url, timeout=600) as client,
-    ):
+    with stepwise(ANSWERS, tmp_path, batch_lines=2) as (_, client, turns):
 
         def heads() -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = client.get(JOBS).json()["batches"]

@@ -27,7 +27,7 @@ from portico.store import NewLine, StoredBatch, batches, open_store
 from portico.store.tables import batch_lines
 from support.batches import CHAT, chat_line, create, message_results, outcome, read_lines, upload, wait_for
 from support.openapi import assert_valid
-from support.replay import Replaying, replaying
+from support.replay import Replaying, replaying, stepwise
 from support.wait import until
 
 ANSWERS = {
@@ -348,12 +348,8 @@ def test_a_message_batch_is_refused_in_its_own_shape(client: httpx.Client) -> No
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[tuple[Replaying, httpx.Client, threading.Semaphore]]:
     """A server of which the engine makes a step when the semaphore is released."""
-    turns = threading.Semaphore(0)
-    with (
-        replaying(ANSWERS, store=str(tmp_path / "a.db"), turns=turns, batch_lines=3) as up,
-        httpx.Client(base_url=up.url, timeout=600) as client,
-    ):
-        yield up, client, turns
+    with stepwise(ANSWERS, tmp_path) as running:
+        yield running
 
 
 def test_a_batch_leaves_room_for_others(slow: tuple[Replaying, httpx.Client, threading.Semaphore]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from portico.errors import BadRequestError
 from portico.generation import Model
+from portico.protocols.times import rfc3339
 
 __all__ = ["card", "page"]
 
@@ -18,7 +18,7 @@ def card(model: Model, name: str) -> dict[str, Any]:
         "type": "model",
         "id": name,
         "display_name": name,
-        "created_at": datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created_at": rfc3339(model.created),
         "lifecycle": "active",
         "max_input_tokens": model.context_length,
         "max_tokens": model.context_length,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ from pydantic import Field
 from portico.errors import BadRequestError
 from portico.protocols.batches.lines import BODIES, NewRequest, Request, beginning_of
 from portico.protocols.batches.record import ENDED, Outcome, Record, counts_of
+from portico.protocols.times import rfc3339
 from portico.protocols.validation import RequestModel
 
 __all__ = [
@@ -151,7 +151,7 @@ def batch_list(batches: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
 
 
 def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if seconds is None else rfc3339(seconds)
 
 
 def answered(custom_id: str, request_id: str, status: int, body: bytes) -> tuple[Outcome, bytes]:

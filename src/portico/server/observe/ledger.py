@@ -7,15 +7,14 @@ one counted in its last moments (``WRITE_SECONDS``) is lost. Every page is made 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import msgspec
 from prometheus_client.metrics_core import Metric
+
+from portico.inherited import locked, nameless
 
 __all__ = ["WRITE_SECONDS", "Ledger", "rows"]
 
@@ -47,11 +46,7 @@ Page = list[Family]
 
 def rows(workers: int) -> list[int]:
     """Descriptors of so many empty rows, for workers to inherit."""
-    found = []
-    for _ in range(workers):
-        with tempfile.TemporaryFile() as file:
-            found.append(os.dup(file.fileno()))
-    return found
+    return [nameless() for _ in range(workers)]
 
 
 class Ledger:
@@ -67,7 +62,7 @@ class Ledger:
         """This is what the worker has counted so far."""
         content = msgspec.msgpack.encode(_merged([self._before, _page(counted)]))
         self._slot = 1 - self._slot
-        with _locked(self._own):
+        with locked(self._own):
             os.pwrite(self._own, content, _SLOTS[self._slot])
             os.pwrite(self._own, _HEAD.pack(_SLOTS[self._slot], len(content)), 0)
 
@@ -126,20 +121,10 @@ def _lasting(family: Family) -> Family | None:
 
 
 def _read(row: int) -> Page:
-    with _locked(row):
+    with locked(row):
         head = os.pread(row, _HEAD.size, 0)
         if not head:
             return []
         begin, size = _HEAD.unpack(head)
         content = os.pread(row, size, begin)
     return msgspec.msgpack.decode(content, type=list[Family])
-
-
-@contextmanager
-def _locked(row: int) -> Iterator[None]:
-    """A lock ends with its holder."""
-    fcntl.lockf(row, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.lockf(row, fcntl.LOCK_UN)

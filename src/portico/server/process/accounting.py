@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
 from portico.keys.usage import Usage
+from portico.server.process.recurring import recurring
 
 if TYPE_CHECKING:
     from portico.store import Store
@@ -33,6 +33,4 @@ class Accounting:
 
     async def keep_writing(self) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY)
-            await self.write()
+        await recurring(EVERY, self.write)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from portico.errors import StoreError
 from portico.keys import Key
 from portico.server.http.auth import Keys
+from portico.server.process.recurring import recurring
 
 if TYPE_CHECKING:
     from portico.store import Store
@@ -37,9 +36,4 @@ class KeyWatch:
 
     async def keep_looking(self) -> None:
         """Until cancelled; what cannot be read changes nothing."""
-        while True:
-            await asyncio.sleep(LOOK)
-            try:
-                await self.look()
-            except StoreError:
-                continue  # it is logged there
+        await recurring(LOOK, self.look)

@@ -192,7 +192,7 @@ async def _serve(
         listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
         if announce:
             announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
-        _settle()
+        _give_back()
         server = _Server(config, served, settings.drain_timeout, batches)
         await server.serve([listener])
         if left := await served.endings.wait(server.time_left()):
@@ -323,7 +323,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _settle() -> None:
+def _give_back() -> None:
     """What start-up made lives as long as the process and need not be looked at again; what it used up goes back."""
     gc.collect()
     gc.freeze()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import OverloadedError, StoreError
 from portico.keys.accounts import Accounts
+from portico.server.process.recurring import recurring
 
 if TYPE_CHECKING:
     from portico.store import Store
@@ -58,13 +58,11 @@ class Settling:
 
     async def keep_settling(self) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY)
-            if self._accounts.turn(EVERY):
-                try:
-                    await self.settle()
-                except StoreError:
-                    continue  # it is logged there
+        await recurring(EVERY, self._settle_in_turn)
+
+    async def _settle_in_turn(self) -> None:
+        if self._accounts.turn(EVERY):
+            await self.settle()
 
     async def close(self) -> None:
         """Tell what is left to tell; nothing is in flight any more."""

@@ -16,6 +16,7 @@ from portico.protocols.batches.anthropic import CreateMessageBatchRequest, batch
 from portico.protocols.batches.lines import run_order
 from portico.protocols.batches.record import WINDOW, Record
 from portico.protocols.files import new_id
+from portico.protocols.paging import limit_of
 from portico.server.batches.results import results
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
@@ -146,13 +147,11 @@ class _Window(NamedTuple):
 
 def _window(query: Mapping[str, str]) -> _Window:
     """Which page is wanted. Raises ``BadRequestError``."""
-    limit = query.get("limit") or str(USUAL)
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= MOST):
-        raise BadRequestError(f"'limit' must be a whole number from 1 to {MOST}.", param="limit")
+    limit = limit_of(query, USUAL, MOST)
     before, after = query.get("before_id") or None, query.get("after_id") or None
     if before is not None and after is not None:
         raise BadRequestError("Give 'before_id' or 'after_id', not both.", param="before_id")
-    return _Window(int(limit), before, after)
+    return _Window(limit, before, after)
 
 
 def _origin(exchange: Exchange) -> str:

@@ -10,12 +10,21 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, select, update
 
-from portico.store import NewLine, Retention, Store, StoredBatch, StoredFile, StoredResponse, retention
+from portico.store import NewLine, Retention, Store, StoredBatch, StoredFile, StoredResponse, open_store, retention
 from portico.store.retention import PIECE, sweep
-from portico.store.tables import conversation_items, conversations, events, response_items, responses
+from portico.store.tables import conversation_items, conversations, events, files, response_items, responses
 from support.store_writer import OWNER, made
 
 DAY = 86400
+
+
+@pytest.fixture
+async def store(where: str) -> AsyncIterator[Store]:
+    """A store that keeps everything by itself, whenever it looks: the tests sweep."""
+    store = open_store(where, retention=Retention(max_age=None))
+    await store.start()
+    yield store
+    await store.close()
 
 
 def aged(id: str, days: float, **more: Any) -> StoredResponse:
@@ -91,6 +100,20 @@ async def test_files_and_batches_go_too(store: Store) -> None:
     assert {one.id for one in await store.batches.owned(OWNER, "openai")} == {"old", "new"}  # the old one runs
     await left(store, max_bytes=1500)
     assert len(await store.files.owned(OWNER)) == 1
+
+
+async def test_what_is_being_written_stays_though_it_has_expired(store: Store) -> None:
+    late = StoredFile(id="late", owner=OWNER, created_at=0, filename="a", purpose="batch", expires_at=1)
+
+    async def data() -> AsyncIterator[bytes]:
+        await left(store, max_age=1, max_bytes=0)
+        yield b"x" * 1000
+
+    await store.files.write(late, data())
+    written = select(files.c.size).where(files.c.id == "late")
+    assert store.database.now(lambda connection: connection.scalar(written)) == 1000
+    await left(store, max_age=None)
+    assert store.database.now(lambda connection: connection.scalar(written)) is None
 
 
 async def test_sizes_add_up(store: Store) -> None:

@@ -31,10 +31,11 @@ class Kind(NamedTuple):
 
 
 RESPONSES: Final = Kind(responses, responses.c.created_at, responses.c.ended_at.is_not(None))
+FILES: Final = Kind(files, files.c.created_at, and_(files.c.worker.is_(None), ~READ))
 KINDS: Final = (
     RESPONSES,
     Kind(conversations, conversations.c.used_at, conversations.c.turn.is_(None)),
-    Kind(files, files.c.created_at, and_(files.c.worker.is_(None), ~READ)),
+    FILES,
     Kind(batches, batches.c.created_at, batches.c.ended_at.is_not(None)),
 )
 
@@ -53,7 +54,7 @@ class Retention:
 
 def sweep(connection: Connection, retention: Retention) -> bool:
     """Delete one piece of what is not to be kept; whether there may be more."""
-    expired = select(files.c.id).where(files.c.expires_at <= time.time(), ~READ)
+    expired = FILES.oldest(files.c.id).where(files.c.expires_at <= time.time())
     swept = [_delete(connection, files, expired, PIECE)]
     if retention.max_age is not None:
         edge = time.time() - retention.max_age * DAY

@@ -158,6 +158,8 @@ class Job:
                 self._record.headers,
             )
             self._asking.add(asking)
+            if self._stop is not None:  # since this task was made
+                asking.leave()
             try:
                 answer = await asking.answer()
             finally:

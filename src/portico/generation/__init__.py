@@ -1,9 +1,11 @@
 """One request on its way through the line."""
 
-from portico.generation.generation import Choice, Delta, Generation, GenerationSpec, Held, Usage
+from portico.generation.choice import Choice, Delta, Held
+from portico.generation.generation import Generation, Usage
 from portico.generation.model import Limits, Model
 from portico.generation.opening import answer_opening
 from portico.generation.promise import Promise, promised
+from portico.generation.spec import GenerationSpec
 from portico.generation.thinking import thought_budget
 from portico.generation.tokens import TokenChoice, TokenGeneration
 from portico.generation.watch import Watch, watched

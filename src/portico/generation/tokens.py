@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from portico.events import EngineOutput
-from portico.generation.generation import Choice, Delta, Generation
+from portico.generation.choice import Choice, Delta
+from portico.generation.generation import Generation
 
 __all__ = ["TokenChoice", "TokenGeneration"]
 

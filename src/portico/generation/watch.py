@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from portico.events import EngineOutput, Event
-from portico.generation.generation import Choice, Decoder, Delta, Parser
+from portico.generation.choice import Choice, Decoder, Delta, Parser
 
 __all__ = ["Watch", "watched"]
 

@@ -227,7 +227,7 @@ class TestDifferences:
 
     def test_holding_back_longer(self, called: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         """The same events, a step later."""
-        from portico.generation.generation import Choice
+        from portico.generation import Choice
 
         feed, kept = Choice.feed, {}
 

@@ -304,7 +304,7 @@ def test_what_the_first_token_waited_for_adds_up(server: Replaying, open_page: O
     page.locator(".waterfall tr").nth(5).wait_for()
     stages = page.evaluate(
         """async id => {
-            const { Trace, firstToken } = await import('/assets/model.js');
+            const { Trace, firstToken } = await import('/assets/trace/model.js');
             const { trace: head, artifacts } = await (await fetch(`/inspect/traces/${id}`)).json();
             const trace = new Trace(head);
             artifacts.forEach((one) => trace.put(one));

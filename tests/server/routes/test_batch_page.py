@@ -81,7 +81,7 @@ def test_pages_need_no_key_and_what_they_show_does(clients: list[httpx.Client]) 
     page = httpx.get(url.join("/batches"))
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
-    assert httpx.get(url.join("/assets/batches.js")).status_code == 200
+    assert httpx.get(url.join("/assets/batches/batches.js")).status_code == 200
     for path in (JOBS, f"{JOBS}/any"):
         for headers in ({}, {"x-api-key": "wrong"}):
             assert httpx.get(url.join(path), headers=headers).status_code == 401

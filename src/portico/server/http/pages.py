@@ -32,9 +32,11 @@ HEADERS: Final = (
 )
 LINKS: Final = b"<!-- pages -->"  # in a page: where the links to all pages belong
 
-_FILES: Final = {
-    file.name: file.read_bytes()
-    for file in (resources.files("portico.server") / "pages").iterdir()
+_FILES: Final = {  # as they are asked for: folder/name
+    f"{folder.name}/{file.name}": file.read_bytes()
+    for folder in (resources.files("portico.server") / "pages").iterdir()
+    if folder.is_dir()
+    for file in folder.iterdir()
     if file.name.rpartition(".")[2] in MEDIA_TYPES
 }
 PAGES: Final = frozenset({*(f"/{name}" for name in TITLES), *(f"/assets/{name}" for name in _FILES)})  # need no key
@@ -49,16 +51,16 @@ class Pages:
     def routes(self) -> dict[str, Methods]:
         """The paths of the pages, and of what they are made of."""
         pages: dict[str, Methods] = {f"/{name}": {"GET": self.page} for name in self._names}
-        return {**pages, "/assets/{name}": {"GET": self.asset}}
+        return {**pages, "/assets/{folder}/{name}": {"GET": self.asset}}
 
     async def page(self, exchange: Exchange) -> None:
         """One of the pages, with links to all that there are."""
         here = exchange.path.strip("/")
-        await self._file(exchange, f"{here}.html", self._links(here))
+        await self._file(exchange, f"{here}/{here}.html", self._links(here))
 
     async def asset(self, exchange: Exchange) -> None:
         """A file that the pages need."""
-        await self._file(exchange, exchange.path_params["name"])
+        await self._file(exchange, "{folder}/{name}".format_map(exchange.path_params))
 
     def _links(self, here: str) -> bytes:
         marks = {here: ' aria-current="page"'}

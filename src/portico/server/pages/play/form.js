@@ -1,8 +1,8 @@
 // The playground's form: its turns, what it offers, and that it is remembered for this tab.
 
-import { get } from "./api.js";
+import { get } from "../common/api.js";
+import { h } from "../common/dom.js";
 import { SAMPLE_SCHEMA, SAMPLE_TOOLS, toolsOf } from "./chat.js";
-import { h } from "./dom.js";
 
 const $ = (id) => document.getElementById(id);
 const FIELDS = [

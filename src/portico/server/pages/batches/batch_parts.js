@@ -1,8 +1,8 @@
 // The parts of a batch: how far it is and how fast it goes, why lines failed, its files, what is known of it. Each takes
 // the batch as the server tells it and gives elements, or null where there is nothing to show.
 
-import { open } from "./api.js";
-import { count, h } from "./dom.js";
+import { open } from "../common/api.js";
+import { count, h } from "../common/dom.js";
 import { average, doneOf, estimated, perMinute, span } from "./pace.js";
 
 // status -> the shape of its mark in the list, whether it goes on, and its word

@@ -7,7 +7,7 @@
 // main one and a thin one: hold-backs lie under the text or events they delay, frames over the chunks they were sent in.
 // Neighbours too narrow to be seen are merged into one, so five thousand stay light.
 
-import { duration } from "./dom.js";
+import { duration } from "../common/dom.js";
 import { caption, ended } from "./model.js";
 
 const CHARACTER = 6.7; // the width of one, in the boxes' font

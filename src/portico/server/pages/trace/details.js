@@ -1,9 +1,9 @@
 // One artifact in full, and its family as lists: where it comes from, what became of it.
 // The lists say in words what the lanes show in lines, down to the token ids; every entry leads to its artifact.
 
-import { count, duration, h, shortened } from "./dom.js";
+import { count, duration, h, shortened } from "../common/dom.js";
+import { body, chips, logprobs, prompt, value, wire } from "../common/syntax.js";
 import { bytesOf, LANES, nameOf, sentence, timing } from "./model.js";
-import { body, chips, logprobs, prompt, value, wire } from "./syntax.js";
 
 const MOST = 200; // entries of one list
 

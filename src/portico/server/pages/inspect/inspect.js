@@ -1,11 +1,11 @@
 // The inspector: the list of requests on the left, live, and one request on the right.
 // The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
 
-import { get, NoKeyError, open, values } from "./api.js";
+import { get, NoKeyError, open, values } from "../common/api.js";
+import { clock, duration, h, oncePerFrame, shortened } from "../common/dom.js";
+import { ChoiceList } from "../common/list.js";
+import { STATES, TraceView } from "../trace/view.js";
 import { chainList } from "./chain.js";
-import { clock, duration, h, oncePerFrame, shortened } from "./dom.js";
-import { ChoiceList } from "./list.js";
-import { STATES, TraceView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST = 500; // requests in the list; the server keeps fewer

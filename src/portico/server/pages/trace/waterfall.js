@@ -1,6 +1,6 @@
 // What the first token waited for: each stage of its way as a bar on one scale, and the sum in a sentence.
 
-import { duration, h } from "./dom.js";
+import { duration, h } from "../common/dom.js";
 import { firstToken } from "./model.js";
 
 /** The nodes of the waterfall; `select(id)` is called with the artifact of a stage that is chosen. */

@@ -3,7 +3,7 @@
 // An artifact points to its parents (`of`); children are kept beside, so that both directions are one walk. An artifact
 // that comes again under the same id replaces the earlier one: that is how what was open gets its end.
 
-import { duration, size, visible } from "./dom.js";
+import { duration, size, visible } from "../common/dom.js";
 
 export const LANES = [
   { name: "request", box: "protocols", says: "what the client asked, and whether it may" },

@@ -5,8 +5,8 @@
 // of it, and draws the connections; the rest steps back. One element at a time is in the tab order; arrows move:
 // left and right within the lane, up and down along the connections, + - 0 zoom.
 
+import { count, h, oncePerFrame } from "../common/dom.js";
 import { Connections } from "./connections.js";
-import { count, h, oncePerFrame } from "./dom.js";
 import { boxes, inOrder, inTime, MAIN } from "./layout.js";
 import { caption, LANES, nameOf, timing } from "./model.js";
 

@@ -1,9 +1,9 @@
 // A whole trace on screen: its head, what the first token waited for, the lanes, and the artifact that is looked at.
 // Used by /inspect for the chosen request and by /play beside the answer. It follows while the request runs.
 
-import { get, NoKeyError, open, values } from "./api.js";
+import { get, NoKeyError, open, values } from "../common/api.js";
+import { clock, count, duration, h, oncePerFrame } from "../common/dom.js";
 import { details, family } from "./details.js";
-import { clock, count, duration, h, oncePerFrame } from "./dom.js";
 import { Lanes } from "./lanes.js";
 import { sentence, Trace, timing } from "./model.js";
 import { waterfall } from "./waterfall.js";

@@ -1,6 +1,6 @@
 // Which response came from which: the chain or conversation that a request belongs to, as far as its requests are here.
 
-import { h } from "./dom.js";
+import { h } from "../common/dom.js";
 
 /** The requests before and behind `head`, oldest first: `heads` are all that are known. */
 export function chain(heads, head) {

@@ -1,9 +1,9 @@
 // One batch in full. It is drawn in parts, each when what it is drawn of has changed: what changes all the time has
 // nothing in it that can be focused.
 
-import { get, open } from "./api.js";
+import { get, open } from "../common/api.js";
+import { h } from "../common/dom.js";
 import { facts, failures, figures, files, problems, progress, STATES } from "./batch_parts.js";
-import { h } from "./dom.js";
 
 const COUNTS = ["total", "succeeded", "errored", "cancelled", "expired"];
 

@@ -1,12 +1,12 @@
 // The playground: a form that is sent as either API's request; the answer as it is put together, the bytes as they come,
 // and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
 
-import { blocks, call, dataOf, NoKeyError } from "./api.js";
+import { blocks, call, dataOf, NoKeyError } from "../common/api.js";
+import { count, duration, following, h, oncePerFrame, size } from "../common/dom.js";
+import { json, wire } from "../common/syntax.js";
+import { TraceView } from "../trace/view.js";
 import { Answer, curlOf, FieldError, requestOf } from "./chat.js";
-import { count, duration, following, h, oncePerFrame, size } from "./dom.js";
 import { fieldOf, form, offerModels, restore, save, turn } from "./form.js";
-import { json, wire } from "./syntax.js";
-import { TraceView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const view = new TraceView({ compact: true, onartifact: (id) => markEvents(id) });

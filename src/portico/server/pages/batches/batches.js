@@ -1,11 +1,11 @@
 // The batches of a key: the list on the left, one of them on the right. The address's hash says which, so it can be
 // linked to. The server is asked every two seconds while something runs and somebody looks, and else seldom or not at all.
 
-import { get, NoKeyError } from "./api.js";
+import { get, NoKeyError } from "../common/api.js";
+import { clock, count, h, shortened } from "../common/dom.js";
+import { ChoiceList } from "../common/list.js";
 import { BatchView } from "./batch.js";
 import { bar, STATES } from "./batch_parts.js";
-import { clock, count, h, shortened } from "./dom.js";
-import { ChoiceList } from "./list.js";
 import { doneOf, Pace, perMinute } from "./pace.js";
 
 const $ = (id) => document.getElementById(id);

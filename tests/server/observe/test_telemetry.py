@@ -366,10 +366,10 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 from portico.config import load_settings
-from portico.server.process.lifecycle import _telemetry
-assert _telemetry(load_settings({})) is None
+from portico.server.process.beside import sending_spans
+assert sending_spans(load_settings({})) is None
 try:
-    _telemetry(load_settings({"otlp_endpoint": "http://127.0.0.1:4318"}))
+    sending_spans(load_settings({"otlp_endpoint": "http://127.0.0.1:4318"}))
 except Exception as error:
     print(error)
 """
@@ -379,8 +379,8 @@ except Exception as error:
     def test_off_nothing_is_imported(self) -> None:
         code = (
             "import sys; from portico.config import load_settings;"
-            "from portico.server.process.lifecycle import _telemetry;"
-            "assert _telemetry(load_settings({})) is None; print([m for m in sys.modules if 'opentelemetry' in m])"
+            "from portico.server.process.beside import sending_spans;"
+            "assert sending_spans(load_settings({})) is None; print([m for m in sys.modules if 'opentelemetry' in m])"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
         assert result.stdout.strip() == "[]"

@@ -1,8 +1,4 @@
-"""From start to end: bind, load, say what is served, run, drain, close.
-
-SIGTERM and SIGINT begin a drain: requests in flight get ``drain_timeout`` seconds, then an in-band error, while who
-comes is told to go elsewhere and probes are answered. A second signal ends at once.
-"""
+"""From start to end: bind, load, say what is served, run, drain, close."""
 
 from __future__ import annotations
 
@@ -11,20 +7,16 @@ import contextlib
 import ctypes
 import gc
 import logging
-import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from rich.logging import RichHandler
 
 from portico.config import Settings
 from portico.engines import Engine
-from portico.errors import BadRequestError, OverloadedError
 from portico.keys.accounts import Accounts
 from portico.keys.audit import Audit
 from portico.server.batches.runner import Runner
@@ -33,33 +25,25 @@ from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
 from portico.server.http.gate import Gate
 from portico.server.http.pages import PAGES, Pages
-from portico.server.line.served import Served
 from portico.server.observe.access import AccessLog
 from portico.server.observe.audit import AuditObserver
-from portico.server.observe.export import about
-from portico.server.observe.inspector import Inspector
 from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement
 from portico.server.process.accounting import Accounting
 from portico.server.process.assemble import assemble, release
+from portico.server.process.beside import grpc_beside, inspecting, sending_spans
+from portico.server.process.draining import DrainingServer
 from portico.server.process.key_watch import KeyWatch
 from portico.server.process.listener import bind, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
 from portico.server.process.settling import Settling
 from portico.server.routes.paths import routes
 from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal
-from portico.trace import Recorder
-
-if TYPE_CHECKING:
-    from portico.server.grpc.server import GrpcServer
-    from portico.server.observe.telemetry import Telemetry
 
 __all__ = ["serve", "serve_on"]
 
 log = logging.getLogger("portico")
-
-OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
@@ -137,7 +121,7 @@ async def _serve(
 ) -> None:
     if reloading is not None:
         reloading.begin()
-    telemetry = _telemetry(settings)
+    telemetry = sending_spans(settings)
     metrics = Metrics(ledger, of_keys=settings.metrics_per_key)
     served = await assemble(settings, metrics, shared)
     metrics.loads.models = served.models
@@ -147,7 +131,7 @@ async def _serve(
     settling: Settling | None = None
     accounting: Accounting | None = None
     try:
-        inspector = _inspector(settings, served)
+        inspector = inspecting(settings, served)
         keys = Keys((), OPEN_PATHS | PAGES)
         live.begin(keys)
         if served.store is not None:
@@ -186,14 +170,14 @@ async def _serve(
             timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
             timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
         )
-        grpc_server = _grpc_server(settings, served, keys, metrics, gate)
+        grpc_server = grpc_beside(settings, served, keys, metrics, gate)
         if grpc_server is not None:
             await grpc_server.start()
         listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
         if announce:
             announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
         _give_back()
-        server = _Server(config, served, settings.drain_timeout, batches)
+        server = DrainingServer(config, served, settings.drain_timeout, batches)
         await server.serve([listener])
         if left := await served.endings.wait(server.time_left()):
             log.error("%d answers were not kept in time", left)
@@ -212,107 +196,6 @@ async def _serve(
         await release(served)
         if telemetry is not None:
             await telemetry.close()
-
-
-def _inspector(settings: Settings, served: Served) -> Inspector | None:
-    """Who records requests, where the settings want any recorded."""
-    if not settings.inspect and not settings.trace_header:
-        return None
-    recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
-    return Inspector(recorder, served, everything=settings.inspect, about=about(settings))
-
-
-def _telemetry(settings: Settings) -> Telemetry | None:
-    """Who sends spans, where the settings or OpenTelemetry's own variables ask for it."""
-    asked = settings.otlp_endpoint is not None
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
-        return None
-    if not asked and not any(os.environ.get(name) for name in OTLP_VARIABLES):
-        return None
-    try:
-        from portico.server.observe.telemetry import Telemetry
-    except ImportError as error:
-        missing = f"OpenTelemetry needs more packages ({error.name} is missing): pip install 'portico[otel]'."
-        if asked:
-            raise BadRequestError(missing, param="otlp_endpoint") from None
-        log.warning("no spans are sent: %s", missing)
-        return None
-    return Telemetry(settings.otlp_endpoint)
-
-
-def _grpc_server(settings: Settings, served: Served, keys: Keys, metrics: Metrics, gate: Gate) -> GrpcServer | None:
-    """The gRPC server that the settings ask for, if any. Raises ``BadRequestError`` where it cannot be had."""
-    if settings.grpc_port is None:
-        return None
-    try:
-        from portico.server.grpc.server import GrpcServer, Tls
-    except ImportError as error:
-        raise BadRequestError(
-            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="grpc_port"
-        ) from None
-    tls = None
-    if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:
-        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
-    elif settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
-        raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
-    return GrpcServer(
-        served,
-        keys,
-        metrics,
-        gate,
-        host=settings.host,
-        port=settings.grpc_port,
-        max_message=settings.max_body,
-        tls=tls,
-        share_port=settings.workers > 1,
-    )
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn, with a drain that tells streams why they end."""
-
-    def __init__(self, config: uvicorn.Config, served: Served, drain_timeout: float, batches: Runner | None) -> None:
-        super().__init__(config)
-        self._served = served
-        self._batches = batches
-        self._drain_timeout = drain_timeout
-        self._loop = asyncio.get_running_loop()
-        self._told = False  # to end
-        self._end = 0.0  # of the drain, in the loop's time
-
-    def time_left(self) -> float:
-        """Seconds of the drain that are left, and one for what was cut off to be told."""
-        return max(0.0, self._end - self._loop.time()) + 1.0
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Uvicorn would raise the signal again when done and die of it; a drained server ends with status 0."""
-        again, self._told = self._told, True
-        self.should_exit = self.force_exit = again
-        self._loop.call_soon_threadsafe(self._cut_off if again else self._drain)
-
-    async def on_tick(self, counter: int) -> bool:
-        """As uvicorn's, ten times a second; a drain accepts connections as long as anything is in flight."""
-        if self._end and not any(one.line.in_flight for one in self._served.models):
-            self.should_exit = True
-        return await super().on_tick(counter)
-
-    def _drain(self) -> None:
-        if self._batches is not None:
-            self._batches.stop()
-        working = sum(one.line.in_flight for one in self._served.models)
-        if working:
-            log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)
-        for one in self._served.models:
-            one.line.drain()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()  # after its answer: whoever keeps connections should not come back here
-        self._end = self._loop.time() + self._drain_timeout
-        self._loop.call_at(self._end, self._cut_off)
-
-    def _cut_off(self) -> None:
-        self._end = self._loop.time()
-        for one in self._served.models:
-            one.line.fail_all(OverloadedError("The server is shutting down.", code="shutting_down", retry_after=1))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

@@ -1,0 +1,82 @@
+"""What there may be beside HTTP, where the settings ask for it: the inspector, spans, gRPC."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from portico.config import Settings
+from portico.errors import BadRequestError
+from portico.server.http.auth import Keys
+from portico.server.http.gate import Gate
+from portico.server.line.served import Served
+from portico.server.observe.export import about
+from portico.server.observe.inspector import Inspector
+from portico.server.observe.metrics import Metrics
+from portico.trace import Recorder
+
+if TYPE_CHECKING:
+    from portico.server.grpc.server import GrpcServer
+    from portico.server.observe.telemetry import Telemetry
+
+__all__ = ["grpc_beside", "inspecting", "sending_spans"]
+
+log = logging.getLogger("portico")
+
+OTLP_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def inspecting(settings: Settings, served: Served) -> Inspector | None:
+    """Who records requests, where the settings want any recorded."""
+    if not settings.inspect and not settings.trace_header:
+        return None
+    recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
+    return Inspector(recorder, served, everything=settings.inspect, about=about(settings))
+
+
+def sending_spans(settings: Settings) -> Telemetry | None:
+    """Who sends spans, where the settings or OpenTelemetry's own variables ask for it."""
+    asked = settings.otlp_endpoint is not None
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    if not asked and not any(os.environ.get(name) for name in OTLP_VARIABLES):
+        return None
+    try:
+        from portico.server.observe.telemetry import Telemetry
+    except ImportError as error:
+        missing = f"OpenTelemetry needs more packages ({error.name} is missing): pip install 'portico[otel]'."
+        if asked:
+            raise BadRequestError(missing, param="otlp_endpoint") from None
+        log.warning("no spans are sent: %s", missing)
+        return None
+    return Telemetry(settings.otlp_endpoint)
+
+
+def grpc_beside(settings: Settings, served: Served, keys: Keys, metrics: Metrics, gate: Gate) -> GrpcServer | None:
+    """The gRPC server that the settings ask for, if any. Raises ``BadRequestError`` where it cannot be had."""
+    if settings.grpc_port is None:
+        return None
+    try:
+        from portico.server.grpc.server import GrpcServer, Tls
+    except ImportError as error:
+        raise BadRequestError(
+            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="grpc_port"
+        ) from None
+    tls = None
+    if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:
+        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
+    elif settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
+        raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
+    return GrpcServer(
+        served,
+        keys,
+        metrics,
+        gate,
+        host=settings.host,
+        port=settings.grpc_port,
+        max_message=settings.max_body,
+        tls=tls,
+        share_port=settings.workers > 1,
+    )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,6 +76,19 @@ class Settings(BaseSettings):
     # Where it listens, and for whom
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
+    uds: Path | None = Field(None, description="Unix socket to serve on in place of host and port.")
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of the HTTP server.")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the HTTP server.")
+    tls_client_ca: Path | None = Field(None, description="CA (PEM) that HTTP clients' certificates must be from.")
+    root_path: str = Field("", description="Path under which a proxy serves this server, such as /llm.")
+    trusted_proxies: CommaList = Field(
+        [],
+        description="Networks (10.0.0.0/8) whose proxies tell in X-Forwarded-For and -Proto who asks and how; 'unix' "
+        "for those that come by a Unix socket.",
+    )
+    idle_timeout: float = Field(
+        120.0, gt=0, description="Seconds that a connection may wait for its next request; longer than proxies keep it."
+    )
     workers: int = Field(1, ge=1, le=256, description="Front-door processes that share the port and the engine.")
     grpc_port: int | None = Field(None, ge=0, le=65535, description="Port for gRPC beside HTTP; 0 picks a free one.")
     grpc_tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of the gRPC server.")
@@ -175,7 +190,14 @@ class Settings(BaseSettings):
         return self.engine == "llamacpp" or self.engine.startswith("replay:")
 
     @field_validator(
-        "served_model_name", "lora", "cors_origins", "mcp_allow", "api_key", "parser_plugin", mode="before"
+        "served_model_name",
+        "lora",
+        "trusted_proxies",
+        "cors_origins",
+        "mcp_allow",
+        "api_key",
+        "parser_plugin",
+        mode="before",
     )
     @classmethod
     def _apart(cls, value: Any) -> Any:
@@ -187,6 +209,27 @@ class Settings(BaseSettings):
             if isinstance(one, str) and "," in one:
                 raise ValueError("a value holds a comma; repeat the option for each of several values")
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for one in value:
+            if one != "unix":
+                try:
+                    ip_network(one)
+                except ValueError as error:
+                    raise ValueError(f"'{one}' is no network such as 10.0.0.0/8, nor 'unix' ({error})") from None
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if path and not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII):
+            raise ValueError("a path such as /llm is wanted: a slash, and letters, digits, '.', '_', '~' or '-'")
+        if path.partition("/v1")[0] == "" and path:
+            raise ValueError("the server's own paths begin with /v1; a proxy's path must not")
+        return path
 
     @classmethod
     def settings_customise_sources(

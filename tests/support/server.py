@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from support.wait import SAFETY
+
+if TYPE_CHECKING:
+    import httpx
 
 START_SECONDS = 300
 
@@ -50,22 +54,28 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(*arguments: str | Path, env: dict[str, str] | None = None) -> Iterator[RunningServer]:
+def running_server(
+    *arguments: str | Path,
+    env: dict[str, str] | None = None,
+    through: Sequence[str] = (),
+    inherits: Sequence[int] = (),
+    transport: httpx.BaseTransport | None = None,
+) -> Iterator[RunningServer]:
     """``portico serve ARGUMENTS`` on a free port, until the block ends. Fails with the server's output if it does not
-    come up."""
-    command = [sys.executable, "-m", "portico", "serve", *map(str, arguments), "--port", "0"]
+    come up. ``through`` is a command that starts it, ``inherits`` its descriptors beside; ``transport`` reaches it."""
+    command = [*through, sys.executable, "-m", "portico", "serve", *map(str, arguments), "--port", "0"]
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", **(env or {})}
     with TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, pass_fds=inherits)
         server = RunningServer("", process, output)
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not (found := re.search(r" at (http://\S+)/v1\b", server.log())):
+            while not (found := re.search(r" at (https?://\S+)/v1\b", server.log())):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the server did not come up:\n{server.log()}")
                 time.sleep(0.05)
             server.url = found[1]
-            _wait_until_accepting(server.url, deadline)
+            _wait_until_accepting(server.url, deadline, transport)
             yield server
         finally:
             if process.poll() is None:
@@ -79,12 +89,13 @@ def grpc_port(server: RunningServer) -> int:
     return int(found[1])
 
 
-def _wait_until_accepting(url: str, deadline: float) -> None:
+def _wait_until_accepting(url: str, deadline: float, transport: httpx.BaseTransport | None) -> None:
     import httpx
 
+    client = httpx.Client(timeout=120, transport=transport)  # not closed: the transport is the caller's
     while True:
         try:
-            httpx.get(url + "/health", timeout=120)
+            client.get(url + "/health")
             return
         except httpx.HTTPError:
             if time.monotonic() > deadline:

@@ -34,6 +34,7 @@ from portico.trace import Trace
 
 __all__ = [
     "LATER",
+    "ROOT",
     "Answer",
     "ClientGoneError",
     "Exchange",
@@ -45,6 +46,7 @@ __all__ = [
     "Stage",
 ]
 
+ROOT = "portico.root"  # in a scope: the path under which a proxy serves this server, if that is not empty
 LATER = "portico.later"  # in a scope: nobody waits for the answer, so it comes after those that somebody waits for
 
 Scope = MutableMapping[str, Any]
@@ -134,6 +136,18 @@ class Exchange:
     def later(self) -> bool:
         """Whether all that somebody waits for goes first; it is not counted with it, either."""
         return LATER in self.scope
+
+    @property
+    def root(self) -> str:
+        """What goes before this server's paths where clients see them; usually nothing."""
+        root: str = self.scope.get(ROOT, "")
+        return root
+
+    @property
+    def address(self) -> str | None:
+        """Where the client is, as far as that is known."""
+        client = self.scope.get("client")
+        return client[0] if client else None
 
     @property
     def path_params(self) -> dict[str, Any]:

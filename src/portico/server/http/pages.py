@@ -2,6 +2,8 @@
 
 Each is there where what it shows is: the inspector and the playground with ``--inspect``, the batches always. Where no
 keys are set the server listens on loopback, and ``portico.server.http.browsers`` keeps other pages from reading along.
+
+All links are relative to the page, so that they hold wherever a proxy serves it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Pages:
 
     def _links(self, here: str) -> bytes:
         marks = {here: ' aria-current="page"'}
-        links = [f'<a href="/{name}"{marks.get(name, "")}>{TITLES[name]}</a>' for name in self._names]
+        links = [f'<a href="{name}"{marks.get(name, "")}>{TITLES[name]}</a>' for name in self._names]
         return "\n      ".join(links).encode()
 
     @staticmethod

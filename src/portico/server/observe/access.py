@@ -64,6 +64,8 @@ def _fields(exchange: Exchange, outcome: Outcome, cause: str) -> dict[str, Any]:
         "outcome": outcome,
         "duration_ms": round((time.perf_counter() - exchange.started) * 1000, 1),
     }
+    if exchange.address is not None:
+        found["address"] = exchange.address
     if cause:
         found["error"] = cause
     if key := KEY.get().shown:

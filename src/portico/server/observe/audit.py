@@ -36,7 +36,6 @@ class AuditObserver:
             action = "batch made"
         else:
             return
-        client = exchange.scope.get("client")
         self._audit.note(
             action,
             KEY.get().shown,
@@ -44,5 +43,5 @@ class AuditObserver:
             method=exchange.method,
             route=exchange.route,
             request_id=exchange.request_id,
-            address=client[0] if client else None,
+            address=exchange.address,
         )

@@ -47,8 +47,8 @@ def server_attributes(exchange: Exchange) -> Mapping[str, Any]:
     }
     if scope.get("server"):
         found["server.address"], found["server.port"] = scope["server"][:2]
-    if scope.get("client"):
-        found["client.address"] = scope["client"][0]
+    if exchange.address is not None:
+        found["client.address"] = exchange.address
     if agent := exchange.header(b"user-agent"):
         found["user_agent.original"] = agent
     return found

@@ -16,10 +16,18 @@ __all__ = ["announce"]
 
 def announce(settings: Settings, served: Served, listener: socket.socket, grpc_port: int | None) -> None:
     """A few lines on stdout: what, where, and something to try."""
-    host, port = listener.getsockname()[:2]
-    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    options = ""  # of curl
+    if settings.uds is not None:
+        base, host = f"{scheme}://localhost", settings.host
+        options = f"--unix-socket {settings.uds} "
+    else:
+        host, port = listener.getsockname()[:2]
+        base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     console = Terminal(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
+    if settings.uds is not None:
+        console.print(f"  by the socket [bold cyan]{escape(str(settings.uds))}[/bold cyan]")
     if settings.inspect:
         console.print(f"  inspector at [bold cyan]{base}/inspect[/bold cyan], playground at [cyan]{base}/play[/cyan]")
     if grpc_port is not None:
@@ -45,5 +53,5 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
     else:
         body, path = f'{{"model": "{first.name}", "input": "Hello!"}}', "embeddings"
     console.print("Try:")
-    console.print(f"  curl -N {base}/v1/{path} -H 'Content-Type: application/json'{key} \\", markup=False)
+    console.print(f"  curl -N {options}{base}/v1/{path} -H 'Content-Type: application/json'{key} \\", markup=False)
     console.print(f"    -d '{body}'", markup=False)

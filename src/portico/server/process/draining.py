@@ -13,6 +13,7 @@ import uvicorn
 from portico.errors import OverloadedError
 from portico.server.batches.runner import Runner
 from portico.server.line.served import Served
+from portico.server.process import systemd
 
 __all__ = ["DrainingServer"]
 
@@ -39,6 +40,7 @@ class DrainingServer(uvicorn.Server):
         """Uvicorn would raise the signal again when done and die of it; a drained server ends with status 0."""
         again, self._told = self._told, True
         self.should_exit = self.force_exit = again
+        systemd.notify("STOPPING=1")
         self._loop.call_soon_threadsafe(self._cut_off if again else self._drain)
 
     async def on_tick(self, counter: int) -> bool:

@@ -10,6 +10,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -23,19 +24,21 @@ from portico.server.batches.runner import Runner
 from portico.server.http.app import build_app
 from portico.server.http.auth import OPEN_PATHS, Keys
 from portico.server.http.connection import connections
+from portico.server.http.fronted import fronted
 from portico.server.http.gate import Gate
 from portico.server.http.pages import PAGES, Pages
 from portico.server.observe.access import AccessLog
 from portico.server.observe.audit import AuditObserver
 from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
-from portico.server.process import announcement
+from portico.server.process import announcement, systemd
 from portico.server.process.accounting import Accounting
 from portico.server.process.assemble import assemble, release
 from portico.server.process.beside import grpc_beside, inspecting, sending_spans
+from portico.server.process.certificates import Certificates
 from portico.server.process.draining import DrainingServer
 from portico.server.process.key_watch import KeyWatch
-from portico.server.process.listener import bind, refuse_to_be_open
+from portico.server.process.listener import listening, placed, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
 from portico.server.process.settling import Settling
 from portico.server.routes.paths import routes
@@ -51,16 +54,18 @@ BACKLOG = 2048  # connections that may wait to be accepted
 def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> None:
     """Run a server until it is told to stop; at SIGHUP ``again`` reads its settings anew, raising ``PorticoError`` for
     bad ones. Raises ``PorticoError`` when it cannot start."""
-    refuse_to_be_open(settings)
-    _start_logging(settings)
-    listener = bind(settings.host, settings.port)
-    if settings.workers > 1:
-        from portico.server.process.workers import supervise
+    with listening(settings) as (settings, listener):
+        refuse_to_be_open(settings)
+        _start_logging(settings)
+        reading = None if again is None else lambda: placed(again(), listener)
+        if settings.workers > 1:
+            from portico.server.process.workers import supervise
 
-        _run(supervise(settings, listener, again), listener)
-    else:
-        live = Live(settings)
-        _run(_serve(settings, listener, live, Reloading(settings, again, live.change)), listener)
+            _run(supervise(settings, listener, reading))
+        else:
+            live = Live(settings)
+            ready = partial(systemd.notify, "READY=1")
+            _run(_serve(settings, listener, live, Reloading(settings, reading, live.change), ready=ready))
 
 
 def serve_on(
@@ -70,25 +75,30 @@ def serve_on(
     shared: Sequence[Engine],
     *,
     announce: bool,
+    ready: Callable[[], None],
     accounts: Accounts,
     ledger: Ledger,
 ) -> None:
     """Run a server on a socket that is already bound, over engines that another process has.
 
-    ``live`` hands on what of the settings changes. ``accounts`` is where what each API key uses is counted over all
-    workers, ``ledger`` where their metrics come together.
+    ``live`` hands on what of the settings changes; ``ready`` is called when requests are taken. ``accounts`` is where
+    what each API key uses is counted over all workers, ``ledger`` where their metrics come together.
     """
     _start_logging(settings)
-    _run(_serve(settings, listener, live, None, shared, announce=announce, accounts=accounts, ledger=ledger), listener)
+    with listener:
+        _run(
+            _serve(
+                settings, listener, live, None, shared, announce=announce, ready=ready, accounts=accounts, ledger=ledger
+            )
+        )
 
 
-def _run(work: Coroutine[Any, Any, None], listener: socket.socket) -> None:
+def _run(work: Coroutine[Any, Any, None]) -> None:
     loop = _new_event_loop()
     try:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(work)
     finally:
-        listener.close()
         loop.close()
 
 
@@ -116,6 +126,7 @@ async def _serve(
     shared: Sequence[Engine] = (),
     *,
     announce: bool = True,
+    ready: Callable[[], None],
     accounts: Accounts | None = None,
     ledger: Ledger | None = None,
 ) -> None:
@@ -126,14 +137,15 @@ async def _serve(
     served = await assemble(settings, metrics, shared)
     metrics.loads.models = served.models
     batches: Runner | None = None
-    tasks = [asyncio.create_task(metrics.keep())]
+    tasks = [asyncio.create_task(metrics.keep()), asyncio.create_task(systemd.keep_alive())]
     accounts = accounts or Accounts()
     settling: Settling | None = None
     accounting: Accounting | None = None
     try:
         inspector = inspecting(settings, served)
         keys = Keys((), OPEN_PATHS | PAGES)
-        live.begin(keys)
+        certificates = Certificates(settings)
+        live.begin(keys, certificates)
         if served.store is not None:
             watch = KeyWatch(served.store, keys)
             await watch.look()
@@ -157,7 +169,7 @@ async def _serve(
             batches = Runner(served.store, app, served, lambda: keys.callers or [""], settings.batch_lines, metrics)
             batches.start()
         config = uvicorn.Config(
-            app,
+            fronted(app, settings.root_path, settings.trusted_proxies),
             http=connections(
                 max_head=settings.max_header, max_body=settings.max_body, client_timeout=settings.client_timeout
             ),
@@ -166,8 +178,8 @@ async def _serve(
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # nothing here depends on who a proxy says is asking
-            timeout_keep_alive=65,  # longer than the 60 s that common proxies keep a connection
+            proxy_headers=False,  # those that are trusted are in front of the application
+            timeout_keep_alive=settings.idle_timeout,  # type: ignore[arg-type]  # a delay of the loop, so a float will do
             timeout_graceful_shutdown=None,  # our own drain ends every stream in-band
         )
         grpc_server = grpc_beside(settings, served, keys, metrics, gate)
@@ -177,6 +189,9 @@ async def _serve(
         if announce:
             announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
         _give_back()
+        ready()
+        config.load()
+        config.ssl = certificates.context
         server = DrainingServer(config, served, settings.drain_timeout, batches)
         await server.serve([listener])
         if left := await served.endings.wait(server.time_left()):

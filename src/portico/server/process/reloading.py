@@ -1,7 +1,7 @@
 """SIGHUP: the settings are read anew, and what can change while a server runs does.
 
-Those are the API keys, with the file that has them, and the log level. The process that was started reads and tells; a
-worker is handed what it read, but for that file, which every process reads.
+Those are the API keys, with the file that has them, the log level, and what is in the TLS files. The process that was
+started reads and tells; a worker is handed what it read, but for those files, which every process reads.
 A file that is wrong changes nothing.
 """
 
@@ -18,6 +18,7 @@ from portico.errors import PorticoError
 from portico.keys import Key, hash_of, read_keys
 from portico.keys.audit import Audit
 from portico.server.http.auth import Keys
+from portico.server.process.certificates import Certificates
 from portico.server.process.listener import refuse_to_be_open
 
 __all__ = ["Live", "Reloading"]
@@ -34,10 +35,11 @@ class Live:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def begin(self, keys: Keys) -> None:
-        """From now on what changes is applied, to ``keys`` too; so is what has changed before. Raises
-        ``BadRequestError`` where the file of keys cannot be read."""
+    def begin(self, keys: Keys, certificates: Certificates) -> None:
+        """From now on what changes is applied, to these too; so is what has changed before. Raises ``BadRequestError``
+        where a file cannot be read."""
         self._keys = keys
+        self._certificates = certificates
         self._loop = asyncio.get_running_loop()
         self._apply()
 
@@ -52,13 +54,14 @@ class Live:
         log.setLevel(self._settings.log_level.upper())
         secrets = [Key(hash=hash_of(key.get_secret_value())) for key in self._settings.api_key]
         self._keys.accept([*secrets, *_of_file(self._settings)])
+        self._certificates.read_again()
 
     def _apply_or_tell(self) -> None:
         """For a file that has changed again since whoever told of it has read it."""
         try:
             self._apply()
         except PorticoError as error:
-            log.error("the API keys stay as they are: %s", error.message)
+            log.error("keys or certificates stay as they are: %s", error.message)
 
 
 class Reloading:
@@ -71,6 +74,7 @@ class Reloading:
         self._again = again
         self._apply = apply
         self._keys = _of_file(settings)
+        self._chain = Certificates(settings).chain
 
     def begin(self) -> None:
         """Reload at every SIGHUP from now on, in the running loop; there is none on Windows."""
@@ -85,6 +89,7 @@ class Reloading:
             read = self._again()
             refuse_to_be_open(self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE}))
             keys = _of_file(read)
+            chain = Certificates(self._settings).chain
         except PorticoError as error:
             log.error("the settings stay as they are: %s", error.message)
             return
@@ -92,11 +97,13 @@ class Reloading:
         told = list(self._told(read, changed))
         if keys != self._keys:
             told.append(f"{len(keys)} keys in {read.keys_file}" if read.keys_file else "no keys file")
+        if chain != self._chain:
+            told.append("another certificate")
         told = told or ["nothing has changed"]
         if waiting := [name for name in changed if name not in CHANGEABLE]:
             told.append(f"a restart is needed for {', '.join(waiting)}")
         self._settings = self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE})
-        self._keys = keys
+        self._keys, self._chain = keys, chain
         level = logging.getLevelName(read.log_level.upper())
         log.setLevel(min(level, log.level))  # of both, the level that tells more
         log.warning("the settings were read anew: %s", "; ".join(told))

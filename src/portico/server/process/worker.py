@@ -1,4 +1,4 @@
-"""One worker: ``… worker announce|quiet TABLE_FD LEDGER_FD,…:ROW LISTENER_FD [ENGINE_FD…]``.
+"""One worker: ``… worker announce|quiet READY_FD TABLE_FD LEDGER_FD,…:ROW LISTENER_FD [ENGINE_FD…]``.
 
 An ordinary server on an inherited socket, over its parent's engine. Its settings come on standard input, a line each
 time that they change. It ends when its parent does.
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from typing import BinaryIO
 
 from portico.engines.shared import SharedEngine
@@ -26,7 +27,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
-    announce, table, ledger, listener, *connections = sys.argv[1:]
+    announce, ready, table, ledger, listener, *connections = sys.argv[1:]
     pages, _, own = ledger.partition(":")
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent reads the settings
@@ -45,12 +46,17 @@ def main() -> None:
             live,
             shared,
             announce=announce == "announce",
+            ready=partial(_tell, int(ready)),
             accounts=shared_accounts(int(table), settings.workers, int(own)),
             ledger=Ledger([*map(int, pages.split(","))], int(own)),
         )
     except PorticoError as error:
         sys.stderr.write(f"portico: {error.message}\n")
         sys.exit(REFUSED)
+
+
+def _tell(ready: int) -> None:
+    os.write(ready, b".")
 
 
 def _heed_parent(pipe: BinaryIO, live: Live) -> None:

@@ -29,6 +29,7 @@ from portico.engines.restarts import Backoff
 from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
 from portico.server.observe.ledger import rows
+from portico.server.process import systemd
 from portico.server.process.engines import engines, is_elsewhere
 from portico.server.process.places import shared_table
 from portico.server.process.reloading import Reloading
@@ -55,13 +56,16 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     placeholder = None
     if settings.grpc_port is not None:
         placeholder, changes["grpc_port"] = _reserve(settings.host, settings.grpc_port)
+    heard, ready = os.pipe()
     table = shared_table(settings.workers)
     ledger = rows(settings.workers)
     shared = [] if is_elsewhere(settings) else engines(settings)
     hubs: list[Hub] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, table, ledger)
+    crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, ready, table, ledger)
+    loop.add_reader(heard, _tell_ready, heard)
+    watched = asyncio.create_task(systemd.keep_alive())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
     Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes))).begin()
@@ -71,6 +75,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
             hubs.append(Hub(engine))
         tasks = [asyncio.create_task(crew.keep(index)) for index in range(settings.workers)]
         await stop.wait()
+        systemd.notify("STOPPING=1")
         crew.stop()
         await asyncio.wait(tasks, timeout=settings.drain_timeout + LEAVING)
         crew.kill()
@@ -78,13 +83,21 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         if crew.refused:
             raise EngineError("A worker cannot start; it has said why.")
     finally:
+        watched.cancel()
+        loop.remove_reader(heard)
         for hub in hubs:
             await hub.close()
         await asyncio.gather(*(engine.close() for engine in shared))
         if placeholder is not None:
             placeholder.close()
-        for file in (*ledger, table):
+        for file in (*ledger, table, heard, ready):
             os.close(file)
+
+
+def _tell_ready(heard: int) -> None:
+    """A worker serves."""
+    os.read(heard, 1)
+    systemd.notify("READY=1")
 
 
 class _Crew:
@@ -96,6 +109,7 @@ class _Crew:
         listener: socket.socket,
         hubs: Sequence[Hub],
         give_up: asyncio.Event,
+        ready: int,
         table: int,
         ledger: Sequence[int],
     ) -> None:
@@ -103,6 +117,7 @@ class _Crew:
         self._give_up = give_up
         self._settings = pack(settings)
         self._listener = listener
+        self._ready = ready  # a worker writes there when it serves
         self._table = table
         self._ledger = ledger
         self._hubs = hubs
@@ -154,9 +169,11 @@ class _Crew:
         ledger = f"{','.join(map(str, self._ledger))}:{index}"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "portico.server.process.worker", "announce" if announces else "quiet", str(self._table), ledger),
+            *("-m", "portico.server.process.worker", "announce" if announces else "quiet"),
+            *(str(self._ready), str(self._table), ledger),
             *map(str, inherited),
-            pass_fds=[*inherited, *self._ledger, self._table],
+            pass_fds=[*inherited, *self._ledger, self._table, self._ready],
+            env={name: value for name, value in os.environ.items() if name not in systemd.VARIABLES},
             stdin=asyncio.subprocess.PIPE,  # settings, which hold secrets; it is open as long as this process lives
             start_new_session=True,  # the terminal's Ctrl-C is for the parent, which tells the workers
         )

@@ -52,10 +52,11 @@ class AboutHandlers:
     async def root(self, exchange: Exchange) -> None:
         """What this is; browsers are sent to the playground, where there is one."""
         if self._page is not None and "text/html" in (exchange.header(b"accept") or ""):
-            exchange.response_headers.append((b"location", self._page.encode()))
+            exchange.response_headers.append((b"location", (exchange.root + self._page).encode()))
             await exchange.respond(307, b"", b"text/html")
         else:
-            await exchange.respond_json({"server": "portico", "api": "/v1", "openapi": "/openapi.json"})
+            root = exchange.root
+            await exchange.respond_json({"server": "portico", "api": f"{root}/v1", "openapi": f"{root}/openapi.json"})
 
     async def live(self, exchange: Exchange) -> None:
         """200 as long as the process answers at all, also while it drains or has no engine."""
@@ -78,7 +79,8 @@ class AboutHandlers:
 
     async def openapi(self, exchange: Exchange) -> None:
         """This document."""
-        await exchange.respond_json(self._document())
+        servers = {"servers": [{"url": exchange.root}]} if exchange.root else {}
+        await exchange.respond_json({**self._document(), **servers})
 
     @cache  # noqa: B019  (one instance per process)
     def _document(self) -> dict[str, Any]:

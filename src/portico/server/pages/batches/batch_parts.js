@@ -1,7 +1,7 @@
 // The parts of a batch: how far it is and how fast it goes, why lines failed, its files, what is known of it. Each takes
 // the batch as the server tells it and gives elements, or null where there is nothing to show.
 
-import { open } from "../common/api.js";
+import { HERE, open } from "../common/api.js";
 import { count, h } from "../common/dom.js";
 import { average, doneOf, estimated, perMinute, span } from "./pace.js";
 
@@ -132,7 +132,7 @@ export function files(found, batch) {
         "ul",
         {},
         found.map((one) =>
-          h("li", {}, h("a", { href: one.path, download: one.filename, onclick: fetched }, FILES[one.name])),
+          h("li", {}, h("a", { href: HERE + one.path, download: one.filename, onclick: fetching(one.path) }, FILES[one.name])),
         ),
       ),
     later && h("p", { class: "hint" }, later),
@@ -140,20 +140,20 @@ export function files(found, batch) {
 }
 
 /** A link cannot send the key, so the file is fetched and handed to the browser; what is refused is told beside it. */
-async function fetched(event) {
+const fetching = (path) => async (event) => {
   event.preventDefault();
   const link = event.currentTarget;
   link.parentElement.querySelector("small")?.remove();
   const tell = (text, role) => link.after(h("small", { role }, ` ${text}`));
   tell("fetching …", "status");
-  const fetching = open(link.getAttribute("href")).then((response) => response.blob());
-  const content = await fetching.catch((error) => error);
+  const coming = open(path).then((response) => response.blob());
+  const content = await coming.catch((error) => error);
   link.parentElement.querySelector("small").remove();
   if (content instanceof Error) return tell(content.message, "alert");
   const url = URL.createObjectURL(content);
   h("a", { href: url, download: link.getAttribute("download") }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}
+};
 
 export function facts(batch, { metadata, usage }) {
   const rows = {

@@ -1,7 +1,7 @@
 // The batches of a key: the list on the left, one of them on the right. The address's hash says which, so it can be
 // linked to. The server is asked every two seconds while something runs and somebody looks, and else seldom or not at all.
 
-import { get, NoKeyError } from "../common/api.js";
+import { get, HERE, NoKeyError } from "../common/api.js";
 import { clock, count, h, shortened } from "../common/dom.js";
 import { ChoiceList } from "../common/list.js";
 import { BatchView } from "./batch.js";
@@ -79,7 +79,7 @@ function instead(title, ...words) {
 }
 
 const EXAMPLE = `printf '%s\\n' '{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "Hello!"}]}}' > lines.jsonl
-portico batch submit lines.jsonl --url ${location.origin}`;
+portico batch submit lines.jsonl --url ${HERE}`;
 
 function noStore(why) {
   $("count").textContent = "0";

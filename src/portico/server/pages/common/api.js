@@ -5,17 +5,20 @@
 
 import { h } from "./dom.js";
 
+/** Where the server is, without a slash at the end: a proxy may serve it under a path. */
+export const HERE = new URL("../..", import.meta.url).href.replace(/\/$/, "");
+
 let key = sessionStorage.getItem("portico.key");
 let asking = null; // the one dialog, shared by all requests that were refused meanwhile
 
 export class NoKeyError extends Error {}
 
-/** fetch with the key; asks for it as long as the server refuses. Raises NoKeyError when the reader gives none. */
+/** fetch a path of the server with the key; asks for it as long as the server refuses. Raises NoKeyError when the reader gives none. */
 export async function call(path, options = {}) {
   for (;;) {
     const sent = key;
     const headers = { ...options.headers, ...(sent && { authorization: `Bearer ${sent}` }) };
-    const response = await fetch(path, { ...options, headers });
+    const response = await fetch(HERE + path, { ...options, headers });
     if (response.status !== 401) return response;
     if (sent === key) await (asking ??= ask(sent !== null).finally(() => (asking = null)));
   }

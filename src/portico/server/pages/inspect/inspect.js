@@ -1,7 +1,7 @@
 // The inspector: the list of requests on the left, live, and one request on the right.
 // The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
 
-import { get, NoKeyError, open, values } from "../common/api.js";
+import { get, HERE, NoKeyError, open, values } from "../common/api.js";
 import { clock, duration, h, oncePerFrame, shortened } from "../common/dom.js";
 import { ChoiceList } from "../common/list.js";
 import { STATES, TraceView } from "../trace/view.js";
@@ -155,6 +155,6 @@ async function watch() {
 }
 
 $("example").textContent =
-  `curl ${location.origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"messages": [{"role": "user", "content": "Hello!"}], "stream": true}'`;
+  `curl ${HERE}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"messages": [{"role": "user", "content": "Hello!"}], "stream": true}'`;
 follow();
 watch();

@@ -1,7 +1,7 @@
 // The playground: a form that is sent as either API's request; the answer as it is put together, the bytes as they come,
 // and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
 
-import { blocks, call, dataOf, NoKeyError } from "../common/api.js";
+import { blocks, call, dataOf, HERE, NoKeyError } from "../common/api.js";
 import { count, duration, following, h, oncePerFrame, size } from "../common/dom.js";
 import { json, wire } from "../common/syntax.js";
 import { TraceView } from "../trace/view.js";
@@ -258,7 +258,7 @@ $("form").addEventListener("keydown", (event) => {
 $("stop").addEventListener("click", () => sending?.abort());
 $("curl").addEventListener("click", async () => {
   try {
-    await navigator.clipboard.writeText(curlOf(location.origin, requestOf(form())));
+    await navigator.clipboard.writeText(curlOf(HERE, requestOf(form())));
     $("curl").textContent = "Copied";
     setTimeout(() => ($("curl").textContent = "Copy as curl"), 1500);
   } catch (error) {

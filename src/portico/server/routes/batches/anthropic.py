@@ -165,7 +165,7 @@ def _origin(exchange: Exchange) -> str:
     scheme = _first(exchange.header(b"x-forwarded-proto"))
     if scheme not in ("http", "https"):
         scheme = exchange.scope.get("scheme", "http")
-    return f"{scheme}://{host}"
+    return f"{scheme}://{host}{exchange.root}"
 
 
 def _first(values: str | None) -> str | None:

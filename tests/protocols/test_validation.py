@@ -33,6 +33,21 @@ WHOLE = [
     if "int" in str(field.annotation) and "list" not in str(field.annotation) and "bool" not in str(field.annotation)
 ]
 
+# What a field may hold in place of what it should, and bodies that are none
+MISFITS = [None, True, 0, -1, 2.0, 1.5, 2**70, "x", [], {}, [1], [None], [1.0], [True], ["a"], [[1]], [{}], {"a": 1.5},
+           {"type": "x"}, [{"type": "text", "text": "a"}], float("nan"), float("inf")]  # fmt: skip
+NO_BODIES = [
+    b"{",
+    b"nul",
+    b'{"a":1,}',
+    b"{} x",
+    b"[" * 500,
+    b'{"model":"\xff"}',
+    b'{"model":"\\ud800"}',
+    b'"x"',
+    b"\xef\xbb\xbf{}",
+]
+
 FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
 
 
@@ -41,6 +56,22 @@ def parse(model: type[RequestModel], **fields: Any) -> Any:
     by_body = parse_body(model, json.dumps(body).encode())
     assert parse_fields(model, body) == by_body
     return by_body
+
+
+@pytest.mark.parametrize("model", SMALLEST, ids=lambda model: model.__name__)
+def test_large_bodies_are_read_as_small_ones_are(model: type[RequestModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(body: bytes) -> object:
+        try:
+            return repr(parse_body(model, body))
+        except BadRequestError as error:
+            return error.message, error.param, error.code
+
+    bodies = [json.dumps({**SMALLEST[model], name: one}) for name in model.model_fields for one in MISFITS]
+    all_bodies = [*(body.encode() for body in bodies), *NO_BODIES]
+    small = list(map(read, all_bodies))
+    monkeypatch.setattr("portico.protocols.validation.LARGE", 0)
+    assert list(map(read, all_bodies)) == small
+    assert len({str(one) for one in small}) > len(NO_BODIES)
 
 
 class TestWholeNumbers:

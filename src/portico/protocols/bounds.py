@@ -12,20 +12,34 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from portico.errors import BadRequestError
 from portico.threads import checkpoint
 
-__all__ = ["FEW", "IDS", "LARGE", "MOST_IDS", "MOST_VALUES", "Items", "TokenId", "TokenIds", "Values", "check_bounds"]
+__all__ = [
+    "FEW",
+    "IDS",
+    "LARGE",
+    "MOST_IDS",
+    "MOST_VALUES",
+    "Items",
+    "Objects",
+    "TokenId",
+    "TokenIds",
+    "Values",
+    "check_bounds",
+    "largest",
+]
 
 LARGE = 64 << 10  # bytes; a smaller body cannot hold enough to be looked at beforehand
 MOST_VALUES = 100_000  # items of lists and members of objects; 512 tools with their schemas are about 50,000
 MOST_IDS = 1 << 19  # in a list of token ids
 MOST_PARTS = 5 * MOST_VALUES  # strings, and what is between them: each member has a name and may have a text
-PIECE = 128 << 10  # bytes looked at in one go
+PIECE = 32 << 10  # bytes looked at in one go
+BATCH = 1 << 15  # numbers looked at in one go
 MOST_SIGNS = 16  # characters between two strings that are likely to come again
 
 T = TypeVar("T")
@@ -39,12 +53,37 @@ class _FailFast(FailFast):
 Items = Annotated[list[T], _FailFast()]  # a list that is refused at its first wrong item
 
 
+def _breathe(item: T) -> T:
+    """Between two items: here others can have the interpreter, which a parser in native code holds, and work that
+    nobody waits for any more ends."""
+    checkpoint()
+    return item
+
+
+Objects: TypeAlias = Items[Annotated[dict[str, Any], AfterValidator(_breathe)]]
+
+
 def _all_at_once(ids: object, check: ValidatorFunctionWrapHandler) -> list[int]:
     """Long lists of numbers are looked at by what is fast at it; what is wrong is found by the validator behind."""
-    if type(ids) is list and ids and set(map(type, ids)) == {int} and min(ids) >= 0:
+    if type(ids) is list and ids and all(map(_are_ids, _batches(ids))):
         return ids
     found: list[int] = check(ids)
     return found
+
+
+def _batches(ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), BATCH):
+        checkpoint()
+        yield ids[start : start + BATCH]
+
+
+def largest(ids: list[int]) -> int:
+    """The largest of many ids; there is at least one."""
+    return max(map(max, _batches(ids)))
+
+
+def _are_ids(ids: list[int]) -> bool:
+    return set(map(type, ids)) == {int} and min(ids) >= 0
 
 
 TokenId = Annotated[int, Field(ge=0)]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from portico.errors import BadRequestError
-from portico.protocols.bounds import check_bounds
+from portico.protocols.bounds import LARGE, check_bounds
 
 __all__ = ["Keys", "RequestModel", "fault", "field_path", "parse_body", "parse_fields"]
 
@@ -82,9 +82,19 @@ def parse_body(model: type[Model], body: bytes) -> Model:
         raise BadRequestError("The request body is empty; send a JSON object.", code="invalid_json")
     check_bounds(body, model)
     try:
-        return model.model_validate_json(body)
+        return _validated(model, body)
     except ValidationError as error:
         return _once_more(model, error, lambda: from_json(body))
+    except ValueError as error:
+        raise _no_json(str(error)) from None
+
+
+def _validated(model: type[Model], body: bytes) -> Model:
+    """The body as ``model``. Raises ``ValidationError``, and for a large one that is no JSON another ``ValueError``."""
+    if len(body) <= LARGE:
+        return model.model_validate_json(body)
+    # What pydantic makes of JSON first takes four times the memory of Python's own objects, and ends up as those too.
+    return model.model_validate(from_json(body))
 
 
 def parse_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
@@ -141,12 +151,11 @@ def _bad_request(error: ValidationError) -> BadRequestError:
     problems = error.errors(include_url=False, include_input=False)
     first = problems[0]
     if first["type"] == "json_invalid":
-        detail = first["msg"].removeprefix("Invalid JSON: ")
-        return BadRequestError(f"The request body is not valid JSON: {detail}.", code="invalid_json")
+        return _no_json(first["msg"].removeprefix("Invalid JSON: "))
     lines = []
     for problem in problems[:_SHOWN]:
         path = _at_fault(problem)
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _JSON_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             lines.append(f"Missing required field '{path}'." if path else "Missing required field.")
         else:
@@ -157,6 +166,10 @@ def _bad_request(error: ValidationError) -> BadRequestError:
     if first["type"] == "missing":
         code = "missing_required_parameter"
     return BadRequestError(" ".join(lines).replace("..", "."), param=_at_fault(first) or None, code=code)
+
+
+def _no_json(why: str) -> BadRequestError:
+    return BadRequestError(f"The request body is not valid JSON: {why}.", code="invalid_json")
 
 
 def _at_fault(problem: ErrorDetails) -> str:
@@ -178,4 +191,10 @@ def field_path(location: Sequence[int | str]) -> str:
     return path[:200]
 
 
+# Where the objects of Python are validated, pydantic speaks of those.
+_JSON_WORDS = {
+    "list_type": "Input should be a valid array",
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+}
 _BRANCHES = frozenset({"str", "int", "float", "bool", "list", "dict", "none", "constrained"})

@@ -731,6 +731,14 @@ class TestRawConnections:
         answer = raw(server.url, once + once, last, pause=0.1, end=True)
         assert answer.statuses == [200, 200, 200]
         assert answer.data.count(b"It is sunny.") == 3
+        assert answer.data.count(b"connection: close") == 1
+        closing = [BEARER, ("Connection", "close, Upgrade"), ("Upgrade", upgrade)]
+        old = request("POST", CHAT, json.dumps(ask(stream=True)).encode(), closing)
+        for one in (old, old.replace(b"HTTP/1.1", b"HTTP/1.0", 1)):
+            answer = raw(server.url, one)
+            assert answer.status == 200
+            assert b"connection: close" in answer.data
+            assert (b"transfer-encoding: chunked" in answer.data) == (one is old)
         socket_wish = [BEARER, *wish, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZQ==")]
         refused = raw(server.url, request("GET", CHAT, headers=socket_wish), end=True)
         assert refused.status == 405

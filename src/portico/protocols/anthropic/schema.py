@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from portico.protocols.bounds import FEW, Items
+from portico.protocols.bounds import FEW, Items, Objects
 from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = [
@@ -133,9 +133,9 @@ class CountTokensRequest(RequestModel):
     """POST /v1/messages/count_tokens: all of a message request that its prompt is made of."""
 
     model: str
-    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=100_000), MESSAGE]
-    system: Annotated[str | Items[dict[str, Any]] | None, BLOCK] = None
-    tools: Annotated[Items[dict[str, Any]] | None, TOOL] = None
+    messages: Annotated[Objects, Field(min_length=1, max_length=100_000), MESSAGE]
+    system: Annotated[str | Objects | None, BLOCK] = None
+    tools: Annotated[Objects | None, TOOL] = None
     tool_choice: ToolChoice | None = None
     thinking: Annotated[Thinking | None, FEW] = None
     output_config: OutputConfig | None = None

@@ -18,6 +18,7 @@ from portico.events import Content
 from portico.generation import Delta, Generation, GenerationSpec, Model, Usage, promised
 from portico.prompting import Prompt
 from portico.protocols import sse
+from portico.protocols.bounds import largest
 from portico.protocols.openai import errors
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
 from portico.protocols.openai.schema import CompletionRequest, one_by_one
@@ -46,7 +47,7 @@ def prompts(request: CompletionRequest, model: Model) -> list[str | list[int]]:
         if isinstance(one, str):
             continue
         max_new_tokens(len(one), None, model, "prompt")  # before they are looked at
-        if max(one) >= model.vocab_size:
+        if largest(one) >= model.vocab_size:
             raise BadRequestError(
                 f"'prompt' holds a token id outside the vocabulary of {model.vocab_size} tokens.", param="prompt"
             )

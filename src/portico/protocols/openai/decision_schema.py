@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from portico.protocols.bounds import Items
+from portico.protocols.bounds import Items, Objects
 from portico.protocols.openai.schema import Text
 from portico.protocols.validation import RequestModel, fault
 
@@ -35,7 +35,7 @@ class JsonPart(RequestModel):
     """Data, shown as JSON."""
 
     type: Literal["input_json"]
-    data: dict[str, Any] | Items[dict[str, Any]]
+    data: dict[str, Any] | Objects
 
 
 def _tag(value: object) -> str | None:
@@ -119,7 +119,7 @@ class DecisionRequest(RequestModel):
     """POST /v1/decisions."""
 
     model: str | None = None
-    input: Annotated[Text, Field(min_length=1)] | Annotated[Items[dict[str, Any]], Field(min_length=1)]
+    input: Annotated[Text, Field(min_length=1)] | Annotated[Objects, Field(min_length=1)]
     questions: Annotated[Items[AnyQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
     # without effect: prefixes are shared by themselves, and within one API key alone
     prompt_cache_key: str | None = None

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from portico.errors import BadRequestError, ContextLengthError
 from portico.generation import Model
+from portico.protocols.bounds import largest
 from portico.protocols.openai.schema import Int64, RequestId, Texts, one_by_one
 from portico.protocols.openai.usage import input_usage
 from portico.protocols.validation import RequestModel
@@ -54,7 +55,7 @@ def inputs(request: EmbeddingRequest, model: Model) -> list[str | list[int]]:
         raise BadRequestError(f"At most {model.limits.inputs} inputs are allowed in one request.", param="input")
     if request.truncate_prompt_tokens is None:
         check_lengths(request, [[] if isinstance(one, str) else one for one in found], model)
-    if any(not isinstance(one, str) and max(one) >= model.vocab_size for one in found):
+    if any(not isinstance(one, str) and largest(one) >= model.vocab_size for one in found):
         raise BadRequestError(f"'input' holds a token id beyond the vocabulary of {model.vocab_size}.", param="input")
     size = model.embedding_size
     if request.dimensions is not None and size is not None and request.dimensions > size:

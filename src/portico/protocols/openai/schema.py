@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from portico.constraints import OLDER
-from portico.protocols.bounds import IDS, Items, TokenIds
+from portico.protocols.bounds import IDS, Items, Objects, TokenIds
 from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = ["ChatRequest", "CompletionRequest", "ConversationFields", "GenerationRequest", "StreamOptions"]
@@ -22,7 +22,7 @@ RequestId = Annotated[str, Field(min_length=1, max_length=128)]
 MOST_MESSAGES = 10_000
 MOST_TEXTS = 4096  # prompts or inputs; operators' own bounds are lower
 Short = Annotated[str, Field(max_length=4096)]  # what an answer is compared with as it grows
-Tools = Annotated[Items[dict[str, Any]], Field(max_length=4096)]  # operators' own bound is lower
+Tools = Annotated[Objects, Field(max_length=4096)]  # operators' own bound is lower
 
 
 def _not_zero(tokens: int) -> int:
@@ -164,7 +164,7 @@ class ConversationFields(RequestModel):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     thinking_token_budget: Annotated[int, Field(ge=-1, lt=2**63)] | None = None
-    documents: Items[dict[str, Any]] | None = None
+    documents: Objects | None = None
     chat_template: Text | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
@@ -197,7 +197,7 @@ def _is_hosted(tool: dict[str, Any]) -> bool:
 class ChatRequest(GenerationRequest, ConversationFields):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: Annotated[Objects, Field(min_length=1, max_length=MOST_MESSAGES)]
     max_tokens: SomeTokens | None = None
     max_completion_tokens: SomeTokens | None = None
     logprobs: bool | None = None

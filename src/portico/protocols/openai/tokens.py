@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from portico.errors import BadRequestError
 from portico.generation import Generation, Model
 from portico.prompting import Prompt
-from portico.protocols.bounds import IDS, Items, TokenIds
+from portico.protocols.bounds import IDS, Objects, TokenIds, largest
 from portico.protocols.openai.schema import MOST_MESSAGES, ConversationFields
 from portico.protocols.validation import RequestModel, fault
 
@@ -22,7 +22,7 @@ class TokenizeRequest(ConversationFields):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[Items[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)] | None = None
+    messages: Annotated[Objects, Field(min_length=1, max_length=MOST_MESSAGES)] | None = None
     return_token_strs: bool | None = None
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ def tokenized(request: TokenizeRequest, prompt: Prompt, model: Model) -> dict[st
 
 def detokenized(request: DetokenizeRequest, model: Model) -> dict[str, Any]:
     """The answer of ``/detokenize``."""
-    if request.tokens and max(request.tokens) >= model.vocab_size:
+    if request.tokens and largest(request.tokens) >= model.vocab_size:
         raise BadRequestError(f"'tokens' holds an id beyond the vocabulary of {model.vocab_size}.", param="tokens")
     skip = bool(request.skip_special_tokens)
     return {"prompt": model.tokenizer.decode(request.tokens, skip_special_tokens=skip)}

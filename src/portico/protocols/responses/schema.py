@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
-from portico.protocols.bounds import FEW, Items
+from portico.protocols.bounds import FEW, Items, Objects
 from portico.protocols.responses.ids import LONGEST_ID
 from portico.protocols.validation import Keys, RequestModel, fault
 
@@ -28,7 +28,7 @@ MOST_ADDED = 20  # items that one request puts into a conversation
 
 Item: TypeAlias = dict[str, Any]
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
-ItemList = Annotated[Items[Item], Field(max_length=MOST_ITEMS)]
+ItemList = Annotated[Objects, Field(max_length=MOST_ITEMS)]
 
 
 def _small(pairs: dict[str, str]) -> dict[str, str]:
@@ -130,7 +130,7 @@ class InputTokensRequest(PromptFields):
     """POST /v1/responses/input_tokens."""
 
     conversation: Id | dict[str, Any] | None = None
-    tools: Annotated[Items[dict[str, Any]], Field(max_length=4096)] | None = None
+    tools: Annotated[Objects, Field(max_length=4096)] | None = None
     tool_choice: Annotated[str | dict[str, Any] | None, TOOL_CHOICE] = None
     parallel_tool_calls: bool | None = None
     reasoning: Annotated[Reasoning | None, FEW] = None
@@ -246,7 +246,7 @@ class CompactRequest(PromptFields):
 class CreateConversationRequest(RequestModel):
     """POST /v1/conversations."""
 
-    items: Annotated[Items[Item], Field(max_length=MOST_ADDED)] | None = None
+    items: Annotated[Objects, Field(max_length=MOST_ADDED)] | None = None
     metadata: Metadata | None = None
 
 
@@ -259,4 +259,4 @@ class UpdateConversationRequest(RequestModel):
 class AddItemsRequest(RequestModel):
     """POST /v1/conversations/{id}/items."""
 
-    items: Annotated[Items[Item], Field(max_length=MOST_ADDED)]
+    items: Annotated[Objects, Field(max_length=MOST_ADDED)]

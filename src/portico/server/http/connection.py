@@ -156,9 +156,12 @@ class Connection(HttpToolsProtocol):
                 if key is not None and not data:
                     self._become_a_socket(key)
                     return
-                head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+                version = self.parser.get_http_version().encode("ascii")
+                head = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
                 for name, value in self.headers:
-                    if name not in (b"upgrade", b"connection"):
+                    if name == b"connection":
+                        value = b",".join(one for one in value.split(b",") if one.strip().lower() != b"upgrade")
+                    if name != b"upgrade":
                         head += [name, b": ", value, b"\r\n"]
                 self.parser = HttpRequestParser(self)
                 self.parser.feed_data(b"".join(head) + b"\r\n")

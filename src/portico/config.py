@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
     engine: str = Field("llamacpp", description="llamacpp, vllm, grpc://HOST:PORT[,…], or replay:FILE.")
     engine_args: str = Field("", description="Options of 'vllm serve' for --engine vllm, as one text.")
+    placement: Literal["prefix", "load"] = Field(
+        "prefix",
+        description="Which of several engines gets a request: the one that has its prefix cached, unless it has much "
+        "more to do than the others; or the one with the fewest requests.",
+    )
     engine_api_key: SecretStr | None = Field(None, description="Key that a grpc:// engine asks for.")
     lora: CommaList = Field([], description="LoRA adapter(s) for --engine vllm, as NAME=DIR; NAME is a model.")
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")

@@ -107,6 +107,7 @@ class EngineRequest(Struct, frozen=True):
     data_parallel_rank: int | None = None
     trace_headers: Mapping[str, str] | None = None
     generated: Sequence[int] = ()
+    cache_key: str | None = None  # requests with the same one have much of their prompts in common
 
 
 # -- from an engine ---------------------------------------------------------------------------------------------------

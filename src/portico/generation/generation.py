@@ -70,6 +70,7 @@ class Generation:
                     constraint=spec.constraint,
                     priority=spec.priority,
                     cache_salt=spec.cache_salt,
+                    cache_key=spec.cache_key,
                     lora=spec.lora,
                     data_parallel_rank=spec.data_parallel_rank,
                     trace_headers=spec.trace_headers,

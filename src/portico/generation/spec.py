@@ -33,6 +33,7 @@ class GenerationSpec:
     left_out: Sequence[str] = ()  # what of the request's schemas the constraint does not hold, in words
     priority: int = 0
     cache_salt: str | None = None
+    cache_key: str | None = None
     lora: str | None = None
     data_parallel_rank: int | None = None
     trace_headers: dict[str, str] | None = None

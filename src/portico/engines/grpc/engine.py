@@ -1,6 +1,6 @@
 """The ``Engine`` over one or several hosts with the same model.
 
-- A request goes to the healthy host with the fewest in flight. A host that turns out to be gone before it has said
+- A request goes to a healthy host by ``placement``: see there. A host that turns out to be gone before it has said
   anything is passed over for the next; once there is output, there is no second try.
 - ``submit`` returns when the host has accepted the request: when it sends the head of its answer. Portico's own server
   does that as soon as it has, others with the first token. What these refuse, they refuse quickly; so the wait for
@@ -24,6 +24,7 @@ import numpy as np
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.grpc.host import Host
 from portico.engines.grpc.messages import Reader, error_of, generate_request
+from portico.engines.placement import Placement
 from portico.engines.resuming import as_prompt, needs
 from portico.errors import (
     BadRequestError,
@@ -53,12 +54,20 @@ EMBEDDINGS_AT_ONCE: Final = 32
 class GrpcEngine(Described):
     """``target`` is ``grpc://host:port[,host:port…]``, or ``grpcs://…`` for TLS. ``key`` is sent to the hosts."""
 
-    def __init__(self, target: str, *, key: str | None = None, start_seconds: float = START_SECONDS) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        key: str | None = None,
+        placement: Placement | None = None,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
         scheme, _, addresses = target.partition("://")
         names = [one.strip() for one in addresses.split(",") if one.strip()]
         if scheme not in ("grpc", "grpcs") or not names:
             raise BadRequestError("An engine elsewhere is named grpc://host:port[,host:port…].", param="engine")
         self._hosts = [Host(name, key=key, secure=scheme == "grpcs") for name in names]
+        self._placement = placement or Placement()
         self._start_seconds = start_seconds
         self._ends: frozenset[int] = frozenset()
         self._changed = asyncio.Event()  # a host's health has turned
@@ -138,7 +147,7 @@ class GrpcEngine(Described):
             raise BadRequestError("A request with this id is already running.", param="request_id")
         tried: set[Host] = set()
         while True:
-            host = await self._host(tried, RETURN_SECONDS)
+            host = await self._host(tried, RETURN_SECONDS, request)
             if request.generated and not needs(request) <= host.resumes:
                 tried.add(host)
                 continue
@@ -230,12 +239,16 @@ class GrpcEngine(Described):
 
     # -- hosts and answers --------------------------------------------------------------------------------------------
 
-    async def _host(self, tried: set[Host], patience: float) -> Host:
-        """The healthy host with the least to do; waits up to ``patience`` seconds for one to be healthy."""
+    async def _host(self, tried: set[Host], patience: float, request: EngineRequest | None = None) -> Host:
+        """The healthy host for this request, or with the least to do; waits up to ``patience`` seconds for one to be
+        healthy."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         while not self._closed:
             able = [host for host in self._hosts if host.healthy and host not in tried]
+            if able and request is not None:
+                chosen = self._placement.choose({host.address: host.in_flight for host in able}, request)
+                return next(host for host in able if host.address == chosen)
             if able:
                 return min(able, key=lambda host: host.in_flight)
             self._changed.clear()

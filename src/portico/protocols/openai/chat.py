@@ -86,6 +86,7 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
         parallel=request.parallel_tool_calls is not False,
         priority=request.priority or 0,
         cache_salt=request.cache_salt,
+        cache_key=request.prompt_cache_key,
         lora=model.lora,
     )
     return Generation(spec, model.tokenizer)

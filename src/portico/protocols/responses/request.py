@@ -133,6 +133,7 @@ def generation(request: ResponsesRequest, asked: Asked, prompt: Prompt, model: M
         parallel=request.parallel_tool_calls is not False,
         priority=_priority(request),
         cache_salt=request.cache_salt,
+        cache_key=request.prompt_cache_key,
         lora=model.lora,
     )
     return Generation(spec, model.tokenizer)

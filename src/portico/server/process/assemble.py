@@ -18,6 +18,7 @@ from portico import __version__, models
 from portico.config import Settings
 from portico.constraints import Checker, Vocabulary
 from portico.engines import Engine, EngineInfo
+from portico.engines.placement import Placement
 from portico.errors import BadRequestError
 from portico.generation import Limits, Model
 from portico.parsing import declare, detect, load_plugin
@@ -89,7 +90,11 @@ async def _elsewhere(settings: Settings, meter: Meter) -> ServedModel:
             f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="engine"
         ) from None
     key = settings.engine_api_key
-    engine = GrpcEngine(settings.engine, key=key.get_secret_value() if key else None)
+    engine = GrpcEngine(
+        settings.engine,
+        key=key.get_secret_value() if key else None,
+        placement=Placement(by_prefix=settings.placement == "prefix"),
+    )
     try:
         await engine.start()
         with tempfile.TemporaryDirectory(prefix="portico-") as directory:

@@ -15,11 +15,12 @@ os.environ["PORTICO_STORE"] = "none"  # but where a test names one: not the user
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)
+from support.effort import examples
 from support.models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)
 from support.openai_client import client  # noqa: F401  (a fixture for modules with a ``server``)
 
 # Every client reads the certificates of the world, for 70 ms of processor time; those of the tests speak plain HTTP.
 vars(transports)["create_ssl_context"] = functools.cache(vars(transports)["create_ssl_context"])
 
-settings.register_profile("portico", deadline=None)
+settings.register_profile("portico", deadline=None, max_examples=examples(40))
 settings.load_profile("portico")

@@ -22,6 +22,7 @@ from portico.constraints.trial import byte_vocabulary
 from portico.grammar import Json
 from support.agent_schemas import SCHEMAS
 from support.constraints import bare_constraint
+from support.effort import examples
 from support.schemas import roots
 from support.vocabulary import Model
 
@@ -61,7 +62,7 @@ def test_the_longest_text_of_an_agents_schema_ends(name: str, preferred: bytes) 
     json.loads(found)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(schema=roots)
 def test_the_longest_text_of_any_schema_ends(schema: Any) -> None:
     if _open_beside_optional(schema):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portico.constraints.gbnf import is_gbnf, to_lark
 from portico.errors import BadRequestError
+from support.effort import examples
 from support.vocabulary import Endless, Model
 
 JSON_GRAMMAR = r"""
@@ -39,7 +40,7 @@ documents = st.recursive(
 )
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), suppress_health_check=list(HealthCheck))
 @given(document=st.dictionaries(st.text(max_size=4), documents, max_size=3))
 def test_a_recursive_grammar_accepts_what_it_should(model: Model, document: object) -> None:
     assert model.accepts(to_lark(JSON_GRAMMAR, "g"), json.dumps(document))
@@ -74,7 +75,7 @@ def regular(draw: st.DrawFn, depth: int = 3) -> tuple[str, str]:
     return f"({first[0]}){times}", f"(?:{first[1]}){times}"
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(pair=regular(), text=st.text(st.sampled_from('abcé"\\\n-]'), max_size=6), seed=st.integers(0, 1000))
 def test_a_regular_grammar_is_exactly_its_regular_expression(
     model: Model, pair: tuple[str, str], text: str, seed: int

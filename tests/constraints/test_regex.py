@@ -12,6 +12,7 @@ from llguidance import LLMatcher
 
 from portico.constraints.regex import NARROW, UnheldError, bounded, exact, literal, read, whole, written
 from portico.constraints.trial import byte_vocabulary
+from support.effort import examples
 
 TOKENIZER = byte_vocabulary().build()
 
@@ -42,7 +43,7 @@ patterns = st.recursive(
 texts = st.text(alphabet='aAbx1 -"\\/\n\t\x01é東', max_size=6)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(pattern=patterns, text=texts, anchors=st.sampled_from(["", "^", "$", "^$"]))
 def test_what_is_written_matches_what_was_read(pattern: str, text: str, anchors: str) -> None:
     anchored = ("^" in anchors) * "^" + f"(?:{pattern})" + ("$" in anchors) * "$"
@@ -54,7 +55,7 @@ def test_what_is_written_matches_what_was_read(pattern: str, text: str, anchors:
     assert matches(written(tree, as_json=True), json.dumps(text, ensure_ascii=False)[1:-1]) is wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25))
 @given(text=texts)
 def test_a_literal_is_itself_in_either_spelling(text: str) -> None:
     tree = literal(text)

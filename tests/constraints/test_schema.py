@@ -17,6 +17,7 @@ from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
 from portico.grammar import Json
 from support.constraints import bare_constraint
+from support.effort import examples
 from support.schemas import roots
 from support.vocabulary import Model
 
@@ -38,14 +39,14 @@ def accepted(schema: Any, document: Any) -> bool:
 # -- the law ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), suppress_health_check=list(HealthCheck))
 @given(schema=roots, seed=st.integers(0, 1_000_000))
 def test_what_is_written_is_what_the_schema_accepts(model: Model, schema: Any, seed: int) -> None:
     text = model.write(lark_of(schema), seed)
     jsonschema.Draft202012Validator(schema).validate(json.loads(text))
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(schema=roots)
 def test_normalising_again_changes_nothing(schema: Any) -> None:
     once = held(schema)

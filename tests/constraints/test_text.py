@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from portico.errors import BadRequestError
 from portico.grammar import Chain, Exactly, Text
 from support.constraints import bare_constraint
+from support.effort import examples
 from support.vocabulary import Model
 
 
@@ -42,7 +43,7 @@ def test_length_and_pattern(model: Model, stop: str, schema: dict[str, object], 
     assert [text for text in no if model.accepts(lark, f"<v>{text}{stop};")] == []
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(
     low=st.integers(0, 5),
     more=st.integers(0, 20),

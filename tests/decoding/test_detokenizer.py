@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as Backend
 from portico.decoding import Detokenizer
 from portico.prompting.tokenizers import Tokenizer, load_tokenizer
 from portico.prompting.tokenizers.tiktoken import load_tiktoken
+from support.effort import examples
 from support.tokenizers import ADDED, BYTES, HUGGING_FACE, LINES, SENTENCEPIECE, cut, tiktoken_file
 from support.work import calls, growth
 
@@ -126,7 +127,7 @@ def reference(kind: str, ids: Sequence[int]) -> str:
 
 
 @pytest.mark.parametrize("kind", TABULAR)
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(ids=IDS, seed=st.integers(0, 99))
 def test_any_ids_in_any_cut_give_the_reference_decode(kind: str, ids: list[Any], seed: int) -> None:
     tokenizer = made(kind)
@@ -137,7 +138,7 @@ def test_any_ids_in_any_cut_give_the_reference_decode(kind: str, ids: list[Any],
 
 
 @pytest.mark.parametrize("kind", TABULAR)
-@settings(max_examples=80)
+@settings(max_examples=examples(30))
 @given(ids=IDS)
 def test_nothing_is_held_but_the_beginning_of_a_character(kind: str, ids: list[Any]) -> None:
     tokenizer = made(kind)
@@ -157,7 +158,7 @@ def test_nothing_is_held_but_the_beginning_of_a_character(kind: str, ids: list[A
 
 
 @pytest.mark.parametrize("kind", TABULAR)
-@settings(max_examples=120)
+@settings(max_examples=examples(50))
 @given(whole=IDS, at=st.integers(0, 30), tail=st.integers(6, 40))
 def test_a_prompt_sets_the_scene_and_leaks_nothing(kind: str, whole: list[Any], at: int, tail: int) -> None:
     tokenizer = made(kind)
@@ -200,7 +201,7 @@ class Tableless:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(lines=st.lists(st.sampled_from(LINES), min_size=1, max_size=4), seed=st.integers(0, 99), step=st.integers(0, 3))
 def test_the_general_way_gives_the_reference_decode(kind: str, lines: list[str], seed: int, step: int) -> None:
     tokenizer = made(kind)
@@ -213,7 +214,7 @@ def test_the_general_way_gives_the_reference_decode(kind: str, lines: list[str],
     assert out + stream.close() == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(ids=IDS, seed=st.integers(0, 99))
 def test_the_general_way_never_retracts_and_agrees_on_any_bytes(ids: list[Any], seed: int) -> None:
     tokenizer = made("rewritten_bytes")

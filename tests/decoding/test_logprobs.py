@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from portico.decoding import CompletionLogprobs, Detokenizer, chat_logprobs
 from portico.events import TokenLogprob
 from portico.prompting.tokenizers import Tokenizer, load_tokenizer
+from support.effort import examples
 from support.tokenizers import byte_level, sp_bpe
 
 TEXT = "Hi \U0001f680, na\u00efve!"
@@ -65,7 +66,7 @@ def test_what_json_cannot_say(tokenizer: Tokenizer) -> None:
         assert chat["logprob"] == -9999.0
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(40))
 @given(ids=st.lists(st.integers(0, 443), max_size=30), cuts=st.integers(1, 5))
 def test_offsets_point_at_the_text(tokenizer: Tokenizer, ids: list[int], cuts: int) -> None:
     stream = Detokenizer(tokenizer)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.decoding import StopStrings
+from support.effort import examples
 from support.work import growth
 
 
@@ -26,7 +27,7 @@ TEXT = st.text("ab🚀", max_size=30)
 STOPS = st.lists(st.text("ab🚀", min_size=1, max_size=4), min_size=1, max_size=5)
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(240))
 @given(TEXT, STOPS, st.lists(st.integers(0, 30), max_size=6), st.booleans())
 def test_any_cut_gives_the_definition(text: str, stops: list[str], cuts: list[int], include: bool) -> None:
     watch = StopStrings(stops, include)

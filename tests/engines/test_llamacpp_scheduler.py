@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from portico.engines.llamacpp import scheduler
 from portico.engines.llamacpp.scheduler import FEWEST_CHECKPOINTS, GIVING_WAY, MARGIN, SMALLEST_PIECE, Scheduler
 from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Plan, Restore, Sequence
+from support.effort import examples
 
 STATE_SIZE = 600  # bytes, of each copy of a state
 
@@ -204,7 +205,7 @@ def early_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "BEFORE_THE_END", 3)
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     arrivals=st.lists(st.tuples(requests, st.integers(0, 6)), min_size=1, max_size=14),
     aborts=st.sets(st.integers(0, 13), max_size=4),
@@ -254,7 +255,7 @@ def test_every_request_gets_its_own_answer(
 prompts = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=6)  # length, tokens to come
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     later=prompts,
     before=st.integers(0, 40),
@@ -299,7 +300,7 @@ def test_first_tokens_come_as_if_nobody_worse_were_there(
     assert steps(crowded=True) == steps(crowded=False)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     arrivals=st.lists(
         st.tuples(st.integers(1, 60), st.integers(1, 30), st.sampled_from([0, 5, 9]), st.integers(0, 9)),

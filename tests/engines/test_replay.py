@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from portico.engines.replay import ReplayEngine, Script
 from portico.events import EngineOutput, EngineRequest, SamplingParams
+from support.effort import examples
 
 
 def request(request_id: str, max_tokens: int = 1000, **rules: object) -> EngineRequest:
@@ -30,7 +31,7 @@ async def play(engine: ReplayEngine, requests: list[EngineRequest]) -> dict[str,
     return outputs
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(
     scripts=st.lists(st.lists(st.integers(0, 50), max_size=30), min_size=1, max_size=4),
     per_step=st.integers(1, 7),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from portico.events import Content, EngineOutput, SamplingParams, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec
 from portico.generation.alignment import ContentTokens
+from support.effort import examples
 from support.generation import tiny_tokenizer
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": "Hello"}}\n</tool_call>'
@@ -59,7 +60,7 @@ def byte_ids() -> dict[int, int]:
 BYTES = byte_ids()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(25))
 @pytest.mark.parametrize("text", ANSWERS)
 @given(sizes=st.lists(st.integers(0, 9), max_size=20), stop=st.sampled_from([[], ["there"], ["again"], ["\n\nx"]]))
 def test_the_tokens_spell_the_content(text: str, sizes: list[int], stop: list[str]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portico.events import CallArguments, CallStart, Content, EngineOutput, Reasoning, SamplingParams, TokenLogprob
 from portico.generation import Delta, Generation, GenerationSpec
+from support.effort import examples
 from support.generation import tiny_tokenizer
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
@@ -67,7 +68,7 @@ ANSWERS = [
 ]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(
     text=st.sampled_from(ANSWERS),
     steps=st.lists(st.integers(1, 9), min_size=1, max_size=30),
@@ -124,7 +125,7 @@ def test_tokens_after_a_stop_string_are_not_counted(size: int) -> None:
     assert sum(len(delta.token_ids) for delta in deltas) == generation.usage.completion_tokens
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(30))
 @given(st.text(min_size=1, max_size=20).filter(lambda t: t.isprintable()), st.integers(1, 7))
 def test_no_logprob_is_lost_while_text_is_held_back(text: str, size: int) -> None:
     generation = make(sampling={"logprobs": 0}, stop=("\x00never",))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.models.gguf import GGUFError, read_gguf
+from support.effort import examples
 from support.work import calls
 
 VALUES = st.one_of(
@@ -51,7 +52,7 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(
     pairs=st.dictionaries(st.text("abc.", min_size=1, max_size=6), VALUES, max_size=6),
     endian=st.sampled_from(list(gguf.GGUFEndian)),
@@ -119,7 +120,7 @@ def test_an_array_of_strings_cut_short_is_an_error(tmp_path: Path) -> None:
             read_gguf(tmp_path / "cut.gguf")
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(120))
 @given(at=st.integers(0, 200), byte=st.integers(0, 255))
 def test_a_damaged_byte_is_never_more_than_an_error(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from portico.parsing.folding import fold
-from support.cases import EXHAUSTIVE, all_cuts, differences, load, read
+from support.cases import all_cuts, differences, load, read
+from support.effort import EXHAUSTIVE
 from support.streams import cut_every
 
 CASES = load("parser_cases")

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
+from support.effort import EXHAUSTIVE
 from support.mutants import Mutant, mutants, violations
 from support.streams import TOOL_PARSERS
 
-COUNT = 10_000 if os.environ.get("PORTICO_EXHAUSTIVE") else 8
+COUNT = 10_000 if EXHAUSTIVE else 8
 
 
 @pytest.mark.parametrize("inner", [False, True], ids=["framing", "headers and arguments"])

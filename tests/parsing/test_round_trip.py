@@ -20,6 +20,7 @@ from portico.parsing.calls import Calls
 from portico.parsing.either import Either
 from portico.parsing.keywords import Keyword
 from portico.parsing.registry import program
+from support.effort import examples
 from support.streams import TOOL_PARSERS
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
@@ -78,7 +79,7 @@ def escapes(tool_parser: str) -> bool:
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(data=st.data())
 def test_calls_read_back_as_they_were_written(tool_parser: str, data: st.DataObject) -> None:
     value = values(markers_of(tool_parser))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from portico.errors import BadRequestError, NotSupportedError
 from portico.prompting import ChatTemplate, JinjaRenderer, MediaPart, RenderRequest, normalise
 from portico.prompting.capabilities import Capabilities
+from support.effort import examples
 from support.templates import MODERN, OLD, PARTS, STRICT
 
 EVERY_ROLE = frozenset({"user", "system", "assistant", "tool"})
@@ -410,7 +411,7 @@ capabilities = st.builds(
 
 
 @given(st.lists(messages | json_values, max_size=5) | json_values, capabilities, st.booleans())
-@settings(max_examples=600)
+@settings(max_examples=examples(120))
 def test_any_input_is_read_or_refused(given_messages: Any, takes: Capabilities, sees: bool) -> None:
     """Nothing but ``BadRequestError`` comes out, the input is left as it was, the output has the promised form."""
     before = copy.deepcopy(given_messages)
@@ -446,7 +447,7 @@ renderers = [
 
 
 @given(st.lists(messages, min_size=1, max_size=5), st.sampled_from(renderers), st.booleans(), json_values, json_values)
-@settings(max_examples=400)
+@settings(max_examples=examples(100))
 def test_any_conversation_is_rendered_or_refused(
     given_messages: Any, renderer: JinjaRenderer, continued: bool, tools: Any, kwargs: Any
 ) -> None:

@@ -26,6 +26,7 @@ from portico.prompting.said import Said, Voices, concat, disowned, dumps, plain,
 from portico.prompting.structure import Structure
 from portico.prompting.syntax import read_syntax
 from portico.prompting.tokenizers.byte_table import BYTE_LEVEL_ALPHABET
+from support.effort import examples
 from support.shared import shared_path
 from support.templates import MODERN, PARTS
 from support.tokenizers import BYTES, CORPUS_NAMES, HUGGING_FACE, SENTENCEPIECE, real
@@ -371,7 +372,7 @@ def whose(text: str) -> list[tuple[str, bool]]:
     return [(character, bool(one)) for character, one in zip(plain(text), known, strict=True)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(25))
 @given(WORDS, WORDS, WORDS)
 def test_operations_keep_who_said_what(mine: str, theirs: str, word: str) -> None:
     """Each is what ``str`` does, and a character is the client's in the result if it was before."""
@@ -426,7 +427,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(25))
 @given(JSON, st.sampled_from([None, 0, 2, "\t"]), st.booleans())
 def test_json_is_what_json_writes(value: Any, indent: int | str | None, sort_keys: bool) -> None:
     written = dumps(said(value), indent=indent, sort_keys=sort_keys)

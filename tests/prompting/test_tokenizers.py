@@ -22,6 +22,7 @@ from portico.prompting.tokenizers import Tokenizer, TokenizerError, huggingface,
 from portico.prompting.tokenizers.fast import FastEncoder
 from portico.prompting.tokenizers.special_split import SpecialSplitter
 from portico.prompting.tokenizers.tiktoken import load_tiktoken
+from support.effort import examples
 from support.tokenizers import (
     ADDED,
     BYTES,
@@ -61,7 +62,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampl
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(text=TEXT)
 def test_round_trip(kind: str, text: str) -> None:
     tokenizer = made(kind)
@@ -71,7 +72,7 @@ def test_round_trip(kind: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(HUGGING_FACE))
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(text=st.lists(TEXT | st.sampled_from([*SPECIALS, ADDED]), max_size=4).map("".join), parse=st.booleans())
 def test_hugging_face_ids_are_the_librarys(kind: str, text: str, parse: bool) -> None:
     backend = Backend.from_file(str(_made[kind][0] / "tokenizer.json"))
@@ -80,7 +81,7 @@ def test_hugging_face_ids_are_the_librarys(kind: str, text: str, parse: bool) ->
 
 
 @pytest.mark.parametrize("kind", list(SENTENCEPIECE))
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(text=TEXT, ids=st.lists(st.integers(0, 99) | st.sampled_from([1, "\u2581", "\u2581the"]), max_size=20))
 def test_sentencepiece_ids_and_text_are_the_librarys(kind: str, text: str, ids: list[int | str]) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(_made[kind][0] / "tokenizer.model"))
@@ -89,7 +90,7 @@ def test_sentencepiece_ids_and_text_are_the_librarys(kind: str, text: str, ids: 
     assert made(kind).decode(ids) == processor.decode(ids)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(text=TEXT, ids=st.lists(st.integers(0, 454), max_size=20))
 def test_tiktoken_ids_and_text_are_the_librarys(text: str, ids: list[int]) -> None:
     from tiktoken.load import load_tiktoken_bpe
@@ -102,7 +103,7 @@ def test_tiktoken_ids_and_text_are_the_librarys(text: str, ids: list[int]) -> No
     assert tokenizer.decode(ids) == encoding.decode(ids)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(text=TEXT)
 def test_rwkv_takes_the_longest_token_everywhere(text: str) -> None:
     tokenizer = made("rwkv")
@@ -141,7 +142,7 @@ def test_single_tokens(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=50)
+@settings(max_examples=examples(20))
 @given(text=TEXT)
 def test_token_bytes_joined_are_the_text(kind: str, text: str) -> None:
     tokenizer = made(kind)
@@ -427,7 +428,7 @@ def test_what_the_fast_encoder_admits_agrees(kind: str) -> None:
     if kind == "byte_level":  # of the others some are refused, which is the point of checking
         assert tokenizer._fast.ready is not None  # type: ignore[attr-defined]
 
-    @settings(max_examples=300)
+    @settings(max_examples=examples(120))
     @given(text=st.lists(TEXT | st.sampled_from([*SPECIALS, ADDED]), max_size=5).map("".join), parse=st.booleans())
     def agree(text: str, parse: bool) -> None:
         assert tokenizer.encode(text, parse_special=parse) == tokenizer._encode_reference(text, parse)  # type: ignore[attr-defined]
@@ -438,7 +439,7 @@ def test_what_the_fast_encoder_admits_agrees(kind: str) -> None:
 # -- cutting special tokens out ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(120))
 @given(
     text=st.text("ab<>", max_size=30),
     tokens=st.lists(st.text("ab<>", min_size=1, max_size=4), max_size=6, unique=True),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portico.protocols.anthropic.context import NOTE, Edited, edited, is_known
 from portico.protocols.anthropic.schema import ContextEdit
+from support.effort import examples
 
 USES, THINKING = "clear_tool_uses_20250919", "clear_thinking_20251015"
 
@@ -124,7 +125,7 @@ JUNK = st.recursive(
 BLOCK = st.fixed_dictionaries({"type": st.sampled_from(["tool_use", "tool_result", "thinking", "text"])}) | JUNK
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(20))
 @given(
     messages=st.lists(
         st.fixed_dictionaries(

@@ -40,6 +40,7 @@ from portico.protocols.anthropic.schema import MessagesRequest
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.validation import parse_body
 from support.anthropic import answers, assert_in_order, assert_valid, events_of
+from support.effort import examples
 from support.generation import tiny_model
 from support.shared import shared_path
 
@@ -100,7 +101,7 @@ def same_ids(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**b, "id": call_id_for_model(b["id"])} if b["type"] == "tool_use" else b for b in content]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 @given(
     events=answers(),
     sizes=st.lists(st.integers(0, 3), max_size=8),
@@ -142,7 +143,7 @@ def test_stream_folds_to_the_body(
         assert body["stop_reason"] == ("tool_use" if calls else "end_turn")
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(events=answers(), sizes=st.lists(st.integers(0, 3), max_size=8))
 def test_everything_validates_against_the_description(events: list[Event], sizes: list[int]) -> None:
     streamed, body = play(steps(events, sizes, "stop"), tools=[TOOL])

@@ -11,6 +11,7 @@ from jiter import from_json
 
 from portico.protocols.anthropic.tool_input import INVALID, ToolInput
 from support.anthropic import JSON, TEXTS, arguments, cut_up
+from support.effort import examples
 from support.work import growth
 
 
@@ -29,7 +30,7 @@ def test_an_object_goes_through_unchanged(value: object, ascii: bool, indent: in
     assert "".join(sent) == whole == text
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80))
 @given(text=arguments(), data=st.data())
 def test_complete_arguments_become_an_object(text: str, data: st.DataObject) -> None:
     sent, whole = play(data.draw(st.composite(cut_up)(text)))
@@ -38,7 +39,7 @@ def test_complete_arguments_become_an_object(text: str, data: st.DataObject) -> 
     assert json.loads(whole) == {} or "".join(sent) == whole
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80))
 @given(text=arguments(), complete=st.booleans(), data=st.data())
 def test_clients_can_read_along(text: str, complete: bool, data: st.DataObject) -> None:
     """At every moment the SDK's incremental parser has an object, and at the end that of the body."""

@@ -22,6 +22,7 @@ from portico.protocols.openai.tokens import DetokenizeRequest, TokenizeRequest
 from portico.protocols.validation import parse_body
 from portico.protos import inference_pb2 as inference
 from portico.protos import vllm_engine_pb2 as vllm_engine
+from support.effort import examples
 
 MODELS: list[type[BaseModel]] = [
     ChatRequest,
@@ -84,7 +85,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 @given(value=st.dictionaries(st.text(max_size=4), values, max_size=5), piece=st.integers(1, 40))
 def test_cuts_make_no_difference(value: dict[str, Any], piece: int) -> None:
     """The count is that of the values, wherever pieces end; with the bound one lower the body is refused."""
@@ -145,7 +146,7 @@ class TestGrpc:
         assert len(message.SerializeToString()) > LARGE
         wire.check_bounds(message.SerializeToString(), inference.ChatRequest.DESCRIPTOR)
 
-    @settings(max_examples=200)
+    @settings(max_examples=examples(80))
     @given(data=st.binary(max_size=200))
     def test_any_bytes_end(self, data: bytes) -> None:
         with pytest.MonkeyPatch.context() as patch:

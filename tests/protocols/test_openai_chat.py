@@ -18,6 +18,7 @@ from portico.generation import Delta
 from portico.protocols.openai import chat
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.validation import parse_body, parse_fields
+from support.effort import examples
 from support.generation import answers, tiny_model
 from support.openapi import assert_valid
 
@@ -107,7 +108,7 @@ def test_hosted_tools_are_left_out() -> None:
         chat.generation(forced, prompt, model, "r1")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 @given(deltas=answers(), usage=st.booleans(), ids=st.booleans())
 def test_stream_folds_to_the_body(deltas: list[Delta], usage: bool, ids: bool) -> None:
     fields: dict[str, Any] = {"return_token_ids": ids}
@@ -138,7 +139,7 @@ def test_stream_folds_to_the_body(deltas: list[Delta], usage: bool, ids: bool) -
         assert streamed == whole["token_ids"] == [i for delta in deltas for i in delta.token_ids]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(deltas=answers(logprobs=True))
 def test_no_logprob_is_lost(deltas: list[Delta]) -> None:
     chunks, body = play(deltas, logprobs=True, top_logprobs=2)
@@ -153,7 +154,7 @@ def test_no_logprob_is_lost(deltas: list[Delta]) -> None:
     assert all(len(entry["top_logprobs"]) == 2 for entry in streamed)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(deltas=answers(logprobs=True), usage=st.booleans())
 def test_everything_validates_against_openai(deltas: list[Delta], usage: bool) -> None:
     fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 2}
@@ -213,7 +214,7 @@ def test_what_is_refused_names_the_field(fields: dict[str, Any], param: str) -> 
     assert len(caught.value.message) < 1000
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(
     st.dictionaries(
         st.sampled_from([*ChatRequest.model_fields, "made_up"]),

@@ -16,6 +16,7 @@ from portico.prompting import Prompt
 from portico.protocols.openai import completions
 from portico.protocols.openai.schema import CompletionRequest
 from portico.protocols.validation import parse_fields
+from support.effort import examples
 from support.generation import answers, tiny_model
 from support.openapi import assert_valid
 
@@ -87,7 +88,7 @@ def fold(chunks: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return found
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_the_stream_folds_to_the_body(data: st.DataObject) -> None:
     prompts = data.draw(st.lists(st.sampled_from(["Once", "é", "two words"]), min_size=1, max_size=2))
@@ -122,7 +123,7 @@ def test_the_stream_folds_to_the_body(data: st.DataObject) -> None:
         assert chunks[-1]["choices"] == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(20))
 @given(deltas=plain(logprobs=True))
 def test_everything_validates_against_openai(deltas: list[Delta]) -> None:
     """But for what OpenAI's own streams do and its description leaves out: null up to the end, and up to the usage."""
@@ -136,7 +137,7 @@ def test_everything_validates_against_openai(deltas: list[Delta]) -> None:
         assert_valid("CreateCompletionResponse", chunk)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(deltas=plain())
 def test_no_tokens_and_an_echo_is_the_prompt(deltas: list[Delta]) -> None:
     chunks, body = play([[deltas]], max_tokens=0, echo=True)

@@ -17,6 +17,7 @@ from portico.protocols.openai.custom import InputText, as_function_choice, as_fu
 from portico.protocols.openai.schema import ChatRequest
 from portico.protocols.validation import parse_body
 from support.custom_tools import CASES, tool
+from support.effort import examples
 from support.generation import tiny_model
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -27,7 +28,7 @@ def pieces(text: str, cuts: list[int]) -> list[str]:
     return [text[begin:end] for begin, end in pairwise(edges)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80))
 @given(texts, st.lists(st.integers(0, 200), max_size=8), st.booleans(), st.sampled_from(["input", "patch", 'a"b']))
 def test_the_text_comes_out_of_any_pieces(text: str, cuts: list[int], escaped: bool, name: str) -> None:
     arguments = json.dumps({name: text}, ensure_ascii=escaped)
@@ -37,7 +38,7 @@ def test_the_text_comes_out_of_any_pieces(text: str, cuts: list[int], escaped: b
     assert reader.close() == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25))
 @given(st.one_of(st.just("{}"), st.integers().map(lambda n: json.dumps({"n": n}))), st.lists(st.integers(0, 9)))
 def test_arguments_without_a_text_are_the_input_themselves(arguments: str, cuts: list[int]) -> None:
     reader = InputText()
@@ -70,7 +71,7 @@ def made(text: str, cuts: list[int]) -> tuple[list[dict[str, Any]], dict[str, An
     return frames, json.loads(whole.body())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20))
 @given(texts, st.lists(st.integers(0, 200), max_size=6))
 def test_the_stream_folds_to_the_body(text: str, cuts: list[int]) -> None:
     chunks, body = made(text, cuts)

@@ -19,6 +19,7 @@ from portico.parsing.registry import DECLARED, program, reasoning_names, tool_na
 from portico.protocols.openai import decisions
 from portico.protocols.openai.decisions import DecisionRequest
 from portico.protocols.validation import parse_body
+from support.effort import examples
 from support.generation import tiny_model
 
 ABLE = frozenset({"generate", "logprobs", "logprob_ids"})
@@ -46,7 +47,7 @@ def decided(request: DecisionRequest, **facts: Any) -> tuple[list[Generation], d
     return generations, decisions.DecisionBody(request, generations, model)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.lists(st.floats(-60, 0), min_size=7, max_size=7), st.randoms())
 def test_probabilities_are_the_softmax_over_the_options(logprobs: list[float], random: Any) -> None:
     request = request_of(PREDICATE, CHOICE, SCORE)

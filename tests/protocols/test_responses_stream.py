@@ -20,6 +20,7 @@ from portico.protocols.responses.sealing import Sealer
 from portico.protocols.responses.stream import Answer, ResponseBody, ResponseStream
 from portico.protocols.validation import parse_body
 from support.anthropic import answers
+from support.effort import examples
 from support.generation import tiny_model
 from support.responses import assert_in_order, assert_valid, assert_valid_event, events_of
 
@@ -73,7 +74,7 @@ def without_ids(value: Any) -> Any:
     return json.loads(re.sub(r'"pt1\.[^"]*"', '"sealed"', text))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(
     events=answers(),
     names=NAMED,
@@ -131,7 +132,7 @@ def test_stream_folds_to_the_body(
 
 
 @pytest.mark.parametrize("functions", [True, False])
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     events=answers(), names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4), sizes=st.lists(st.integers(0, 3))
 )
@@ -147,7 +148,7 @@ def test_every_event_is_valid(functions: bool, events: list[Event], names: list[
         assert_valid_event(event, functions=functions)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(events=answers(), cut=st.integers(0, 12), error=st.sampled_from([EngineDeadError("gone"), CancelledError("no")]))
 def test_an_answer_that_fails_ends_once_with_what_there_is(events: list[Event], cut: int, error: PorticoError) -> None:
     stream = ResponseStream(make(streamed=True))

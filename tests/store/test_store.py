@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from portico.errors import NotFoundError, StoreError
 from portico.store import BrokenChainError, Store, StoredResponse, open_store
 from portico.store.coding import dumps, key, loads
+from support.effort import examples
 
 ALICE, BOB = "a" * 64, "b" * 64
 _count = itertools.count()
@@ -300,7 +301,7 @@ async def test_many_writers_wait_for_each_other(store: Store, where: str) -> Non
         await other.close()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=ANY_TEXT)
 def test_ids_of_any_spelling_are_asked_for(store_of_a_module: Any, text: str) -> None:
     """What comes out of a URL is no reason to fail: it is found if it was put, else it is not there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from typing import Any
 
 from portico.events import Event, Message
 from portico.parsing import OutputParser
+from support.effort import EXHAUSTIVE
 from support.shared import shared_path
 from support.streams import cut, merged
 
-EXHAUSTIVE = bool(os.environ.get("PORTICO_EXHAUSTIVE"))
 TOKEN = re.compile(r"<[^<>\s]{1,40}>|\w{1,6}|\s|.", re.DOTALL)
 
 

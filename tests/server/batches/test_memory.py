@@ -17,7 +17,7 @@ import pytest
 from portico.protocols.batches.lines import MOST_BYTES, MOST_LINES
 from support.attacks import peak
 from support.batches import ENDED
-from support.cases import EXHAUSTIVE
+from support.effort import EXHAUSTIVE
 from support.server import running_server
 from support.tiny_models import write
 from support.wait import SAFETY

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.effort import examples
 from support.raw import raw, request
 from support.replay import Replaying, replaying
 
@@ -37,9 +37,7 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-TIMES = int(os.environ.get("PORTICO_FUZZ", "1"))  # more, for a longer hunt
-EXAMPLES = 25 * TIMES  # per operation and kind of data
-ODD_BODIES = 400 * TIMES
+ODD_BODIES = examples(150)
 ANSWERS = {
     "call": '<think>hm</think><tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call> and more',
     "plain": "It is sunny. ☀️",
@@ -114,7 +112,7 @@ def test_by_the_document(server: Replaying, label: str, kind: str) -> None:
     cases = operation.as_strategy(generation_mode=schemathesis.GenerationMode(kind))
     statuses: Counter[int] = Counter()
 
-    @settings(quietly, max_examples=EXAMPLES)
+    @settings(quietly, max_examples=examples(8))
     @given(cases)
     def run(case: Any) -> None:
         response = case.call(base_url=server.url, timeout=120)
@@ -352,7 +350,7 @@ def test_odd_bodies(server: Replaying) -> None:
     assert statuses[200] > ODD_BODIES // 20, statuses
 
 
-@settings(quietly, max_examples=150)
+@settings(quietly, max_examples=examples(60))
 @given(st.binary(max_size=80), st.binary(max_size=40))
 def test_odd_bytes(fuzzed: str, head: bytes, body: bytes) -> None:
     """Bytes where a head or a body should be: an answer or a closed connection, never a server error."""

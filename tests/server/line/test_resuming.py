@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Sequence
 from itertools import repeat
@@ -20,13 +19,13 @@ from portico.server.line import resuming
 from portico.server.line.flight import Flight, Route
 from portico.server.line.line import Line
 from portico.server.observe.metrics import Metrics
+from support.effort import EXHAUSTIVE
 from support.generation import tiny_model
 from support.mortal import Collecting, answered
 from support.shared import shared_path
 from support.streams import TOOL_PARSERS, TOOLS, sample_answers
 
 PROTOCOLS = ["chat", "body", "completion", "messages"]
-EXHAUSTIVE = bool(os.environ.get("PORTICO_EXHAUSTIVE"))
 PLAIN = "Grüße! 🦜 Two <b>words</b>, and a < b. one two thrEND and more"
 
 
@@ -45,7 +44,7 @@ async def test_an_engine_that_dies_at_every_step(number: int) -> None:
     model = tiny_model(tool_parser=tool_parser, reasoning_parser="qwen3")
     text = f"<think>Hm… 🦜</think>{sample_answers(tool_parser)[1]}"
     for protocol in PROTOCOLS if EXHAUSTIVE else [PROTOCOLS[number % len(PROTOCOLS)]]:
-        await compare(protocol, text, model, 1 if EXHAUSTIVE else 9)
+        await compare(protocol, text, model, 1 if EXHAUSTIVE else 17)
 
 
 async def compare(protocol: str, text: str, model: Model, size: int, tools: Sequence[Any] = TOOLS) -> None:
@@ -59,9 +58,9 @@ async def compare(protocol: str, text: str, model: Model, size: int, tools: Sequ
 
 @pytest.mark.usefixtures("immortal_requests")
 async def test_recorded_outputs_of_real_models() -> None:
-    """The law over every tenth shared case, in a protocol each; ``PORTICO_EXHAUSTIVE=1``: all of them, in every one."""
+    """The law over every twentieth shared case, in a protocol each; ``PORTICO_EXHAUSTIVE=1``: all, in every one."""
     cases = [json.loads(line) for line in shared_path("cases/parser_cases.jsonl").read_text().splitlines()]
-    for number, case in enumerate(cases if EXHAUSTIVE else cases[::10]):
+    for number, case in enumerate(cases if EXHAUSTIVE else cases[::20]):
         text, parser = case["output"], case["tool_parser"]
         if not text or "hf" in (
             parser,

@@ -16,6 +16,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from support.effort import EXHAUSTIVE
 from support.openai_client import client_of
 from support.server import RunningServer, running_server
 
@@ -67,7 +68,7 @@ def tools(random_: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("calls", [8, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [8, pytest.param(200 if EXHAUSTIVE else 40, marks=pytest.mark.slow)])
 async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: int) -> None:
     async def force(one: AsyncOpenAI, number: int, slots: asyncio.Semaphore) -> int:
         random_ = random.Random(number)
@@ -106,8 +107,8 @@ async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: in
     assert sum(kept) == calls
 
 
-SERVED = ("hermes", "qwen3_coder")
-MORE = ("mistral", "llama3_json", "pythonic", "deepseek_v31")
+SERVED = ("hermes",)
+MORE = ("qwen3_coder", "mistral", "llama3_json", "pythonic", "deepseek_v31")
 
 
 @pytest.mark.parametrize("parser", [*SERVED, *(pytest.param(parser, marks=pytest.mark.slow) for parser in MORE)])

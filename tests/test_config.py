@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 
 from portico.config import Settings, load_settings
 from portico.errors import BadRequestError
-from support import settings_page
+from support import configuration_page
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,18 @@ def test_a_file_that_is_no_toml(content: bytes, tmp_path: Path) -> None:
 
 
 def test_every_setting_is_on_its_page() -> None:
-    page = settings_page.PAGE.read_text()
-    assert settings_page.generated() in page, "run: python tests/support/settings_page.py"
+    page = configuration_page.PAGE.read_text()
+    assert configuration_page.tables() in page, "run: python tests/support/configuration_page.py"
     assert [name for name in Settings.model_fields if f"`--{name.replace('_', '-')}`" not in page] == ["model"]
+
+
+def test_the_sample_file_says_what_holds_without_it(tmp_path: Path) -> None:
+    text = configuration_page.SAMPLE.read_text()
+    assert text == configuration_page.sample(), "run: python tests/support/configuration_page.py"
+    file = tmp_path / "portico.toml"
+    file.write_text(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+    given = tomllib.loads(file.read_text())
+    assert load_settings({}, file) == Settings()
+    assert set(Settings.model_fields) - set(given) == {
+        name for name, field in Settings.model_fields.items() if field.default is None
+    }

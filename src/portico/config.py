@@ -171,6 +171,9 @@ class Settings(BaseSettings):
         None, ge=1, description="Responses that are kept; the oldest are deleted first."
     )
     store_max_bytes: int = Field(10 << 30, ge=1 << 20, description="Bytes that are kept in all; the oldest go first.")
+    usage_max_age: float = Field(
+        400.0, ge=1, description="Days for which is kept what each API key has used on each day."
+    )
 
     # What is told
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")

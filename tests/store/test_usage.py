@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from portico.commands.usage import command
 from portico.keys.usage import Usage
 from portico.server.process.accounting import Accounting
-from portico.store import Store, open_store
+from portico.store import Retention, Store, open_store
+from portico.store.retention import sweep
 
 DAY = 86400
 
@@ -56,6 +57,19 @@ async def test_sums(store: Store, where: str) -> None:
     table = CliRunner().invoke(command, ["--store", where]).stdout
     assert "(none)" in table
     assert "44" in table
+
+    store.database.now(lambda connection: sweep(connection, Retention(max_usage_age=3)))
+    assert shown(where, "--by", "day") == days
+    store.database.now(lambda connection: sweep(connection, Retention(max_usage_age=1)))
+    assert shown(where, "--by", "day") == days[1:]
+
+
+def test_days_that_are_written_down_are_not_held() -> None:
+    usage = Usage()
+    for day in range(30):
+        usage.count(day * DAY, "ann", "tiny", 1, 1, 1)
+        usage.back(usage.take()) if day == 3 else usage.take()
+    assert len(usage._sums) <= 9
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.booleans()), max_size=30))

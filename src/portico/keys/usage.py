@@ -9,6 +9,7 @@ __all__ = ["BY", "DAY", "Usage", "Used"]
 
 BY: Final = ("key", "model", "day")  # what may be summed by
 DAY: Final = 86400  # seconds
+HELD: Final = 7  # days for which sums may still grow
 
 
 class Used(NamedTuple):
@@ -42,6 +43,9 @@ class Usage:
     def take(self) -> list[Used]:
         """The sums that have changed since they were last taken."""
         changed, self._changed = self._changed, set()
+        last = max((what[0] for what in self._sums), default=0)
+        for what in [what for what in self._sums if what[0] < last - HELD and what not in changed]:
+            del self._sums[what]  # it is written down
         return [Used(*what, *self._sums[what]) for what in sorted(changed)]
 
     def back(self, taken: Iterable[Used]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from portico.errors import StoreError
+from portico.extras import installing
 from portico.store.database import Database
 from portico.store.retention import Retention
 from portico.store.store import Store
@@ -56,5 +57,5 @@ def place(where: str) -> Path | URL:
     if kind not in ("postgresql", "postgres"):
         raise StoreError(f"There is no store at {kind}://; give a file, or postgresql://HOST/NAME.", param="store")
     if importlib.util.find_spec("psycopg") is None:
-        raise StoreError("PostgreSQL needs one more package: pip install 'portico[postgres]'.", param="store")
+        raise StoreError(f"PostgreSQL needs one more package: {installing('postgres')}.", param="store")
     return url.set(drivername="postgresql+psycopg")

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, and_, delete, func, select
 
 from portico.store.files import READ
-from portico.store.tables import batches, conversations, events, files, responses
+from portico.store.tables import batches, conversations, events, files, responses, usage
 
 __all__ = ["Retention", "sweep"]
 
@@ -42,7 +42,8 @@ KINDS: Final = (
 
 @dataclass(frozen=True)
 class Retention:
-    """What is kept: for how many days, how many responses, how many bytes; None: no bound.
+    """What is kept: for how many days, how many responses, how many bytes; None: no bound. Sums of usage have an age of
+    their own.
 
     Age is since a thing was made, a conversation's since it was last used. What runs is never swept, nor what it reads.
     """
@@ -50,6 +51,7 @@ class Retention:
     max_age: float | None = 30.0
     max_responses: int | None = None
     max_bytes: int | None = None
+    max_usage_age: float = 400.0  # days; so that a year can be compared with the one before it, month by month
 
 
 def sweep(connection: Connection, retention: Retention) -> bool:
@@ -66,6 +68,7 @@ def sweep(connection: Connection, retention: Retention) -> bool:
         swept.append(_delete(connection, responses, RESPONSES.oldest(responses.c.id), min(over, PIECE)))
     if retention.max_bytes is not None:
         swept.append(_make_room(connection, retention.max_bytes))
+    connection.execute(delete(usage).where(usage.c.day < time.time() // DAY - retention.max_usage_age))
     gone = select(responses.c.id).where(responses.c.ended_at < time.time() - EVENTS_KEPT)
     some = select(events.c.response_id).where(events.c.response_id.in_(gone)).distinct().limit(PIECE)
     connection.execute(delete(events).where(events.c.response_id.in_(some)))

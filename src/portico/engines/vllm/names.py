@@ -12,6 +12,7 @@ from inspect import signature
 from typing import Any, Final
 
 from portico.errors import EngineError
+from portico.extras import installing
 
 __all__ = ["KNOWN", "Names", "find"]
 
@@ -45,7 +46,7 @@ def find() -> Names:
     try:
         version = getattr(import_module("vllm"), "__version__", "of an unknown version")
     except ImportError as error:
-        raise EngineError(f"vLLM cannot be imported ({error}): pip install 'portico[vllm]'.") from None
+        raise EngineError(f"vLLM cannot be imported ({error}): {installing('vllm')}.") from None
     try:
         exceptions = import_module("vllm.exceptions")
         sampling = import_module("vllm.sampling_params")

@@ -1,9 +1,8 @@
 """Mistral's models, whose reference is the package mistral-common: it writes tokens, not text.
 
-Every version of their tokenizer has its own format, so the reference itself does the writing (``pip install
-'portico[mistral]'``). We bring the conversation into the form it takes: call ids of nine letters or digits, arguments
-as text, thoughts only where the version knows them. Media are refused: the reference would fetch them itself, past the
-guarded fetcher.
+Every version of their tokenizer has its own format, so the reference itself does the writing (``portico[mistral]``). We
+bring the conversation into the form it takes: call ids of nine letters or digits, arguments as text, thoughts only
+where the version knows them. Media are refused: the reference would fetch them itself, past the guarded fetcher.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import BadRequestError, NotSupportedError
+from portico.extras import installing
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.messages import normalise
 from portico.prompting.renderers.base import Rendered, RenderRequest, plain_tools
@@ -44,7 +44,7 @@ class MistralRenderer:
         except ImportError:
             raise NotSupportedError(
                 "This model's prompts are written by mistral-common, which is not installed: "
-                "pip install 'portico[mistral]', or start the server with --chat-template."
+                f"{installing('mistral')}, or start the server with --chat-template."
             ) from None
         self.defaults = dict(defaults or {})
         self.allowed = frozenset(allowed)

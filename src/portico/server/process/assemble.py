@@ -20,6 +20,7 @@ from portico.constraints import Checker, Vocabulary
 from portico.engines import Engine, EngineInfo
 from portico.engines.placement import Placement
 from portico.errors import BadRequestError
+from portico.extras import installing
 from portico.generation import Limits, Model
 from portico.parsing import declare, detect, load_plugin
 from portico.parsing.registry import DECLARED, program
@@ -87,7 +88,7 @@ async def _elsewhere(settings: Settings, meter: Meter) -> ServedModel:
         from portico.engines.grpc import GrpcEngine
     except ImportError as error:
         raise BadRequestError(
-            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="engine"
+            f"gRPC needs more packages ({error.name} is missing): {installing('grpc')}.", param="engine"
         ) from None
     key = settings.engine_api_key
     engine = GrpcEngine(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.config import Settings
 from portico.errors import BadRequestError
+from portico.extras import installing
 from portico.server.http.auth import Keys
 from portico.server.http.gate import Gate
 from portico.server.line.served import Served
@@ -46,7 +47,7 @@ def sending_spans(settings: Settings) -> Telemetry | None:
     try:
         from portico.server.observe.telemetry import Telemetry
     except ImportError as error:
-        missing = f"OpenTelemetry needs more packages ({error.name} is missing): pip install 'portico[otel]'."
+        missing = f"OpenTelemetry needs more packages ({error.name} is missing): {installing('otel')}."
         if asked:
             raise BadRequestError(missing, param="otlp_endpoint") from None
         log.warning("no spans are sent: %s", missing)
@@ -62,7 +63,7 @@ def grpc_beside(settings: Settings, served: Served, keys: Keys, metrics: Metrics
         from portico.server.grpc.server import GrpcServer, Tls
     except ImportError as error:
         raise BadRequestError(
-            f"gRPC needs more packages ({error.name} is missing): pip install 'portico[grpc]'.", param="grpc_port"
+            f"gRPC needs more packages ({error.name} is missing): {installing('grpc')}.", param="grpc_port"
         ) from None
     tls = None
     if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:

@@ -42,7 +42,9 @@ async def kept(settings: Settings) -> Store | None:
     where = place_of(settings)
     if where is None:
         return None
-    retention = stores.Retention(settings.store_max_age, settings.store_max_responses, settings.store_max_bytes)
+    retention = stores.Retention(
+        settings.store_max_age, settings.store_max_responses, settings.store_max_bytes, settings.usage_max_age
+    )
     store = stores.open_store(where, retention=retention)
     try:
         await store.start()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from portico.errors import BadRequestError, NotFoundError
+from portico.extras import installing
 from portico.generation import Generation
 from portico.protocols import sse
 from portico.protocols.paging import page
@@ -271,6 +272,6 @@ def _mcp_client(served: Served) -> McpClient | None:
         from portico.server.routes.responses.mcp import McpClient  # an extra, and a second of imports
     except ImportError as error:
         raise BadRequestError(
-            f"MCP needs more packages ({error.name} is missing): pip install 'portico[mcp]'.", param="mcp_allow"
+            f"MCP needs more packages ({error.name} is missing): {installing('mcp')}.", param="mcp_allow"
         ) from None
     return McpClient(served.mcp_allow)

@@ -60,7 +60,7 @@ def test_a_tool_call_with_its_bytes_and_its_trace(
     assert head["path"] == {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}[api]
     assert "get_weather" in card.locator("h3").inner_text()
     assert json.loads(card.locator("pre").inner_text()) == {"city": "Köln 🐌", "days": 3}
-    assert page.locator(".reasoning p").inner_text() == "Which city?"
+    assert (page.locator(".reasoning .markdown").text_content() or "").strip() == "Which city?"
     assert page.locator(".content").inner_text().strip() == "I look it up."
     assert "tool" in page.locator("#outcome").inner_text()
 

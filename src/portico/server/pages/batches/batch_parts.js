@@ -132,7 +132,11 @@ export function files(found, batch) {
         "ul",
         {},
         found.map((one) =>
-          h("li", {}, h("a", { href: HERE + one.path, download: one.filename, onclick: fetching(one.path) }, FILES[one.name])),
+          h(
+            "li",
+            {},
+            h("a", { href: HERE + one.path, download: one.filename, onclick: fetching(one.path) }, FILES[one.name]),
+          ),
         ),
       ),
     later && h("p", { class: "hint" }, later),

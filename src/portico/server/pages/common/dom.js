@@ -1,5 +1,5 @@
 // Elements, and how figures are spelled. Recorded text is hostile until proven otherwise, so it only ever becomes text
-// nodes and plain attributes here: nothing in these pages parses markup.
+// nodes and plain attributes here: markup is parsed in one place, `play/markdown.js`.
 
 /** An element: `on…` properties are listeners, `data` becomes data attributes, null and false children are left out. */
 export function h(tag, properties = {}, ...children) {
@@ -64,6 +64,27 @@ export function oncePerFrame(work) {
       asked = false;
       work();
     });
+  };
+}
+
+/** As `oncePerFrame`, for work whose cost grows: it is done so seldom that it takes a tenth of the time at most. */
+export function paced(work) {
+  let asked = false;
+  let notBefore = 0;
+  return () => {
+    if (asked) return;
+    asked = true;
+    setTimeout(
+      () =>
+        requestAnimationFrame(() => {
+          asked = false;
+          const began = performance.now();
+          work();
+          const done = performance.now();
+          notBefore = done + 9 * (done - began);
+        }),
+      Math.max(0, notBefore - performance.now()),
+    );
   };
 }
 

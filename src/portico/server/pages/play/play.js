@@ -2,11 +2,12 @@
 // and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
 
 import { blocks, call, dataOf, HERE, NoKeyError } from "../common/api.js";
-import { count, duration, following, h, oncePerFrame, size } from "../common/dom.js";
-import { json, wire } from "../common/syntax.js";
+import { count, duration, following, h, paced } from "../common/dom.js";
 import { TraceView } from "../trace/view.js";
+import { AnswerView } from "./answer_view.js";
 import { Answer, curlOf, FieldError, requestOf } from "./chat.js";
 import { fieldOf, form, offerModels, restore, save, turn } from "./form.js";
+import { WireLog } from "./wire_log.js";
 
 const $ = (id) => document.getElementById(id);
 const view = new TraceView({ compact: true, onartifact: (id) => markEvents(id) });
@@ -16,8 +17,8 @@ $("trace").append(view.element);
 
 let sending = null; // the AbortController of the request under way
 let answer = new Answer();
-let events = []; // {from, to, element}: what came, with its place in the body, in characters
-let bytes = 0;
+let shown = null; // its AnswerView
+const log = new WireLog($("raw"), $("received"), lookUp);
 
 async function send() {
   clear();
@@ -49,6 +50,7 @@ async function send() {
     else await readBody(api, response);
     if (answer.error) refuse(answer.error, fieldOf(answer.error), response.ok ? null : response.status);
     else $("outcome").textContent = outcome(began);
+    await shown.end(answer);
   } catch (error) {
     if (sending.signal.aborted) $("outcome").textContent = "stopped";
     else refuse({ message: error instanceof NoKeyError ? error.message : `The connection failed: ${error.message}` });
@@ -59,23 +61,23 @@ async function send() {
 }
 
 async function readStream(api, response, began) {
+  let first = true;
   for await (const block of blocks(response)) {
-    if (events.length === 0)
-      $("outcome").textContent = `first event after ${duration((performance.now() - began) / 1000)}`;
+    if (first) $("outcome").textContent = `first event after ${duration((performance.now() - began) / 1000)}`;
+    first = false;
     receive(block);
     const data = dataOf(block);
     if (data !== null && data !== "[DONE]") answer.feed(api, JSON.parse(data));
-    showAnswer();
+    shown.show(answer);
   }
 }
 
 async function readBody(api, response) {
   const text = await response.text();
-  receive(text);
+  receive(text, true);
   const body = JSON.parse(text);
   if (response.ok) answer = Answer.whole(api, body);
   else answer.error = body.error ?? { message: text };
-  showAnswer();
 }
 
 function outcome(began) {
@@ -93,75 +95,28 @@ function outcome(began) {
 
 function clear() {
   answer = new Answer();
-  events = [];
-  bytes = 0;
+  shown = new AnswerView({ onframe: followAnswer });
+  log.clear();
   view.close();
-  $("raw").replaceChildren();
-  $("received").textContent = "";
-  $("answer").replaceChildren();
+  $("answer").replaceChildren(shown.element);
   $("traced").hidden = true;
   for (const element of document.querySelectorAll("[aria-invalid]")) element.removeAttribute("aria-invalid");
 }
 
 const followAnswer = following($("answer"));
-const followRaw = following($("raw"));
+const drawLog = paced(() => log.step());
 
-const showAnswer = oncePerFrame(() => {
-  const { reasoning, content, calls, error } = answer;
-  if (error) return;
-  const body = $("answer");
-  const folded = body.querySelector("details")?.open === false;
-  body.replaceChildren(
-    ...[
-      reasoning &&
-        h("details", { class: "reasoning", open: !folded }, h("summary", {}, "Reasoning"), h("p", {}, reasoning)),
-      content && h("p", { class: "content" }, content),
-      ...calls
-        .filter(Boolean)
-        .map((one) =>
-          h(
-            "div",
-            { class: "call" },
-            h("h3", {}, h("span", {}, "calls "), one.name),
-            h("small", {}, one.id),
-            h("pre", { class: "code" }, json(pretty(one.arguments))),
-          ),
-        ),
-      body.querySelector(".continue"),
-    ].filter(Boolean),
-  );
-  followAnswer();
-});
-
-function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text; // not complete yet
-  }
-}
-
-function receive(text) {
-  const from = events.at(-1)?.to ?? 0;
-  const event = { from, to: from + text.length };
-  const isBody = dataOf(text) === null && !text.startsWith(":"); // not an event but a whole answer: shown indented
-  event.element = h(
-    "li",
-    {},
-    h("button", { type: "button", onclick: () => lookUp(event) }, isBody ? json(pretty(text)) : wire(text)),
-  );
-  events.push(event);
-  $("raw").append(event.element);
-  followRaw();
-  bytes += size(text);
-  $("received").textContent = `${count(events.length, "event")}, ${count(bytes, "byte")}`;
+/** What comes, as it came. */
+function receive(text, whole = false) {
+  log.add(text, whole);
+  drawLog();
 }
 
 function refuse(error, field, status = null) {
   const control = field && $(field);
   if (control) control.setAttribute("aria-invalid", "true");
   $("outcome").textContent = status ? `status ${status}` : "not sent";
-  $("answer").replaceChildren(
+  $("answer").append(
     h(
       "div",
       { class: "refusal", role: "alert" },
@@ -184,27 +139,23 @@ function warn(text) {
 }
 
 function offerToContinue() {
-  showAnswer();
-  requestAnimationFrame(() => {
-    $("answer").querySelector(".continue")?.remove();
-    if (!answer.content) return;
-    $("answer").append(
-      h(
-        "button",
-        {
-          type: "button",
-          class: "continue",
-          onclick: () => {
-            turn("assistant", answer.content);
-            turn("user").focus();
-            save();
-          },
+  if (!answer.content) return;
+  $("answer").append(
+    h(
+      "button",
+      {
+        type: "button",
+        class: "continue",
+        onclick: () => {
+          turn("assistant", answer.content);
+          turn("user").focus();
+          save();
         },
-        "Continue from here",
-      ),
-    );
-    followAnswer();
-  });
+      },
+      "Continue from here",
+    ),
+  );
+  followAnswer();
 }
 
 // -- the trace --------------------------------------------------------------------------------------------------------------
@@ -226,24 +177,15 @@ function chunks() {
   return all.map((artifact) => ({ id: artifact.id, from, to: (from += artifact.data.bytes.length) }));
 }
 
-const meet = (a, b) => a.from < b.to && b.from < a.to;
-
 function lookUp(event) {
-  const chunk = chunks().find((one) => meet(one, event));
+  const chunk = chunks().find(({ from, to }) => from < event.to && event.from < to);
   if (chunk) view.select(chunk.id);
 }
 
 /** Mark the events that an artifact became. */
 function markEvents(id) {
   const reached = view.trace.descendants(id).add(id);
-  const marked = chunks().filter((chunk) => reached.has(chunk.id));
-  let first = null;
-  for (const event of events) {
-    const hit = marked.some((chunk) => meet(chunk, event));
-    event.element.classList.toggle("marked", hit);
-    first ??= hit ? event.element : null;
-  }
-  first?.scrollIntoView({ block: "nearest" });
+  log.mark(chunks().filter((chunk) => reached.has(chunk.id)));
 }
 
 // -- hands --------------------------------------------------------------------------------------------------------------------

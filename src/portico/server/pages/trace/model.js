@@ -23,6 +23,7 @@ export class Trace {
     this.artifacts = []; // in the order they were made
     this.pieces = new Map(); // token id -> its text, as far as this trace shows it
     this._byId = new Map();
+    this._places = new Map(); // id -> place in the list
     this._children = new Map();
   }
 
@@ -34,8 +35,9 @@ export class Trace {
     const before = this._byId.get(artifact.id);
     if (before) {
       for (const parent of before.of) this._children.get(parent)?.delete(artifact.id);
-      this.artifacts[this.artifacts.indexOf(before)] = artifact;
+      this.artifacts[this._places.get(artifact.id)] = artifact;
     } else {
+      this._places.set(artifact.id, this.artifacts.length);
       this.artifacts.push(artifact);
     }
     this._byId.set(artifact.id, artifact);

@@ -2,7 +2,7 @@
 // Used by /inspect for the chosen request and by /play beside the answer. It follows while the request runs.
 
 import { get, NoKeyError, open, values } from "../common/api.js";
-import { clock, count, duration, h, oncePerFrame } from "../common/dom.js";
+import { clock, count, duration, h, paced } from "../common/dom.js";
 import { details, family } from "./details.js";
 import { Lanes } from "./lanes.js";
 import { sentence, Trace, timing } from "./model.js";
@@ -10,12 +10,15 @@ import { waterfall } from "./waterfall.js";
 
 export const STATES = { open: "running", ok: "done", refused: "refused", failed: "failed", gone: "client gone" };
 
+const MOST_BESIDE = 1500; // artifacts that are shown beside an answer
+
 export class TraceView {
-  /** `onartifact(id)` is told what is selected; `compact` is for beside an answer: no head, the lanes first. */
+  /** `onartifact(id)` is told what is selected; `compact` is for beside an answer: no head, the lanes first, and only the
+   * beginning of a long trace. */
   constructor({ onartifact = () => {}, compact = false } = {}) {
     this._onartifact = onartifact;
     this._compact = compact;
-    this._refresh = oncePerFrame(() => this._show());
+    this._refresh = paced(() => this._show());
     this.lanes = new Lanes({
       onselect: (id) => {
         this.select(id);
@@ -95,6 +98,7 @@ export class TraceView {
         ),
         this.lanes.element,
         this._readout,
+        (this._more = h("p", { class: "hint", hidden: true })),
       )),
       h("div", { class: "closer" }, this._details, this._family),
       this._compact ? this._waterfall : null,
@@ -120,12 +124,26 @@ export class TraceView {
           if (trace) this.trace.head = trace;
           for (const one of artifacts ?? []) this.trace.put(one);
           this._refresh();
+          if (this._compact && this.trace.head && this.trace.artifacts.length > MOST_BESIDE)
+            return this._stopHere(opened);
         }
         if (this.trace.head?.state === "open") await new Promise((resolve) => setTimeout(resolve, 1000)); // it was cut off: again
       } while (this.trace.head?.state === "open" && !opened.signal.aborted);
     } catch (error) {
       if (!opened.signal.aborted) this._fail(error);
     }
+  }
+
+  /** The beginning is enough here: nothing more is read of the trace. */
+  _stopHere(opened) {
+    this._more.hidden = false;
+    this._more.replaceChildren(
+      `The first ${count(this.trace.artifacts.length, "artifact")}; `,
+      h("a", { href: `inspect#${this.trace.head.id}` }, "the inspector"),
+      " has them all.",
+    );
+    this._show();
+    opened.abort();
   }
 
   close() {
@@ -169,6 +187,7 @@ export class TraceView {
 
   _blank() {
     this._error.hidden = true;
+    this._more.hidden = true;
     this._look(null);
     this._details.replaceChildren(
       h("p", { class: "hint" }, "Choose an artifact in the lanes: click it, or press Tab, the arrow keys and Enter."),

@@ -1,0 +1,148 @@
+"""Answers of any length in a real browser: what a token costs does not grow with what came before it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.browser import OpenPage, until
+from support.pages import HOSTILE, PARSERS
+from support.replay import Replaying, replaying
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+TOKENS = 20_000
+MIXED = (
+    "## A part\n\nSome *words* with `code`, [a link](https://example.org) and $a^2 + b^2$.\n\n"
+    "- one **bold** thing\n- another\n  - deeper\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n| 3 | 4 |\n\n"
+    "```python\ndef f(x):\n    return x + 1\n```\n\n> quoted\n> twice\n\n\\[ \\frac{1}{2} \\]\n\n"
+    "1. first\n2. second\n\n"
+)
+SHAPES = {  # each some blocks of the longest that are kept open
+    "mixed": MIXED * 30,
+    "one paragraph": "word **and** `word` " * 700,
+    "no space at all": "x" * 14_000,
+    "one listing": "```python\n" + "value = compute(1, 'two')  # why\n" * 420 + "```\n",
+    "one list": "- an item with **weight** in it\n" * 420,
+    "one table": "| a | b |\n|---|---|\n" + "| some | words |\n" * 800,
+    "half-open": "$$ \\( [a](b **c `d " * 700,
+    "empty lines": "\n" * 14_000,
+    "hostile": HOSTILE * 120,
+}
+FEED = """async ({ pieces }) => {
+    const { Flow } = await import('/assets/play/flow.js');
+    const flow = new Flow(() => 0);  // only growth counts, no clock
+    document.body.append(flow.element);
+    const growing = flow.element.firstChild;
+    const observer = new MutationObserver(() => {});
+    const all = { subtree: true, childList: true, characterData: true };
+    observer.observe(flow.element, all);
+    let touched = 0, late = 0, largest = 0;
+    const step = () => {
+        const before = flow.spent;
+        flow.step();
+        largest = Math.max(largest, flow.spent - before);
+        for (const { target, addedNodes, removedNodes } of observer.takeRecords()) {
+            touched += addedNodes.length + removedNodes.length + 1;
+            const lasting = flow.element.contains(target) && !growing.contains(target);
+            const grows = target === flow.element || target.className === 'part';
+            if (lasting && (!grows || [...removedNodes].some((node) => node !== growing))) late += 1;
+        }
+    };
+    for (const piece of pieces) {
+        flow.add(piece);
+        step();
+    }
+    flow.end();
+    while (flow.behind) step();
+    observer.disconnect();
+    const found = {
+        spent: flow.spent, touched, late, largest, html: flow.element.innerHTML, text: flow.element.textContent,
+        foreign: flow.element.querySelectorAll('script, img, iframe, style, form, [onerror], [onclick]').length,
+    };
+    flow.element.remove();
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Replaying]:
+    with replaying({"mixed": (MIXED * 100)[:TOKENS]}, inspect=True, **PARSERS) as up:
+        yield up
+
+
+def cut(text: str, most: int) -> list[str]:
+    """The text in random pieces of up to ``most`` characters."""
+    chance = random.Random(0)
+    pieces = []
+    while text:
+        size = chance.randint(1, most)
+        pieces.append(text[:size])
+        text = text[size:]
+    return pieces
+
+
+def feed(page: Page, pieces: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = page.evaluate(FEED, {"pieces": pieces})
+    return found
+
+
+def test_what_is_finished_is_never_touched_again(server: Replaying, open_page: OpenPage) -> None:
+    page = open_page(server.url + "/play")
+    for name, text in SHAPES.items():
+        found = feed(page, cut(text, 24))
+        assert found["late"] == 0, name
+        assert found["spent"] <= 12 * len(text), name  # characters read, again and again
+        assert found["largest"] <= 30_000, name  # by one call
+        assert found["touched"] <= 20 * len(text) / 3, name  # nodes made, removed or changed: per token
+        assert found["foreign"] == 0, name
+
+
+def test_how_an_answer_is_cut_does_not_matter(server: Replaying, open_page: OpenPage) -> None:
+    page = open_page(server.url + "/play")
+    small = ("a $5 and $6 b", "```\nnever closed", "| a |\n|---|\n| b |", "**open", "\r\nx\r\n")
+    for text in (MIXED * 5, HOSTILE, *small):
+        whole = feed(page, [text])
+        for most in (1, 7, 1000):
+            assert feed(page, cut(text, most))["html"] == whole["html"], text
+        assert "growing" not in whole["html"]
+    assert "<math" in feed(page, [MIXED])["html"]
+    assert "hljs-keyword" in feed(page, [MIXED])["html"]
+    assert "<math" not in feed(page, ["a $5 and $6 b"])["html"]
+
+
+def test_the_libraries_are_those_that_are_named() -> None:
+    folder = resources.files("portico.server") / "pages" / "vendor"
+    named = dict(re.findall(r"^\| (\w+\.js) .* ([0-9a-f]{64}) \|$", (folder / "README.md").read_text("utf-8"), re.M))
+    there = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.endswith(".js")}
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in there.items()} == named
+
+
+@pytest.mark.slow
+def test_twenty_thousand_tokens_leave_the_page_light(
+    server: Replaying, open_page: OpenPage, record_property: Any
+) -> None:
+    page = open_page(server.url + "/play")
+    page.locator("#model option").first.wait_for(state="attached")
+    page.evaluate(
+        """() => {
+            window.long = [];
+            new PerformanceObserver((list) => window.long.push(...list.getEntries().map((one) => one.duration)))
+                .observe({ type: 'longtask' });
+        }"""
+    )
+    page.locator("#send").click()
+    until(page, "document.getElementById('send').disabled")
+    until(page, "!document.getElementById('send').disabled")
+    assert len(page.locator(".content").text_content() or "") > TOKENS / 2
+    assert page.evaluate("document.querySelectorAll('#raw li').length") <= 301
+    assert page.evaluate("document.querySelectorAll(':not(.markdown *)').length") < 15_000
+    page.get_by_text("the inspector").last.wait_for()
+    record_property("long_tasks_ms", page.evaluate("window.long"))

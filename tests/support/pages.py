@@ -25,6 +25,7 @@ ANSWERS: dict[str, str | Script] = {
     "call": f"<think>Which city?</think>I look it up.\n\n{CALL}",
     "alarm": "Look: <tool_call>no call",
     "hostile": HOSTILE,
+    "markdown": "# H\n\n- [link](https://example.org)\n\n| a |\n|---|\n| $x^2$ |\n\n```python\nx = 1  # one\n```\n",
     "long": "The quick brown fox jumps over the lazy dog. " * 70,
     "fails": Script(tuple(tiny_tokenizer().encode("It begins well")), "error", error="The engine lost it."),
 }

@@ -65,16 +65,27 @@ def test_the_playground(server: Replaying, open_page: OpenPage, violations: Viol
     page = open_page(server.url + "/play", dark=dark)
     page.locator("#model option").first.wait_for(state="attached")
     assert violations(page) == []
+    page.evaluate("document.querySelectorAll('.group').forEach((one) => (one.open = true))")
+    assert violations(page) == []
     page.locator("#sample-tools").click()
-    page.locator("#turn-0").fill("[[call]]")
+    page.locator("#message").fill("[[call]]")
     page.locator("#send").click()
     page.locator(".scroller .step").first.wait_for()
-    page.locator("#outcome", has_text="finish").wait_for()
+    page.locator(".foot", has_text="finish").wait_for()
     page.locator("#raw button").nth(2).click()
     assert violations(page) == []
     page.locator("#temperature").fill("-1")
+    page.locator("#api").select_option("completions")
+    page.locator("#message").fill("[[markdown]]")
     page.locator("#send").click()
-    page.locator("#answer .refusal").wait_for()
+    page.locator(".turn .refusal").wait_for()
+    assert violations(page) == []
+    page.locator("#temperature").fill("")
+    page.locator("#logprobs").fill("1")
+    page.locator("#message").fill("[[markdown]]")
+    page.locator("#send").click()
+    page.locator(".bar").get_by_role("button", name="Tokens").click()
+    page.locator(".listing").wait_for()
     assert violations(page) == []
 
 

@@ -1,105 +1,95 @@
-// The playground's form: its turns, what it offers, and that it is remembered for this tab.
+// The playground's form: what it offers, what an API has no field for, presets, and that it is remembered for this tab.
 
+import { APIS } from "../apis/all.js";
+import { SAMPLE_MOCKS, SAMPLE_SCHEMA, SAMPLE_TOOLS, toolsOf } from "../apis/fields.js";
 import { get } from "../common/api.js";
 import { h } from "../common/dom.js";
-import { SAMPLE_SCHEMA, SAMPLE_TOOLS, toolsOf } from "./chat.js";
 
 const $ = (id) => document.getElementById(id);
 const FIELDS = [
   "api",
   "model",
+  "beside",
   "system",
-  "temperature",
-  "max_tokens",
-  "seed",
-  "thinking",
   "tools",
   "tool_choice",
+  "mocks",
   "schema",
-];
+  "thinking",
+  "stops",
+].concat(
+  ["temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed"],
+  ["max_tokens", "min_tokens", "thinking_budget", "n", "logprobs", "dimensions", "more"],
+);
 const SAVED = "portico.play";
+const PRESETS = "portico.presets";
 
 // which control a server's `param` speaks of
 const PARAMS = [
-  [/^messages/, "turn-0"],
-  [/^system/, "system"],
-  [/^model/, "model"],
-  [/^temperature/, "temperature"],
+  [/^(messages|input|prompt)/, "message"],
+  [/^(system|instructions)/, "system"],
   [/^max_/, "max_tokens"],
-  [/^seed/, "seed"],
   [/^tool_choice/, "tool_choice"],
   [/^tools/, "tools"],
-  [/^(response_format|output_)/, "schema"],
+  [/^stop/, "stops"],
+  [/^(response_format|output_config|text)/, "schema"],
+  [/^(thinking_token_budget|thinking\.budget)/, "thinking_budget"],
   [/^(reasoning|thinking)/, "thinking"],
+  [/^(top_)?logprobs/, "logprobs"],
+  ...["model", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"].map(field),
+  ...["repetition_penalty", "seed", "min_tokens", "n", "dimensions"].map(field),
 ];
 
-export function turn(role = "user", text = "") {
-  const area = h("textarea", { rows: 2, class: "turn-text" });
-  area.value = text;
-  const select = h(
-    "select",
-    { class: "turn-role" },
-    ["user", "assistant"].map((one) => h("option", { value: one }, one)),
-  );
-  select.value = role;
-  const element = h(
-    "div",
-    { class: "turn" },
-    select,
-    h(
-      "button",
-      {
-        type: "button",
-        class: "quiet small",
-        onclick: () => remove(element),
-      },
-      "remove",
-    ),
-    area,
-  );
-  $("turns").append(element);
-  renumber();
-  return area;
+function field(name) {
+  return [new RegExp(`^${name}\\b`), name];
 }
 
-function remove(element) {
-  element.remove();
-  if (!$("turns").children.length) turn();
-  renumber();
-  save();
-}
-
-function renumber() {
-  [...$("turns").children].forEach((element, i) => {
-    const [role, button, text] = element.children;
-    role.setAttribute("aria-label", `Role of message ${i + 1}`);
-    button.setAttribute("aria-label", `Remove message ${i + 1}`);
-    text.setAttribute("aria-label", `Message ${i + 1}`);
-    text.id = `turn-${i}`;
-  });
+/** The control that a server's error speaks of, if any. */
+export function fieldOf(error) {
+  const param = error.param ?? /^([a-z_]+)[\s.:[]/.exec(error.message ?? "")?.[1] ?? "";
+  return PARAMS.find(([pattern]) => pattern.test(param))?.[1];
 }
 
 export function form() {
-  const turns = [...$("turns").children].map((element) => ({
-    role: element.querySelector("select").value,
-    text: element.querySelector("textarea").value,
-  }));
-  return { ...Object.fromEntries(FIELDS.map((field) => [field, $(field).value])), turns, stream: $("stream").checked };
+  return { ...Object.fromEntries(FIELDS.map((name) => [name, $(name).value])), stream: $("stream").checked };
 }
 
-export function save() {
+/** Fill the form; what is not given is emptied. */
+export function fill(given) {
+  for (const name of FIELDS) {
+    if (name === "api") $(name).value = given.api ?? "openai";
+    else if (["model", "beside"].includes(name)) offer(name, given[name]);
+    else if (name !== "tool_choice") $(name).value = given[name] ?? "";
+  }
+  $("stream").checked = given.stream ?? true;
+  offerChoices(given.tool_choice);
+  showLacks();
+  save();
+}
+
+function save() {
   sessionStorage.setItem(SAVED, JSON.stringify(form()));
 }
 
-export function restore() {
-  const saved = JSON.parse(sessionStorage.getItem(SAVED) ?? "null");
-  for (const { role, text } of saved?.turns ?? [{ role: "user", text: "What is a portico? One sentence." }])
-    turn(role, text);
-  if (saved) {
-    for (const field of FIELDS) $(field).value = saved[field] ?? "";
-    $("stream").checked = saved.stream;
+/** A select's value, even where it is not offered (any more). */
+function offer(name, value) {
+  const select = $(name);
+  if (value && ![...select.options].some((option) => option.value === value))
+    select.append(h("option", { value }, value));
+  if (value || name === "beside") select.value = value ?? "";
+}
+
+/** What the API has no field for is told, and cannot be filled in. */
+function showLacks() {
+  const { lacks, title } = APIS[$("api").value];
+  for (const name of [...FIELDS, "stream"]) {
+    const control = $(name);
+    const lacking = lacks.includes(name);
+    control.disabled = lacking;
+    control.closest(".field, .check")?.classList.toggle("lacking", lacking);
+    control.title = lacking ? `${title} has no field for this.` : "";
   }
-  offerChoices(saved?.tool_choice);
+  $("lacks").textContent = lacks.length ? `${title} has no field for what is greyed out.` : "";
 }
 
 /** The tool choices that there are, for the tools that there are. */
@@ -120,39 +110,66 @@ function offerChoices(wanted = $("tool_choice").value) {
   $("tool_choice").value = options.some(([value]) => value === wanted) ? wanted : "auto";
 }
 
+/** Ask the server for its models. */
 export async function offerModels() {
-  const wanted = JSON.parse(sessionStorage.getItem(SAVED) ?? "null")?.model;
+  const wanted = form();
   const { data } = await get("/v1/models");
-  const chatting = data.filter((model) => !model.capabilities || model.capabilities.includes("generate"));
-  $("model").replaceChildren(
-    ...(chatting.length ? chatting : data).map((model) => h("option", { value: model.id }, model.id)),
-  );
-  if (data.some((model) => model.id === wanted)) $("model").value = wanted;
+  const options = () => data.map((model) => h("option", { value: model.id }, model.id));
+  $("model").replaceChildren(...options());
+  $("beside").replaceChildren(h("option", { value: "" }, "no other"), ...options());
+  const saved = JSON.parse(sessionStorage.getItem(SAVED) ?? "null");
+  const chats = data.find((model) => !model.capabilities || model.capabilities.includes("generate"));
+  const known = data.some((model) => model.id === saved?.model);
+  $("model").value = known ? saved.model : wanted.model || chats?.id || data[0]?.id;
+  $("beside").value = saved?.beside ?? "";
 }
 
-/** The control that a server's error speaks of, if any. */
-export function fieldOf(error) {
-  const param = error.param ?? /^([a-z_]+)[\s.:[]/.exec(error.message ?? "")?.[1] ?? "";
-  return PARAMS.find(([pattern]) => pattern.test(param))?.[1];
+// -- presets --------------------------------------------------------------------------------------------------------------
+
+const presets = () => JSON.parse(localStorage.getItem(PRESETS) ?? "{}");
+
+function offerPresets(chosen = "") {
+  const names = Object.keys(presets()).sort();
+  $("preset").replaceChildren(h("option", { value: "" }, "choose …"), ...names.map((name) => h("option", {}, name)));
+  $("preset").value = chosen;
 }
 
-$("form").addEventListener("input", (event) => {
-  event.target.removeAttribute("aria-invalid");
-  if (event.target.id === "tools") offerChoices();
-  save();
-});
-$("add").addEventListener("click", () => {
-  const last = $("turns").lastElementChild?.querySelector("select").value;
-  turn(last === "user" ? "assistant" : "user").focus();
-  save();
-});
-for (const [button, field, sample] of [
-  ["sample-tools", "tools", SAMPLE_TOOLS],
-  ["sample-schema", "schema", SAMPLE_SCHEMA],
-]) {
-  $(button).addEventListener("click", () => {
-    $(field).value = JSON.stringify(sample, null, 1);
-    offerChoices();
+function keepPreset(event) {
+  event.preventDefault();
+  const name = $("preset-name").value.trim();
+  if (!name) return $("preset-name").focus();
+  localStorage.setItem(PRESETS, JSON.stringify({ ...presets(), [name]: form() }));
+  $("preset-name").value = "";
+  offerPresets(name);
+}
+
+function dropPreset() {
+  const { [$("preset").value]: _, ...others } = presets();
+  localStorage.setItem(PRESETS, JSON.stringify(others));
+  offerPresets();
+}
+
+// -- hands ----------------------------------------------------------------------------------------------------------------
+
+export function begin() {
+  fill(JSON.parse(sessionStorage.getItem(SAVED) ?? "{}"));
+  offerPresets();
+  $("form").addEventListener("input", (event) => {
+    event.target.removeAttribute("aria-invalid");
+    if (event.target.id === "tools") offerChoices();
+    if (event.target.id === "api") showLacks();
     save();
   });
+  $("form").addEventListener("submit", (event) => event.preventDefault());
+  $("preset").addEventListener("change", () => $("preset").value && fill(presets()[$("preset").value]));
+  $("keep-preset").addEventListener("click", keepPreset);
+  $("drop-preset").addEventListener("click", dropPreset);
+  const samples = { tools: SAMPLE_TOOLS, schema: SAMPLE_SCHEMA, mocks: SAMPLE_MOCKS };
+  for (const [name, sample] of Object.entries(samples)) {
+    $(`sample-${name}`).addEventListener("click", () => {
+      $(name).value = JSON.stringify(sample, null, 1);
+      offerChoices();
+      save();
+    });
+  }
 }

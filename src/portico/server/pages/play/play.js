@@ -1,171 +1,207 @@
-// The playground: a form that is sent as either API's request; the answer as it is put together, the bytes as they come,
-// and the trace of both. An event on the wire and its artifacts point at each other: choose one, and see the other.
+// The playground: a conversation with any API of the server, the bytes as they come, and the trace of every answer. An
+// event on the wire and its artifacts point at each other: choose one, and see the other.
 
-import { blocks, call, dataOf, HERE, NoKeyError } from "../common/api.js";
-import { count, duration, following, h, paced } from "../common/dom.js";
+import { curlOf, requestOf } from "../apis/all.js";
+import { emptyAnswer } from "../apis/answer.js";
+import { ask } from "../apis/asking.js";
+import { textsOf } from "../apis/embeddings.js";
+import { FieldError, number, object } from "../apis/fields.js";
+import { get, HERE, NoKeyError } from "../common/api.js";
+import { following, paced } from "../common/dom.js";
 import { TraceView } from "../trace/view.js";
-import { AnswerView } from "./answer_view.js";
-import { Answer, curlOf, FieldError, requestOf } from "./chat.js";
-import { fieldOf, form, offerModels, restore, save, turn } from "./form.js";
+import { Conversation } from "./conversation.js";
+import { begin, fieldOf, fill, form, offerModels } from "./form.js";
+import { opened } from "./from_trace.js";
+import { Talks } from "./talks.js";
+import { Turns } from "./turns.js";
 import { WireLog } from "./wire_log.js";
 
 const $ = (id) => document.getElementById(id);
-const view = new TraceView({ compact: true, onartifact: (id) => markEvents(id) });
+const MOST_ROUNDS = 8; // of tools that a mock runs
+
+let talk = new Conversation();
+const under = new Set(); // AbortControllers of requests under way
+const view = new TraceView({ compact: true, onartifact: markEvents });
 $("trace").append(view.element);
-
-// -- sending ----------------------------------------------------------------------------------------------------------------
-
-let sending = null; // the AbortController of the request under way
-let answer = new Answer();
-let shown = null; // its AnswerView
 const log = new WireLog($("raw"), $("received"), lookUp);
-
-async function send() {
-  clear();
-  let request;
-  const { api } = form();
-  try {
-    request = requestOf(form());
-  } catch (error) {
-    if (!(error instanceof FieldError)) throw error;
-    return refuse({ message: error.message }, error.field);
-  }
-  sending = new AbortController();
-  $("send").disabled = true;
-  $("stop").disabled = false;
-  $("outcome").textContent = "waiting";
-  const began = performance.now();
-  try {
-    const headers = { ...request.headers, "x-portico-trace": "1" };
-    const response = await call(request.path, {
-      method: "POST",
-      headers,
-      body: JSON.stringify(request.body),
-      signal: sending.signal,
-    });
-    trace(response.headers.get("x-portico-trace-id"));
-    warn(response.headers.get("x-portico-warning"));
-    const streamed = (response.headers.get("content-type") ?? "").startsWith("text/event-stream");
-    if (streamed) await readStream(api, response, began);
-    else await readBody(api, response);
-    if (answer.error) refuse(answer.error, fieldOf(answer.error), response.ok ? null : response.status);
-    else $("outcome").textContent = outcome(began);
-    await shown.end(answer);
-  } catch (error) {
-    if (sending.signal.aborted) $("outcome").textContent = "stopped";
-    else refuse({ message: error instanceof NoKeyError ? error.message : `The connection failed: ${error.message}` });
-  }
-  $("send").disabled = false;
-  $("stop").disabled = true;
-  if (answer.content || answer.calls.length) offerToContinue();
-}
-
-async function readStream(api, response, began) {
-  let first = true;
-  for await (const block of blocks(response)) {
-    if (first) $("outcome").textContent = `first event after ${duration((performance.now() - began) / 1000)}`;
-    first = false;
-    receive(block);
-    const data = dataOf(block);
-    if (data !== null && data !== "[DONE]") answer.feed(api, JSON.parse(data));
-    shown.show(answer);
-  }
-}
-
-async function readBody(api, response) {
-  const text = await response.text();
-  receive(text, true);
-  const body = JSON.parse(text);
-  if (response.ok) answer = Answer.whole(api, body);
-  else answer.error = body.error ?? { message: text };
-}
-
-function outcome(began) {
-  const { finish, usage } = answer;
-  return [
-    finish && `finish: ${finish}`,
-    usage && `${usage.prompt} → ${count(usage.completion, "token")}`,
-    duration((performance.now() - began) / 1000),
-  ]
-    .filter(Boolean)
-    .join(", ");
-}
-
-// -- showing ----------------------------------------------------------------------------------------------------------------
-
-function clear() {
-  answer = new Answer();
-  shown = new AnswerView({ onframe: followAnswer });
-  log.clear();
-  view.close();
-  $("answer").replaceChildren(shown.element);
-  $("traced").hidden = true;
-  for (const element of document.querySelectorAll("[aria-invalid]")) element.removeAttribute("aria-invalid");
-}
-
-const followAnswer = following($("answer"));
 const drawLog = paced(() => log.step());
+const turns = new Turns(
+  $("turns"),
+  {
+    again: (node) => answer(node.parent),
+    edit: (node, text) => say(node.parent, text),
+    choose: (node) => (talk.choose(node.id), turns.draw(talk), talks.keep()),
+    results: (node, texts) => giveResults(node, texts),
+    look: (node) => (log.clear(), trace(node.trace)),
+    field: (error) => $(fieldOf(error)),
+  },
+  following($("turns")),
+);
+const talks = new Talks(
+  () => talk,
+  (wanted) => {
+    stop();
+    talk = wanted;
+    turns.clear();
+    turns.draw(talk);
+  },
+);
 
-/** What comes, as it came. */
-function receive(text, whole = false) {
-  log.add(text, whole);
-  drawLog();
+// -- sending --------------------------------------------------------------------------------------------------------------
+
+const end = () => talk.path().at(-1)?.id ?? 0;
+
+function say(parent, text) {
+  if (!text.trim()) return refuse(new FieldError("message", "Write a message first."));
+  try {
+    requestOf(form(), [{ role: "user", text }]); // what the form cannot send is told before anything is said
+  } catch (error) {
+    return refuse(error);
+  }
+  const { id } = talk.add(parent, { role: "user", text });
+  $("message").value = "";
+  return answer(id);
 }
 
-function refuse(error, field, status = null) {
-  const control = field && $(field);
-  if (control) control.setAttribute("aria-invalid", "true");
-  $("outcome").textContent = status ? `status ${status}` : "not sent";
-  $("answer").append(
-    h(
-      "div",
-      { class: "refusal", role: "alert" },
-      h("strong", {}, status ? `Refused with ${status}` : "This cannot be"),
-      h("p", {}, error.message ?? ""),
-      h(
-        "p",
-        { class: "where" },
-        [error.param && `field ${error.param}`, error.code && `code ${error.code}`, error.type]
-          .filter(Boolean)
-          .join(", "),
-      ),
-      control ? h("button", { type: "button", onclick: () => control.focus() }, "Go to the field") : null,
-    ),
-  );
+/** Answers behind a turn: of the model, and of a second one where that is wanted. */
+async function answer(parent, round = 0) {
+  const wanted = form();
+  const models = [wanted.model, wanted.beside].filter((model, i) => model || i === 0);
+  let requests;
+  try {
+    requests = models.map((model) => requestOf(wanted, talk.turns(parent), model));
+  } catch (error) {
+    return refuse(error);
+  }
+  refuse(null);
+  const many = models.length > 1 || (number(wanted, "n") ?? 1) > 1;
+  const group = many ? crypto.randomUUID() : undefined;
+  const done = await Promise.all(models.map((model, i) => run(parent, wanted, model, requests[i], group, i === 0)));
+  const [node] = done[0];
+  if (!many && node?.mocked && round < MOST_ROUNDS && end() === node.id) giveResults(node, node.mocked, round + 1);
 }
 
-function warn(text) {
-  if (text) $("answer").before(h("p", { class: "warning", role: "status" }, text));
+/** One request, and its answers as turns behind `parent`; `main` is the one whose bytes and trace are shown. */
+async function run(parent, wanted, model, request, group, main) {
+  const here = talk;
+  const about = { role: "assistant", api: wanted.api, model, group, running: true };
+  const nodes = [here.add(parent, { ...emptyAnswer(), ...about })];
+  if (!main) here.choose(here.children(parent).find((one) => one.group === group).id);
+  const control = new AbortController();
+  under.add(control);
+  busy();
+  if (main) log.clear();
+  turns.draw(here);
+  $("turns").scrollTop = $("turns").scrollHeight;
+  if (innerWidth < 900) $("answer-region").scrollIntoView();
+  const began = performance.now();
+  const passed = () => (performance.now() - began) / 1000;
+  let first;
+  let told = {};
+  const on = {
+    head(response) {
+      told = { trace: response.headers.get("x-portico-trace-id"), warning: response.headers.get("x-portico-warning") };
+      if (main) trace(told.trace);
+    },
+    bytes(text, whole) {
+      first ??= passed();
+      if (!main) return;
+      log.add(text, whole);
+      drawLog();
+    },
+    change() {
+      nodes.forEach((node, i) => {
+        if (node.id) return turns.grown(node);
+        nodes[i] = here.add(parent, { ...node, ...about }); // another choice has begun
+        here.choose(nodes[0].id);
+        turns.draw(here);
+      });
+    },
+  };
+  let failed = null;
+  let stopped = false;
+  try {
+    await ask(wanted.api, request, nodes, on, control.signal);
+  } catch (error) {
+    stopped = control.signal.aborted;
+    const words = error instanceof NoKeyError ? error.message : `The connection failed: ${error.message}`;
+    if (!stopped) failed = { message: words };
+  }
+  for (const node of nodes.filter(Boolean)) {
+    Object.assign(node, told, { running: false, seconds: passed(), first, stopped });
+    node.error ??= failed;
+    if (node.vectors) node.texts = textsOf(here.path(parent).findLast((turn) => turn.role === "user").text);
+    if (node.calls.length && !node.error && !stopped) Object.assign(node, results(wanted, node));
+    if (node.error) invalid(fieldOf(node.error));
+    await turns.ended(node);
+  }
+  under.delete(control);
+  busy();
+  $("outcome").textContent = stopped ? "stopped" : nodes[0].error ? "failed" : (nodes[0].finish ?? "done");
+  if (talk === here) {
+    turns.draw(here);
+    talks.keep();
+  }
+  return nodes;
 }
 
-function offerToContinue() {
-  if (!answer.content) return;
-  $("answer").append(
-    h(
-      "button",
-      {
-        type: "button",
-        class: "continue",
-        onclick: () => {
-          turn("assistant", answer.content);
-          turn("user").focus();
-          save();
-        },
-      },
-      "Continue from here",
-    ),
-  );
-  followAnswer();
+/** What tools are to answer: `awaits` is what the fields for results begin with, `mocked` the results where all are known. */
+function results(wanted, node) {
+  let mocks = {};
+  try {
+    mocks = object(wanted, "mocks", "The list of results");
+  } catch {
+    invalid("mocks");
+  }
+  const textOf = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const awaits = Object.fromEntries(Object.entries(mocks).map(([name, value]) => [name, textOf(value)]));
+  const known = node.calls.every((call) => call.name in awaits);
+  return { awaits, mocked: known ? node.calls.map((call) => awaits[call.name]) : null };
 }
 
-// -- the trace --------------------------------------------------------------------------------------------------------------
+function giveResults(node, texts, round = 0) {
+  node.awaits = null;
+  turns.ended(node);
+  let last = node.id;
+  node.calls.forEach((call, i) => {
+    last = talk.add(last, { role: "tool", call: call.id, name: call.name, text: texts[i] }).id;
+  });
+  answer(last, round);
+}
+
+function stop() {
+  for (const control of under) control.abort();
+}
+
+function busy() {
+  $("send").disabled = under.size > 0;
+  $("stop").disabled = under.size === 0;
+  if (under.size) $("outcome").textContent = "waiting";
+}
+
+function invalid(field) {
+  if (field) $(field)?.setAttribute("aria-invalid", "true");
+}
+
+/** Say what is wrong with the form; null takes it back. */
+function refuse(error) {
+  $("problem").hidden = error === null;
+  if (error === null)
+    return document.querySelectorAll("[aria-invalid]").forEach((one) => one.removeAttribute("aria-invalid"));
+  $("problem").textContent = error.message;
+  if (error.field) {
+    invalid(error.field);
+    $(error.field).closest("details")?.setAttribute("open", "");
+    $(error.field).focus();
+  }
+}
+
+// -- the trace ------------------------------------------------------------------------------------------------------------
 
 function trace(id) {
-  $("traced").hidden = id !== null;
-  if (id !== null) view.open(id);
-  else
-    $("traced").textContent =
-      "No trace came with this answer: start the server with --inspect, or allow tracing by header.";
+  view.close();
+  $("traced").hidden = Boolean(id);
+  if (id) view.open(id);
 }
 
 /** The chunks of the trace with the places of their text in the body. */
@@ -188,25 +224,54 @@ function markEvents(id) {
   log.mark(chunks().filter((chunk) => reached.has(chunk.id)));
 }
 
-// -- hands --------------------------------------------------------------------------------------------------------------------
-
-$("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (!$("send").disabled) send();
-});
-$("form").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();
-});
-$("stop").addEventListener("click", () => sending?.abort());
-$("curl").addEventListener("click", async () => {
+/** `#from=ID`: the conversation that a trace recorded. */
+async function openTrace() {
+  const id = /^#from=([\w-]+)$/.exec(location.hash)?.[1];
+  if (!id) return;
+  history.replaceState(null, "", location.pathname);
   try {
-    await navigator.clipboard.writeText(curlOf(HERE, requestOf(form())));
+    const { trace: head, artifacts } = await get(`/inspect/traces/${encodeURIComponent(id)}`);
+    const found = opened(head.path, artifacts.find((one) => one.kind === "http_request")?.data.body);
+    talk = found.conversation;
+    fill(found.form);
+    const last = talk.path().at(-1);
+    $("message").value = last?.role === "user" ? last.text : "";
+    if (last?.role === "user") talk.nodes.get(last.parent).chosen = null;
+    turns.clear();
+    turns.draw(talk);
+  } catch (error) {
+    $("problem").hidden = false;
+    $("problem").textContent = `The trace cannot be opened: ${error.message}`;
+  }
+}
+
+// -- hands ----------------------------------------------------------------------------------------------------------------
+
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if ($("send").disabled) return;
+  const last = talk.path().at(-1);
+  if (!$("message").value.trim() && last && last.role !== "assistant") answer(last.id);
+  else say(end(), $("message").value);
+});
+$("message").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("composer").requestSubmit();
+});
+$("stop").addEventListener("click", stop);
+$("curl").addEventListener("click", async () => {
+  const text = $("message").value;
+  try {
+    const said = [...talk.turns(end()), ...(text.trim() ? [{ role: "user", text }] : [])];
+    await navigator.clipboard.writeText(curlOf(HERE, requestOf(form(), said)));
     $("curl").textContent = "Copied";
     setTimeout(() => ($("curl").textContent = "Copy as curl"), 1500);
   } catch (error) {
-    refuse({ message: error.message }, error.field);
+    refuse(error);
   }
 });
 
-restore();
-offerModels().catch((error) => refuse({ message: error.message }));
+begin();
+talks.draw();
+openTrace().then(() => offerModels().catch(refuse));

@@ -10,6 +10,10 @@ import { waterfall } from "./waterfall.js";
 
 export const STATES = { open: "running", ok: "done", refused: "refused", failed: "failed", gone: "client gone" };
 
+/** Whether the playground can make such a request. */
+const playable = ({ path, redacted }) =>
+  !redacted && /\/(chat\/completions|completions|messages|responses|embeddings)$/.test(path);
+
 const MOST_BESIDE = 1500; // artifacts that are shown beside an answer
 
 export class TraceView {
@@ -223,12 +227,14 @@ export class TraceView {
       { class: `badge ${head.state}` },
       [head.status, STATES[head.state] ?? head.state, midway].filter(Boolean).join(" "),
     );
-    this._head.replaceChildren(
+    const parts = [
       h("h2", {}, h("span", { class: "method" }, head.method), ` ${head.path}`),
       badge,
       h("span", { class: "spacer" }),
+      playable(head) && h("a", { href: `play#from=${head.id}` }, "Open in playground"),
       h("button", { type: "button", onclick: () => this.export() }, "Export JSON"),
-    );
+    ];
+    this._head.replaceChildren(...parts.filter(Boolean));
     const speed =
       head.completion_tokens > 1 && head.seconds > head.first_token && head.first_token !== null
         ? `${count(Number(((head.completion_tokens - 1) / (head.seconds - head.first_token)).toPrecision(3)), "token")} / s`

@@ -13,32 +13,44 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import TomlConfigSettingsSource as TomlSource
 
 from portico.errors import BadRequestError
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["ModelSettings", "SamplingDefaults", "Settings", "load_settings"]
 
 SecretList = Annotated[list[SecretStr], NoDecode]
 PathList = Annotated[list[Path], NoDecode]
 CommaList = Annotated[list[str], NoDecode]  # "a,b" in the environment; a list in TOML; repeatable as a flag
 
 
-class Settings(BaseSettings):
-    """Everything an operator can choose."""
+class SamplingDefaults(BaseModel):
+    """What a request's sampling is where it says nothing of it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PORTICO_", extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    temperature: Annotated[float | None, Field(ge=0)] = None
+    top_p: Annotated[float | None, Field(gt=0, le=1)] = None
+    top_k: Annotated[int | None, Field(ge=0)] = None
+    min_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    repetition_penalty: Annotated[float | None, Field(gt=0)] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
+    presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
+    max_tokens: Annotated[int | None, Field(ge=1)] = None
+
+
+class ModelSettings(BaseModel):
+    """What can be chosen for each model: at the server for all of them, and in ``[[models]]`` for one."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     # What is served
     model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
     served_model_name: CommaList = Field(
         [], description="Name(s) clients call the model by, '*' for any; the first is shown."
     )
-    embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
     engine: str = Field("llamacpp", description="llamacpp, vllm, grpc://HOST:PORT[,…], or replay:FILE.")
     engine_args: str = Field("", description="Options of 'vllm serve' for --engine vllm, as one text.")
     placement: Literal["prefix", "load"] = Field(
@@ -63,8 +75,18 @@ class Settings(BaseSettings):
     tool_parser: str | None = Field(None, description="Tool-call format; found from the template if absent.")
     reasoning_parser: str | None = Field(None, description="Reasoning format; found from the template if absent.")
 
-    parser_plugin: PathList = Field([], description="Python file(s) that define further formats.")
-
+    embedding: bool = Field(False, description="Make embeddings with it, whatever its file says that it is for.")
+    sampling: SamplingDefaults = Field(
+        SamplingDefaults(),
+        description="Sampling of requests that say nothing of it, as a JSON object: temperature, top_p, top_k, min_p, "
+        "repetition_penalty, frequency_penalty, presence_penalty, max_tokens.",
+    )
+    load: Literal["start", "demand"] = Field(
+        "start", description="When it is loaded: at start, or when it is asked for."
+    )
+    idle_unload: float = Field(
+        0.0, ge=0, description="Seconds without a request after which it is unloaded; the next one loads it. 0: never."
+    )
     engine_silence: float = Field(
         30.0, gt=0, description="Seconds after which an engine that neither says nor does anything is started again."
     )
@@ -77,6 +99,64 @@ class Settings(BaseSettings):
     # The replay engine
     replay_rate: float = Field(0.0, ge=0, description="Steps per second; 0: as fast as possible.")
     replay_tokens_per_step: int = Field(1, ge=1, description="Tokens that each request gets per step.")
+
+    # What one request may ask of it, and how it is answered
+    max_in_flight: int | None = Field(
+        None, ge=1, description="Requests in flight, running and queued together, else 503; 256, or 16384 over GPUs."
+    )
+    share_prefix_cache: bool = Field(
+        False, description="Let requests of different API keys share cached prefixes: faster, but timing tells of them."
+    )
+    max_choices: int = Field(64, ge=1, description="Largest 'n'.")
+    max_logprobs: int = Field(20, ge=0, description="Most alternatives per token in logprobs.")
+    max_stop: int = Field(16, ge=1, description="Most stop strings in one request.")
+    max_tools: int = Field(512, ge=0, description="Most tools in one request.")
+    max_schema_depth: int = Field(64, ge=1, description="Deepest JSON Schema of a tool or a response format.")
+    reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
+    thinking_by_default: bool = Field(
+        False, description="Send thinking blocks to clients of /v1/messages that have not set 'thinking', too."
+    )
+
+    @field_validator("served_model_name", "lora", mode="before")
+    @classmethod
+    def _apart(cls, value: Any) -> Any:
+        return _values(value)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is in other processes, reached over gRPC."""
+        return self.engine.startswith(("grpc://", "grpcs://"))
+
+    @property
+    def in_flight(self) -> int:
+        """``max_in_flight``, or what suits the engine: vLLM queues by itself, and computes a thousand at once."""
+        return self.max_in_flight or (256 if self.embedded else 16384)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is computed on this machine's processors, or only played back."""
+        return self.engine == "llamacpp" or self.engine.startswith("replay:")
+
+
+class Settings(ModelSettings, BaseSettings):
+    """Everything an operator can choose."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PORTICO_", extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    # Several models
+    models: list[ModelSettings] = Field(
+        [], description="One table for each model, with settings as above that are its own; only in the TOML file."
+    )
+    max_loaded: int | None = Field(
+        None, ge=1, description="Models that are loaded at a time; for another, one that is not in use is unloaded."
+    )
+    load_queue: int = Field(
+        256, ge=0, description="Requests that wait for models to be loaded, in all; what is more is refused (503)."
+    )
+    embedding_model: str | None = Field(None, description="A second model for /v1/embeddings.")
+    parser_plugin: PathList = Field([], description="Python file(s) that define further formats.")
 
     # Where it listens, and for whom
     host: str = Field("127.0.0.1", description="Address to bind.")
@@ -114,24 +194,13 @@ class Settings(BaseSettings):
     )
 
     # Limits
-    max_in_flight: int | None = Field(
-        None, ge=1, description="Requests in flight, running and queued together, else 503; 256, or 16384 over GPUs."
-    )
     max_per_key: int | None = Field(None, ge=1, description="Requests in flight with one API key; else 429.")
-    share_prefix_cache: bool = Field(
-        False, description="Let requests of different API keys share cached prefixes: faster, but timing tells of them."
-    )
     max_header: int = Field(64 << 10, ge=1024, description="Largest request line and headers together, in bytes.")
     max_body: int = Field(32 << 20, ge=1024, description="Largest request body in bytes.")
     max_file: int = Field(512 << 20, ge=1, description="Largest file that is uploaded, in bytes.")
     max_files_per_key: int = Field(
         4 << 30, ge=1, description="Bytes that the files of one API key have together; what is more is refused (413)."
     )
-    max_choices: int = Field(64, ge=1, description="Largest 'n'.")
-    max_logprobs: int = Field(20, ge=0, description="Most alternatives per token in logprobs.")
-    max_stop: int = Field(16, ge=1, description="Most stop strings in one request.")
-    max_tools: int = Field(512, ge=0, description="Most tools in one request.")
-    max_schema_depth: int = Field(64, ge=1, description="Deepest JSON Schema of a tool or a response format.")
     batch_concurrency: int | None = Field(
         None,
         ge=1,
@@ -176,47 +245,49 @@ class Settings(BaseSettings):
     )
 
     # What is told
-    reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
-    thinking_by_default: bool = Field(
-        False, description="Send thinking blocks to clients of /v1/messages that have not set 'thinking', too."
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["text", "json"] = Field("text", description="How the log is written: json is an object a line.")
 
     @property
-    def in_flight(self) -> int:
-        """``max_in_flight``, or what suits the engine: vLLM queues by itself, and computes a thousand at once."""
-        return self.max_in_flight or (256 if self._embedded else 16384)
-
-    @property
     def batch_lines(self) -> int:
         """``batch_concurrency``, or what suits the engine."""
-        return self.batch_concurrency or (self.max_sequences if self._embedded else 256)
+        return self.batch_concurrency or (self.max_sequences if self.embedded else 256)
 
     @property
-    def _embedded(self) -> bool:
-        return self.engine == "llamacpp" or self.engine.startswith("replay:")
+    def each_model(self) -> list[Settings]:
+        """The settings of each model that is served, as if it were the only one."""
+        alone = self.model_copy(update={"models": [], "embedding_model": None})
+        each = [alone.model_copy(update=_given(one)) for one in self.models] or [alone]
+        if self.embedding_model is not None:
+            own = ModelSettings.model_validate({"model": self.embedding_model, "embedding": True})
+            each.append(alone.model_copy(update={name: getattr(own, name) for name in _OF_ONE}))
+        return each
 
-    @field_validator(
-        "served_model_name",
-        "lora",
-        "trusted_proxies",
-        "cors_origins",
-        "mcp_allow",
-        "api_key",
-        "parser_plugin",
-        mode="before",
-    )
+    @field_validator("trusted_proxies", "cors_origins", "mcp_allow", "api_key", "parser_plugin", mode="before")
     @classmethod
-    def _apart(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",")]
-        for one in value if isinstance(value, list | tuple) else ():
-            if isinstance(one, str) and not one.strip():
-                raise ValueError("one of its values is empty; leave it out, or give it a value")
-            if isinstance(one, str) and "," in one:
-                raise ValueError("a value holds a comma; repeat the option for each of several values")
-        return value
+    def _several(cls, value: Any) -> Any:
+        return _values(value)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        for number, one in enumerate(self.models, 1):
+            if "model" not in one.model_fields_set and not one.elsewhere:
+                raise ValueError(f"entry {number} of [[models]] names no 'model'")
+            if one.elsewhere and not one.served_model_name and one.load == "demand":
+                raise ValueError(
+                    f"entry {number} of [[models]] needs a 'served_model_name': before its engine has been asked, "
+                    "nobody knows what it is called"
+                )
+        alone = [name for name in ("model", "served_model_name") if name in self.model_fields_set]
+        if self.models and alone:
+            raise ValueError(f"'{alone[0]}' and [[models]] exclude each other: name every model in a [[models]] table")
+        moving = self.max_loaded is not None or any(one.load == "demand" or one.idle_unload for one in self.each_model)
+        if self.workers > 1 and moving:
+            raise ValueError(
+                "with --workers every model is loaded at start and stays loaded, because the workers share its engine; "
+                "leave out --max-loaded, --load demand and --idle-unload, or --workers"
+            )
+        return self
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -252,6 +323,30 @@ class Settings(BaseSettings):
         if _config_file is not None:
             sources += (TomlSource(settings_cls, _config_file),)
         return sources
+
+
+# What the server's own settings say of its main model alone.
+_OF_ONE = (
+    *("model", "embedding", "served_model_name", "engine", "engine_args", "engine_api_key", "lora", "tokenizer"),
+    *("chat_template", "tool_parser", "reasoning_parser", "sampling", "context_length"),
+)
+
+
+def _given(one: ModelSettings) -> dict[str, Any]:
+    """What an entry says itself."""
+    return {name: getattr(one, name) for name in one.model_fields_set}
+
+
+def _values(value: Any) -> Any:
+    """Several values: a list, or a text with commas between them. Raises ``ValueError`` where one of them is none."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    for one in value if isinstance(value, list | tuple) else ():
+        if isinstance(one, str) and not one.strip():
+            raise ValueError("one of its values is empty; leave it out, or give it a value")
+        if isinstance(one, str) and "," in one:
+            raise ValueError("a value holds a comma; repeat the option for each of several values")
+    return value
 
 
 _config_file: Path | None = None

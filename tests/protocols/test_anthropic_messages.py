@@ -31,7 +31,7 @@ from portico.errors import (
     UnsupportedMediaTypeError,
 )
 from portico.events import CallArguments, CallEnd, CallStart, Content, EngineOutput, Event, Finish, Reasoning
-from portico.generation import Delta
+from portico.generation import Card, Delta
 from portico.parsing import OutputParser
 from portico.protocols.anthropic import errors, messages, models
 from portico.protocols.anthropic.ids import call_id_for_model
@@ -459,11 +459,13 @@ class TestPromises:
 
 
 class TestModels:
-    def cards(self, count: int) -> list[tuple[str, Any]]:
-        return [(f"m{i}", tiny_model()) for i in range(count)]
+    def cards(self, count: int) -> list[Card]:
+        model = tiny_model()
+        facts: dict[str, Any] = {"created": model.created, "capabilities": model.capabilities, "context_length": 4096}
+        return [Card(name=f"m{i}", root="m0", **facts) for i in range(count)]
 
     def test_a_card(self) -> None:
-        card = models.card(tiny_model(), "tiny")
+        (card,) = (models.card(one) for one in self.cards(1))
         assert card["created_at"] == "2023-11-14T22:13:20Z"
         assert_valid("ModelInfo", card)
 

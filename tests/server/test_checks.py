@@ -12,7 +12,7 @@ from portico.errors import BadRequestError, OverloadedError
 from portico.generation import Generation
 from portico.grammar import Json
 from portico.server.line import served
-from portico.server.line.served import ServedModel
+from portico.server.line.model import ServedModel
 from portico.threads import Threads
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from portico.config import Settings
+from portico.config import ModelSettings, Settings
 
 __all__ = ["PAGE", "SAMPLE", "sample", "tables"]
 
@@ -27,7 +28,8 @@ BEGIN, END = "<!-- made from the settings -->", "<!-- end -->"
 def groups() -> Iterator[tuple[str, list[str]]]:
     """The settings' names, in groups as the comments between them name these."""
     title, names = "", list[str]()
-    for group, name in re.findall(r"^    (?:# (.+)|(\w+): )", inspect.getsource(Settings), re.MULTILINE):
+    source = inspect.getsource(ModelSettings) + inspect.getsource(Settings)
+    for group, name in re.findall(r"^    (?:# (.+)|(\w+): )", source, re.MULTILINE):
         if group:
             if names:
                 yield title, names
@@ -47,12 +49,12 @@ def tables() -> str:
 
 def row(name: str) -> str:
     field = Settings.model_fields[name]
-    flag = "MODEL" if name == "model" else f"`--{name.replace('_', '-')}`"
+    flag = {"model": "MODEL", "models": "`[[models]]`"}.get(name, f"`--{name.replace('_', '-')}`")
     return f"| {flag} | {shown(field.default)} | {(field.description or '').replace('|', ' or ')} |"
 
 
 def shown(default: Any) -> str:
-    if default in (None, PydanticUndefined, "", [], {}):
+    if default in (None, PydanticUndefined, "", [], {}) or isinstance(default, BaseModel):
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
@@ -75,7 +77,7 @@ def toml(default: Any) -> str:
     """A default as TOML has it; nothing for what has none."""
     if default is None:
         return ""
-    return " {}" if default == {} else f" {json.dumps(default)}"
+    return " {}" if default == {} or isinstance(default, BaseModel) else f" {json.dumps(default)}"
 
 
 if __name__ == "__main__":

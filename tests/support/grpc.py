@@ -18,7 +18,9 @@ from portico.server.grpc.server import GrpcServer, Tls
 from portico.server.http.auth import Keys
 from portico.server.http.gate import Gate
 from portico.server.line.line import Line
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
+from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
 from support.generation import tiny_model, tiny_tokenizer
 
@@ -75,7 +77,7 @@ async def calling(
     line = Line(engine, metrics)
     await line.start()
     facts: dict[str, Any] = {"capabilities": capabilities, "embedding_size": 16, **model}
-    served = Served([ServedModel(tiny_model(**facts), ["tiny"], line)])
+    served = Served(Offers([Offer.standing(ServedModel(tiny_model(**facts), ["tiny"], line))]))
     gate = Gate(max_in_flight, max_per_key)
     door = Keys(keys)
     door.accept(people, "store")
@@ -92,6 +94,6 @@ async def calling(
         yield Calling(server.port, channel, server, line, engine, requests)
     finally:
         await channel.close()
-        line.drain()
+        served.drain()
         await server.stop(0)
         await line.close()

@@ -30,7 +30,9 @@ from portico.server.http.connection import connections
 from portico.server.http.gate import Gate
 from portico.server.http.pages import PAGES, Pages
 from portico.server.line.line import Line
-from portico.server.line.served import FileBounds, Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
+from portico.server.line.served import FileBounds, Served
 from portico.server.observe.inspector import Inspector
 from portico.server.observe.metrics import Metrics
 from portico.server.routes.paths import routes
@@ -158,8 +160,11 @@ def replaying(
             await kept.start()
         base = tiny_model(name=names[0], **facts, **model)
         adapted = [replace(base, name=adapter, parent=base.name) for adapter in adapters]
+        model_served = ServedModel(
+            base, names, line, Checker(tiny_vocabulary()) if checked else None, adapted, patterns
+        )
         served = Served(
-            [ServedModel(base, names, line, Checker(tiny_vocabulary()) if checked else None, adapted, patterns)],
+            Offers([Offer.standing(model_served)]),
             request_timeout,
             signing_key=signing_key,
             resume_grace=resume_grace,
@@ -197,7 +202,7 @@ def replaying(
         loop = asyncio.get_running_loop()
 
         def end() -> None:
-            line.drain()  # who follows what is recorded is told to go
+            served.drain()  # who follows what is recorded is told to go
             server.should_exit = True
 
         stop.append(lambda: loop.call_soon_threadsafe(end))

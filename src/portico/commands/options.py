@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from portico.config import Settings, load_settings
@@ -76,13 +76,13 @@ class JsonObject(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     flag = "--" + name.replace("_", "-")
     text = field.description or ""
-    if field.default not in (None, [], {}, False):
+    if field.default not in (None, [], {}, False) and not isinstance(field.default, BaseModel):
         text += f" [default: {field.default}]"
     text += f" [env: PORTICO_{name.upper()}]"
     kind = _plain_type(field.annotation)
     if kind is bool:
         return click.option(flag, name, is_flag=True, default=None, help=text)
-    if kind is dict:
+    if kind is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return click.option(flag, name, type=JsonObject(), default=None, help=text)
     if kind is list:
         return click.option(flag, name, multiple=True, help=text)

@@ -19,10 +19,10 @@ def fetched(settings: Settings) -> None:
     """Fetch the models that the settings name and that this process loads, as far as they are not here."""
     from portico import models
 
-    embedded = settings.engine == "llamacpp" or settings.engine.startswith("replay:")  # others have their own weights
-    for spec in filter(None, (settings.model if embedded else None, settings.embedding_model)):
-        with progress_bar(spec) as progress:
-            models.resolve(spec, progress)
+    for one in settings.each_model:
+        if one.embedded:  # others have their own weights
+            with progress_bar(one.model) as progress:
+                models.resolve(one.model, progress)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from portico.config import Settings
 
 __all__ = ["command"]
 
-OPTIONS = [name for name in Settings.model_fields if name != "model"]
+OPTIONS = [name for name in Settings.model_fields if name not in ("model", "models")]
 
 
 @click.command("serve")

@@ -2,7 +2,7 @@
 
 from portico.generation.choice import Choice, Delta, Held
 from portico.generation.generation import Generation, Usage
-from portico.generation.model import Limits, Model
+from portico.generation.model import Card, Limits, Model
 from portico.generation.opening import answer_opening
 from portico.generation.promise import Promise, promised
 from portico.generation.spec import GenerationSpec
@@ -11,6 +11,7 @@ from portico.generation.tokens import TokenChoice, TokenGeneration
 from portico.generation.watch import Watch, watched
 
 __all__ = [
+    "Card",
     "Choice",
     "Delta",
     "Generation",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from portico.prompting import Prompter, Tokenizer
 
-__all__ = ["Limits", "Model"]
+__all__ = ["Card", "Limits", "Model"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Model:
     reasoning_content: bool = False  # reasoning has two names in OpenAI's API: 'reasoning', and this older one too
     thinking_by_default: bool = False  # in Anthropic's API: thoughts are sent to who has said nothing of them
     limits: Limits = field(default_factory=Limits)
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # of requests that say nothing of it: ``SamplingParams``
 
     @property
     def label(self) -> str:
@@ -53,3 +56,19 @@ class Model:
     def lora(self) -> str | None:
         """What the engine calls the adapter, if this is one."""
         return None if self.parent is None else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What lists tell of a model under one of its names, whether it is loaded or not.
+
+    ``context_length`` (tokens) is None where it is not known before the model has been loaded.
+    """
+
+    name: str
+    root: str  # the first of its names
+    created: int  # Unix seconds
+    capabilities: frozenset[str]
+    context_length: int | None
+    parent: str | None = None  # of a LoRA adapter: the model that it adapts
+    state: str = "loaded"  # or loading, unloading, unloaded

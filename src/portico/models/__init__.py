@@ -4,7 +4,7 @@ from portico.models.cache import models_root
 from portico.models.catalogue import CATALOGUE, CatalogueModel, ModelKind
 from portico.models.errors import OfflineError, PullError
 from portico.models.facts import ModelFacts, facts
-from portico.models.resolve import InstalledModel, ResolvedModel, ensure, installed, resolve
+from portico.models.resolve import InstalledModel, ResolvedModel, ensure, expected, installed, resolve
 from portico.models.wheel import Progress
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "PullError",
     "ResolvedModel",
     "ensure",
+    "expected",
     "facts",
     "installed",
     "models_root",

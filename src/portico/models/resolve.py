@@ -17,7 +17,7 @@ from portico.models.gguf import GGUFError
 from portico.models.pull import installed_weights, pull
 from portico.models.wheel import Progress
 
-__all__ = ["InstalledModel", "ResolvedModel", "ensure", "installed", "resolve"]
+__all__ = ["InstalledModel", "ResolvedModel", "ensure", "expected", "installed", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,19 @@ def resolve(spec: str, progress: Progress | None = None, *, again: bool = False)
     raise ModelNotFoundError(
         f"no model {spec!r}: it is neither a file here, nor hf:org/repo/file.gguf, nor one of {', '.join(CATALOGUE)}"
     )
+
+
+def expected(spec: str) -> tuple[str, ModelKind | None]:
+    """What the model ``spec`` will be called, and what it is for as far as that is known, before it is looked for."""
+    if model := CATALOGUE.get(spec):
+        return spec, model.kind
+    if spec.startswith(hub.PREFIX):
+        return hub.parse(spec).name, None
+    path = Path(spec).expanduser()
+    try:
+        return (path.stem, facts(path).kind) if path.is_file() else (path.name, None)
+    except (GGUFError, OSError):
+        return path.stem, None
 
 
 def ensure(spec: str, progress: Progress | None = None) -> Path:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import socket
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from portico.config import Settings
 from portico.prompting import Prompter
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
+from portico.server.line.served import Served
 from portico.server.process.announcement import announce
 from support.generation import tiny_model, tiny_tokenizer
 
 
 def said(capsys: pytest.CaptureFixture[str], settings: dict[str, Any] | None = None, **facts: Any) -> str:
     model = tiny_model(**facts)
-    served: Any = SimpleNamespace(models=[SimpleNamespace(model=model, names=[model.name])])
+    served = Served(Offers([Offer.standing(ServedModel(model, [model.name], cast(Any, None)))]))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         announce(Settings(model="tiny", **(settings or {})), served, listener, None)
     return capsys.readouterr().out

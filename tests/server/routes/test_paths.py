@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack, nullcontext
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from portico.errors import NotSupportedError
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
+from portico.server.line.served import Served
 from support.generation import tiny_model
 from support.replay import Replaying, replaying
 
@@ -96,11 +100,14 @@ class TestNames:
 
 
 def test_a_pattern_stands_for_the_model_that_can() -> None:
-    chat = ServedModel(tiny_model(name="chat"), ["chat"], None, patterns=["*"])  # type: ignore[arg-type]
-    vectors = ServedModel(tiny_model(name="vectors", capabilities=frozenset({"embed"})), ["vectors"], None)  # type: ignore[arg-type]
-    served = Served([chat, vectors])
-    assert served.generating("gpt-9").model.name == served.embedding("gpt-9").model.name == "gpt-9"
-    assert "embed" in served.embedding("gpt-9").model.capabilities
+    line = cast(Any, SimpleNamespace(using=nullcontext))
+    chat = ServedModel(tiny_model(name="chat"), ["chat"], line, patterns=["*"])
+    vectors = ServedModel(tiny_model(name="vectors", capabilities=frozenset({"embed"})), ["vectors"], line)
+    served = Served(Offers([Offer.standing(chat), Offer.standing(vectors)]))
+    with ExitStack() as held:
+        text, vector = served.generating("gpt-9").now(held), served.embedding("gpt-9").now(held)
+    assert text.model.name == vector.model.name == "gpt-9"
+    assert "embed" in vector.model.capabilities
     with pytest.raises(NotSupportedError):
         served.embedding("chat")  # by its own name it is meant
 

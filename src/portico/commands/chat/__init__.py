@@ -182,21 +182,22 @@ class _Local:
         from portico.server.line.flight import Flight
         from portico.server.line.sinks import EventSink
 
-        served = self._served.generating(None)
         request = ChatRequest(messages=messages, **sampling)
-        prompt = await served.model.prompter.chat(**chat.prompt_arguments(request))
-        self._turns += 1
-        generation = chat.generation(request, prompt, served.model, f"chat-{self._turns}")
-        sink = EventSink()
-        flight = Flight([generation], sink)
-        try:
-            await served.line.admit(flight)
-            async for event in sink:
+        with contextlib.ExitStack() as held:
+            served = await self._served.generating(None).get(held)
+            prompt = await served.model.prompter.chat(**chat.prompt_arguments(request))
+            self._turns += 1
+            generation = chat.generation(request, prompt, served.model, f"chat-{self._turns}")
+            sink = EventSink()
+            flight = Flight([generation], sink)
+            try:
+                await served.line.admit(flight)
+                async for event in sink:
+                    self.tokens = generation.usage.completion_tokens
+                    yield event
+            finally:
                 self.tokens = generation.usage.completion_tokens
-                yield event
-        finally:
-            self.tokens = generation.usage.completion_tokens
-            served.line.abort(flight)
+                served.line.abort(flight)
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,7 @@ from portico.protocols.anthropic.schema import CountTokensRequest, MessagesReque
 from portico.protocols.anthropic.signatures import Signer
 from portico.protocols.anthropic.tools import neutral_choice, neutral_tools
 from portico.protocols.places import Places
-from portico.protocols.sampling import nucleus, temperature
+from portico.protocols.sampling import defaulted, nucleus, temperature
 
 __all__ = ["PING", "Asked", "MessageBody", "MessageStream", "generation", "read_request", "token_count"]
 
@@ -101,7 +101,7 @@ def generation(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
         prompt_tail=prompt.tail,
-        sampling=_sampling(request, min(request.max_tokens, room), thought),
+        sampling=defaulted(_sampling(request, min(request.max_tokens, room), thought), request, model),
         tool_parser=tool_parser,
         reasoning_parser=model.reasoning_parser,
         tools=asked.tools,

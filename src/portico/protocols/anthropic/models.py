@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from portico.errors import BadRequestError
-from portico.generation import Model
+from portico.generation import Card
 from portico.protocols.times import rfc3339
 
 __all__ = ["card", "page"]
 
 
-def card(model: Model, name: str) -> dict[str, Any]:
-    """``ModelInfo`` of one model under one of its names."""
+def card(model: Card) -> dict[str, Any]:
+    """``ModelInfo`` of one model under one of its names; null is what is not known before it has been loaded."""
     return {
         "type": "model",
-        "id": name,
-        "display_name": name,
+        "id": model.name,
+        "display_name": model.name,
         "created_at": rfc3339(model.created),
         "lifecycle": "active",
         "max_input_tokens": model.context_length,
@@ -25,12 +25,12 @@ def card(model: Model, name: str) -> dict[str, Any]:
     }
 
 
-def page(cards: Sequence[tuple[str, Model]], query: Mapping[str, str]) -> dict[str, Any]:
+def page(cards: Sequence[Card], query: Mapping[str, str]) -> dict[str, Any]:
     """One page of models. ``query`` may hold ``limit`` (1 to 1000, 20 if absent), ``after_id`` and ``before_id``."""
     limit = query.get("limit", "20")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:5]) <= 1000):
         raise BadRequestError("'limit' must be a number from 1 to 1000.", param="limit")
-    names = [name for name, _ in cards]
+    names = [one.name for one in cards]
     first, last = 0, len(cards)
     if "after_id" in query:
         first = _position(names, query["after_id"], "after_id") + 1
@@ -40,10 +40,10 @@ def page(cards: Sequence[tuple[str, Model]], query: Mapping[str, str]) -> dict[s
     backwards = "before_id" in query and "after_id" not in query
     cut = shown[-int(limit) :] if backwards else shown[: int(limit)]
     return {
-        "data": [card(model, name) for name, model in cut],
+        "data": [card(one) for one in cut],
         "has_more": len(cut) < len(shown),
-        "first_id": cut[0][0] if cut else None,
-        "last_id": cut[-1][0] if cut else None,
+        "first_id": cut[0].name if cut else None,
+        "last_id": cut[-1].name if cut else None,
     }
 
 

@@ -71,7 +71,9 @@ def generations(
     result = []
     for position, prompt in enumerate(prompts):
         ids = prompt.token_ids
-        wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+        wanted = (
+            model.sampling.get("max_tokens", DEFAULT_MAX_TOKENS) if request.max_tokens is None else request.max_tokens
+        )
         max_tokens = max_new_tokens(len(ids), wanted, model, "prompt")
         sampling = sampling_params(request, model, max_tokens=max(1, max_tokens), logprobs=request.logprobs)
         if request.echo and request.logprobs is not None and sampling.prompt_logprobs is None:

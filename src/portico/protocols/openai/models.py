@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from portico.generation import Model
+from portico.generation import Card
 
 __all__ = ["card", "model_list"]
 
 
-def card(model: Model, name: str, root: str | None = None) -> dict[str, Any]:
+def card(model: Card) -> dict[str, Any]:
     """One model under one of its names. ``created`` is stable, so that clients may cache the list. An adapter names the
-    model that it adapts as its ``parent``."""
+    model that it adapts as its ``parent``; what is not known before a model has been loaded is left out."""
     return {
-        "id": name,
+        "id": model.name,
         "object": "model",
         "created": model.created,
         "owned_by": "portico",
-        "root": root or model.name,
+        "root": model.root,
         **({} if model.parent is None else {"parent": model.parent}),
-        "max_model_len": model.context_length,
+        **({} if model.context_length is None else {"max_model_len": model.context_length}),
         "capabilities": sorted(model.capabilities),
+        "state": model.state,
     }
 
 
-def model_list(cards: Iterable[tuple[str, Model]]) -> dict[str, Any]:
+def model_list(cards: Iterable[Card]) -> dict[str, Any]:
     """All models; every served name is a card of its own."""
-    return {"object": "list", "data": [card(model, name) for name, model in cards]}
+    return {"object": "list", "data": [card(one) for one in cards]}

@@ -9,13 +9,14 @@ from portico.events import SamplingParams, ThoughtBudget
 from portico.generation import Model
 from portico.prompting import Prompt
 from portico.protocols.openai.schema import GenerationRequest
-from portico.protocols.sampling import nucleus, temperature
+from portico.protocols.sampling import defaulted, nucleus, temperature
 
 __all__ = ["cut_to", "max_new_tokens", "sampling_params", "stop_strings"]
 
 
 def max_new_tokens(prompt_tokens: int, requested: int | None, model: Model, param: str) -> int:
-    """How many tokens may be generated: what was asked for (None and -1: all), cut to what the context still holds.
+    """How many tokens may be generated: what was asked for (-1: all; None: what the operator says, or all), cut to what
+    the context still holds.
 
     Raises ``ContextLengthError`` when the prompt leaves room for none.
     """
@@ -26,7 +27,8 @@ def max_new_tokens(prompt_tokens: int, requested: int | None, model: Model, para
             "which leaves no room for an answer. Shorten the prompt.",
             param=param,
         )
-    return room if requested is None or requested == -1 else min(requested, room)
+    wanted = model.sampling.get("max_tokens") if requested is None else requested
+    return room if wanted is None or wanted == -1 else min(wanted, room)
 
 
 def cut_to(request: GenerationRequest, prompt: Prompt, model: Model, max_tokens: int | None = None) -> Prompt:
@@ -84,7 +86,7 @@ def sampling_params(
     _check_ids(request.stop_token_ids or (), model, "stop_token_ids")
     seed = request.seed
     top_p, top_k = nucleus(request.top_p, request.top_k)
-    return SamplingParams(
+    params = SamplingParams(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
         temperature=temperature(request.temperature),
@@ -104,6 +106,7 @@ def sampling_params(
         prompt_logprobs=request.prompt_logprobs,
         thought=thought,
     )
+    return defaulted(params, request, model)
 
 
 def _check_prompt_logprobs(request: GenerationRequest, wanted: int, model: Model) -> None:

@@ -18,7 +18,7 @@ from portico.protocols.responses.items import Item
 from portico.protocols.responses.schema import InputTokensRequest, PromptFields, ResponsesRequest
 from portico.protocols.responses.sealing import Sealer
 from portico.protocols.responses.tools import Offered, offered_tools
-from portico.protocols.sampling import nucleus, temperature
+from portico.protocols.sampling import defaulted, nucleus, temperature
 
 __all__ = ["Asked", "cut", "generation", "read_request"]
 
@@ -156,7 +156,7 @@ def _sampling(request: ResponsesRequest, max_tokens: int, model: Model) -> Sampl
     if logprobs is not None and "logprobs" not in model.capabilities:
         raise NotSupportedError("This engine has no logprobs.", param="include")
     top_p, top_k = nucleus(request.top_p, None)
-    return SamplingParams(
+    params = SamplingParams(
         max_tokens=max_tokens,
         temperature=temperature(request.temperature),
         top_p=top_p,
@@ -165,6 +165,7 @@ def _sampling(request: ResponsesRequest, max_tokens: int, model: Model) -> Sampl
         presence_penalty=request.presence_penalty or 0.0,
         logprobs=logprobs,
     )
+    return defaulted(params, request, model)
 
 
 def cut(asked: Asked, units: int) -> Asked:

@@ -49,7 +49,7 @@ def new_response(request: ResponsesRequest, model: Model, *, id: str, created: i
         "safety_identifier": request.safety_identifier,
         "service_tier": "default",
         "store": kept,
-        "temperature": 1.0 if request.temperature is None else request.temperature,
+        "temperature": model.sampling.get("temperature", 1.0) if request.temperature is None else request.temperature,
         "text": {
             "format": (text.format if text else None) or {"type": "text"},
             "verbosity": (text.verbosity if text else None) or "medium",
@@ -57,7 +57,7 @@ def new_response(request: ResponsesRequest, model: Model, *, id: str, created: i
         "tool_choice": request.tool_choice or "auto",
         "tools": echoed_tools(request.tools),
         "top_logprobs": request.top_logprobs or 0,
-        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "top_p": model.sampling.get("top_p", 1.0) if request.top_p is None else request.top_p,
         "truncation": request.truncation or "disabled",
         "usage": None,
     }

@@ -43,7 +43,7 @@ class Runner:
         self._app = app
         self._owners = owners
         self._meter = meter
-        self._slots = Slots(most, lambda: sum(one.line.in_flight for one in served.models))
+        self._slots = Slots(most, lambda: served.in_flight)
         self._jobs: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False

@@ -18,7 +18,8 @@ from portico.errors import PorticoError
 from portico.generation import Delta, Generation
 from portico.protocols.warnings import LEFT_OUT, NOT_ENFORCED, warning
 from portico.server.line.flight import Flight
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served
 
 __all__ = ["Answer", "MessageSink", "admitted", "new_id"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from contextlib import ExitStack
 
 from portico.engines import EmbeddingBatch
 from portico.prompting import Prompt
@@ -27,41 +27,44 @@ class InferenceService:
     async def Chat(self, request: pb.ChatRequest) -> Answer[pb.Event]:
         started = time.perf_counter()
         checked = inference.chat_request(request)
-        by = self._served.generating(checked.model)
-        prompt = await by.model.prompter.chat(**chat.prompt_arguments(checked))
-        generation = chat.generation(checked, prompt, by.model, new_id())
-        encoder = inference.EventEncoder(generation)
-        return await admitted(self._served, by, generation, encoder, started, prompt.left_out)
+        with ExitStack() as held:
+            by = await self._served.generating(checked.model).get(held)
+            prompt = await by.model.prompter.chat(**chat.prompt_arguments(checked))
+            generation = chat.generation(checked, prompt, by.model, new_id())
+            encoder = inference.EventEncoder(generation)
+            return await admitted(self._served, by, generation, encoder, started, prompt.left_out)
 
     async def Complete(self, request: pb.CompleteRequest) -> Answer[pb.Event]:
         started = time.perf_counter()
-        by = self._served.generating(request.model or None)
-        checked = inference.completion_request(request, by.model)
-        (given,) = completions.prompts(checked, by.model)
-        prompt: Prompt = await by.model.prompter.completion(given)
-        (generation,) = completions.generations(checked, [prompt], by.model, new_id())
-        return await admitted(self._served, by, generation, inference.EventEncoder(generation), started)
+        with ExitStack() as held:
+            by = await self._served.generating(request.model or None).get(held)
+            checked = inference.completion_request(request, by.model)
+            (given,) = completions.prompts(checked, by.model)
+            prompt: Prompt = await by.model.prompter.completion(given)
+            (generation,) = completions.generations(checked, [prompt], by.model, new_id())
+            return await admitted(self._served, by, generation, inference.EventEncoder(generation), started)
 
     async def Embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
-        by = self._served.embedding(request.model or None)
         checked = inference.embedding_requests(request)
         inputs: list[list[int]] = []
-        for one in checked:
-            for given in embeddings.inputs(one, by.model):
-                prompt = await by.model.prompter.completion(given)
-                inputs += embeddings.check_lengths(one, [list(prompt.token_ids)], by.model)
-        batch: EmbeddingBatch = await by.line.embed(inputs)
+        with ExitStack() as held:
+            by = await self._served.embedding(request.model or None).get(held)
+            for one in checked:
+                for given in embeddings.inputs(one, by.model):
+                    prompt = await by.model.prompter.completion(given)
+                    inputs += embeddings.check_lengths(one, [list(prompt.token_ids)], by.model)
+            batch: EmbeddingBatch = await by.line.embed(inputs)
         return inference.embed_response(embeddings.shortened(checked[0], batch.vectors), batch.prompt_tokens)
 
     async def CountTokens(self, request: pb.CountTokensRequest) -> pb.CountTokensResponse:
-        ids: Sequence[int]
-        if request.WhichOneof("input") == "chat":
-            checked = inference.chat_request(request.chat)
-            model = self._served.any(checked.model).model
-            ids = (await model.prompter.chat(**chat.prompt_arguments(checked))).token_ids
-        else:
-            model = self._served.any(request.model or None).model
-            ids = (await model.prompter.completion(request.text)).token_ids
+        checked = inference.chat_request(request.chat) if request.WhichOneof("input") == "chat" else None
+        name = request.model or None if checked is None else checked.model
+        with ExitStack() as held:
+            model = (await self._served.any(name).get(held)).model
+            if checked is not None:
+                ids = (await model.prompter.chat(**chat.prompt_arguments(checked))).token_ids
+            else:
+                ids = (await model.prompter.completion(request.text)).token_ids
         return pb.CountTokensResponse(
             tokens=len(ids), context_length=model.context_length, ids=ids if request.return_ids else ()
         )

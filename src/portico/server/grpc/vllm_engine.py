@@ -6,20 +6,21 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TypeAlias
 
 from portico import __version__
 from portico.engines import FlushesCache
-from portico.generation import Model
+from portico.errors import NotSupportedError
+from portico.prompting import Tokenizer
 from portico.protocols.grpc import vllm_engine
 from portico.protocols.grpc.tokenizer_files import tokenizer_zip
 from portico.protocols.openai import embeddings
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
 from portico.server.grpc.answers import Answer, admitted, new_id
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.served import Served, Wanted
 from portico.threads import CALLER
 
 __all__ = ["VllmEngineService"]
@@ -39,16 +40,19 @@ class VllmEngineService:
         self._started = time.time()
         self._last_request = 0.0
         self._running: dict[Name, set[Running]] = {}
+        self._tokenizer: Tokenizer | None = None  # the one that was asked for last
+        self._files = b""  # its zip file
 
     async def Generate(self, request: engine.GenerateRequest) -> Running:
         started = time.perf_counter()
         self._last_request = time.time()
-        by = self._served.generating(None)
         given = vllm_engine.prompt(request)
-        ids = (await by.model.prompter.completion(given)).token_ids if isinstance(given, str) else given
-        generation = vllm_engine.generation(request, ids, by.model, new_id())
-        encoder = vllm_engine.GenerateEncoder(generation, stream=request.stream)
-        answer = await admitted(self._served, by, generation, encoder, started)
+        with ExitStack() as held:
+            by = await self._served.generating(None).get(held)
+            ids = (await by.model.prompter.completion(given)).token_ids if isinstance(given, str) else given
+            generation = vllm_engine.generation(request, ids, by.model, new_id())
+            encoder = vllm_engine.GenerateEncoder(generation, stream=request.stream)
+            answer = await admitted(self._served, by, generation, encoder, started)
         return Running(self._running, (CALLER.get(), request.request_id), answer)
 
     async def Abort(self, request: engine.AbortRequest) -> engine.AbortResponse:
@@ -58,10 +62,11 @@ class VllmEngineService:
         return engine.AbortResponse()
 
     async def Embed(self, request: engine.EmbedRequest) -> engine.EmbedResponse:
-        by = self._served.embedding(None)
         checked = embeddings.EmbeddingRequest(input=list(request.tokenized.input_ids))
-        inputs = [list(one) for one in embeddings.inputs(checked, by.model) if not isinstance(one, str)]
-        batch = await by.line.embed(embeddings.check_lengths(checked, inputs, by.model))
+        with ExitStack() as held:
+            by = await self._served.embedding(None).get(held)
+            inputs = [list(one) for one in embeddings.inputs(checked, by.model) if not isinstance(one, str)]
+            batch = await by.line.embed(embeddings.check_lengths(checked, inputs, by.model))
         vector = batch.vectors[0]
         return engine.EmbedResponse(
             embedding=vector.tolist(), prompt_tokens=batch.prompt_tokens[0], embedding_dim=len(vector)
@@ -81,17 +86,21 @@ class VllmEngineService:
         return common.FlushCacheResponse(success=done, message="" if done else "The engine did not flush its cache.")
 
     async def GetModelInfo(self, request: engine.GetModelInfoRequest) -> engine.GetModelInfoResponse:
-        return vllm_engine.model_info(self._model)
+        with ExitStack() as held:
+            return vllm_engine.model_info((await self._wanted.get(held)).model)
 
     async def GetServerInfo(self, request: engine.GetServerInfoRequest) -> engine.GetServerInfoResponse:
+        with ExitStack() as held:
+            by = await self._wanted.get(held)
+        info = by.line.engine.info
         return engine.GetServerInfoResponse(
-            active_requests=sum(one.line.in_flight for one in self._served.models),
+            active_requests=self._served.in_flight,
             last_receive_timestamp=self._last_request,
             uptime_seconds=time.time() - self._started,
-            server_type="portico" if "structural_tags" not in self._model.capabilities else "portico structural_tags",
-            data_parallel_size=self._first.line.engine.info.metadata.get("data_parallel_size", 1),
+            server_type="portico structural_tags" if "structural_tags" in info.capabilities else "portico",
+            data_parallel_size=info.metadata.get("data_parallel_size", 1),
             constrained_decoding_start="first_token",
-            portico_resumes=sorted(self._first.line.engine.info.resumes),
+            portico_resumes=sorted(info.resumes),
         )
 
     async def GetLoads(self, request: engine.GetLoadsRequest) -> engine.GetLoadsResponse:
@@ -104,22 +113,20 @@ class VllmEngineService:
         return engine.GetLoadsResponse(timestamp=now, version=__version__, dp_rank_count=1, loads=[load])
 
     async def GetTokenizer(self, request: common.GetTokenizerRequest) -> AsyncIterator[common.GetTokenizerChunk]:
-        return _chunks(*await asyncio.get_running_loop().run_in_executor(None, lambda: self._tokenizer))
+        with ExitStack() as held:
+            tokenizer = (await self._wanted.get(held)).model.tokenizer
+            if tokenizer is not self._tokenizer:
+                files = await asyncio.get_running_loop().run_in_executor(None, tokenizer_zip, tokenizer)
+                self._tokenizer, self._files = tokenizer, files
+        return _chunks(self._files, hashlib.sha256(self._files).hexdigest())
 
     @property
-    def _first(self) -> ServedModel:
-        """The model this service is about: the one that generates, else the only one there is."""
-        able = [one for one in self._served.models if "generate" in one.model.capabilities]
-        return able[0] if able else self._served.models[0]
-
-    @property
-    def _model(self) -> Model:
-        return self._first.model
-
-    @cached_property
-    def _tokenizer(self) -> tuple[bytes, str]:
-        files = tokenizer_zip(self._model.tokenizer)
-        return files, hashlib.sha256(files).hexdigest()
+    def _wanted(self) -> Wanted:
+        """The model this service is about: the first that generates, else the first there is."""
+        try:
+            return self._served.generating(None)
+        except NotSupportedError:
+            return self._served.any(None)
 
 
 class Running:

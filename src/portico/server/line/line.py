@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -59,6 +60,10 @@ class Line:
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
         self._admitted = 0
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+        self.used = time.monotonic()  # when anybody last had to do with it
         self._unwritten: dict[Flight, None] = {}  # flights with something to write
         self._written = 0.0  # when connections were last written to
         self._writing: asyncio.TimerHandle | None = None
@@ -73,6 +78,35 @@ class Line:
     def in_flight(self) -> int:
         """Client requests being worked on."""
         return len(self._flights)
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """Count as one of its users while the block runs; as long as there are any it is not unloaded."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._look_for_users()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody is using it, or an answer is on its way."""
+        return not self._unused.is_set()
+
+    def unused_for(self, now: float) -> float:
+        """Seconds since it was used; 0 while it is. ``now`` is of the monotonic clock."""
+        return 0.0 if self.in_use else now - self.used
+
+    async def unused(self) -> None:
+        """Returns when nobody is using it and every answer has ended."""
+        await self._unused.wait()
+
+    def _look_for_users(self) -> None:
+        self.used = time.monotonic()
+        if not self._users and not self._flights:
+            self._unused.set()
 
     @property
     def load(self) -> tuple[int, int]:
@@ -128,6 +162,7 @@ class Line:
         if flight.timeout is not None:
             flight.deadline = flight.admitted + flight.timeout
         self._flights.add(flight)
+        self._unused.clear()
         self._admitted += 1
         self.meter.admitted()
         try:
@@ -208,6 +243,7 @@ class Line:
             model = flight.generations[0].spec.lora or self.name
             self.meter.used(flight.key, model, prompt, sum(usage.cached_tokens or 0 for usage in usages), answer)
         self._flights.discard(flight)
+        self._look_for_users()
         self.meter.over(flight.generations)
 
     def _end(self, flight: Flight, error: PorticoError) -> None:

@@ -1,14 +1,13 @@
-"""What is served: models by name, each with the line it runs on."""
+"""What is served: models by name, loaded or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from portico.constraints import Checker, is_plain
 from portico.errors import (
     EngineDeadError,
     ModelNotFoundError,
@@ -16,58 +15,22 @@ from portico.errors import (
     NotSupportedError,
     OverloadedError,
     PermissionDeniedError,
+    PorticoError,
 )
-from portico.generation import Generation, Model
+from portico.generation import Card, Model
 from portico.keys import KEY
 from portico.server.line.endings import Endings
 from portico.server.line.line import Line
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
 from portico.server.line.runs import Runs
-from portico.threads import Threads
 
 if TYPE_CHECKING:
     from portico.store import Store
 
-__all__ = ["FileBounds", "Served", "ServedModel"]
+__all__ = ["FileBounds", "Served", "Wanted"]
 
 LONGEST_NAME = 256  # characters of a name that only a pattern knows
-
-
-# What may be costly waits for its own kind only.
-_PLAIN = Threads("plain grammars", 1)
-_COSTLY = Threads("costly grammars", 2, waiting=16)
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """One model, the names it answers to, its line, and the adapters that its engine has for it.
-
-    ``patterns`` are shell patterns of further names; a model that is called by one is shown by its first of ``names``.
-    """
-
-    model: Model
-    names: Sequence[str]
-    line: Line
-    checker: Checker | None = None  # None: the engine needs no trial of its grammars
-    adapters: Sequence[Model] = ()
-    patterns: Sequence[str] = ()
-
-    def called(self, name: str) -> ServedModel:
-        """The same under the name that a client calls it, which answers repeat."""
-        if name == self.model.name:
-            return self
-        return replace(self, model=replace(self.model, name=name, shown=self.model.label))
-
-    async def check(self, generations: Sequence[Generation]) -> None:
-        """Try the generations' constraint out, away from the event loop. Raises ``BadRequestError``, and
-        ``OverloadedError`` where too many wait."""
-        constraint, checker = generations[0].spec.constraint, self.checker
-        if constraint is not None and checker is not None and not checker.knows(constraint):
-            await (_PLAIN if is_plain(constraint) else _COSTLY).run(partial(checker.check, constraint))
-
-    def knows(self, generations: Sequence[Generation]) -> bool:
-        """Whether the generations' constraint needs no trial any more; raises as ``check`` does."""
-        constraint = generations[0].spec.constraint
-        return constraint is None or self.checker is None or self.checker.knows(constraint)
 
 
 class FileBounds(NamedTuple):
@@ -77,12 +40,44 @@ class FileBounds(NamedTuple):
     of_one_key: int = 4 << 30
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The model that a request is for, which may have to be loaded first. ``capability`` is what it must be able to,
+    and ``lack`` the words for a model that is not."""
+
+    offers: Offers
+    offer: Offer
+    name: str | None
+    capability: str = ""
+    lack: str = ""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it can be had without waiting."""
+        return self.offer.state == "loaded"
+
+    def now(self, held: ExitStack) -> ServedModel:
+        """The model, which is loaded; it stays so until ``held`` is closed. Raises ``NotSupportedError``."""
+        return self._able(self.offer.held(held))
+
+    async def get(self, held: ExitStack) -> ServedModel:
+        """The model, once it is loaded; it stays so until ``held`` is closed. Raises ``NotSupportedError``, and as
+        ``Offers.get`` does."""
+        return self._able(await self.offers.get(self.offer, held))
+
+    def _able(self, served: ServedModel) -> ServedModel:
+        served = served.called(self.name or served.names[0])
+        if self.capability and self.capability not in served.model.capabilities:
+            raise _lacks(served.model.name, self.lack)
+        return served
+
+
 class Served:
-    """All served models. A request without a model name gets the first that can do what it asks for."""
+    """All models on offer. A request without a model name gets the first that can do what it asks for."""
 
     def __init__(
         self,
-        models: Sequence[ServedModel],
+        offers: Offers,
         request_timeout: float | None = None,
         signing_key: str | None = None,
         resume_grace: float = 0.0,
@@ -90,7 +85,7 @@ class Served:
         mcp_allow: Sequence[str] = (),
         file_bounds: FileBounds | None = None,
     ) -> None:
-        self.models = list(models)
+        self.offers = offers
         self.request_timeout = request_timeout
         self.signing_key = signing_key  # of thinking; None: one per process
         self.runs = Runs(resume_grace)
@@ -98,29 +93,43 @@ class Served:
         self.mcp_allow = mcp_allow  # hosts of MCP servers that requests may name
         self.store = store  # of responses, conversations and files; None: nothing is kept
         self.file_bounds = file_bounds or FileBounds()
-        self._by_name = {name: served.called(name) for served in models for name in served.names}
-        for served in models:
-            for adapter in served.adapters:
-                self._by_name[adapter.name] = replace(served, model=adapter, names=[adapter.name], adapters=())
+        self.draining = False  # whether the server is about to end
+
+    @property
+    def models(self) -> list[ServedModel]:
+        """Those that are loaded, in whatever state."""
+        return [offer.served for offer in self.offers.present if offer.served is not None]
+
+    @property
+    def in_flight(self) -> int:
+        """Client requests that engines work on."""
+        return sum(one.line.in_flight for one in self.models)
 
     @property
     def healthy(self) -> bool:
-        """Whether every model can take requests."""
-        return all(served.line.healthy for served in self.models)
-
-    @property
-    def draining(self) -> bool:
-        """Whether the server is about to end."""
-        return any(served.line.draining for served in self.models)
+        """Whether every model that is loaded can take requests."""
+        return not self.draining and all(line.healthy for _, line in self._lines())
 
     def check_ready(self) -> None:
         """Raise where requests are not taken now: ``OverloadedError`` while the server drains, ``EngineDeadError``
-        where a model's engine is gone or loading."""
+        where a loaded model's engine is gone."""
         if self.draining:
             raise OverloadedError("The server is draining: it will end.", code="draining", retry_after=1)
-        for served in self.models:
-            if not served.line.healthy:
-                raise EngineDeadError(f"The engine of '{served.names[0]}' is gone or loading.", retry_after=1)
+        for name, line in self._lines():
+            if not line.healthy:
+                raise EngineDeadError(f"The engine of '{name}' is gone or loading.", retry_after=1)
+
+    def drain(self) -> None:
+        """Take no new requests."""
+        self.draining = True
+        self.offers.drain()
+        for one in self.models:
+            one.line.drain()
+
+    def fail_all(self, error: PorticoError) -> None:
+        """End every answer with ``error``."""
+        for one in self.models:
+            one.line.fail_all(error)
 
     def store_for(self, refusal: str) -> Store:
         """The store. Raises ``NotFoundError`` with this text where nothing is kept."""
@@ -128,67 +137,120 @@ class Served:
             raise NotFoundError(refusal)
         return self.store
 
-    @property
-    def cards(self) -> Iterator[tuple[str, Model]]:
-        """Every served name that the API key may use, with its model: every model under each of its names, then its
-        adapters."""
-        key = KEY.get()
-        for served in self.models:
-            for name in served.names:
-                if key.may_use(served.names):
-                    yield name, served.model
-            for adapter in served.adapters:
-                if key.may_use([adapter.name]):
-                    yield adapter.name, adapter
+    # -- by name ------------------------------------------------------------------------------------------------------
 
-    def model(self, name: str) -> ServedModel:
+    @property
+    def cards(self) -> Iterator[Card]:
+        """A card for every name that the API key may use: every model under each of its names, then its adapters."""
+        for offer in self.offers.offers:
+            for name in (*offer.names, *offer.adapters):
+                if KEY.get().may_use(_meant(offer, name)):
+                    yield _card(offer, name)
+
+    @property
+    def loaded(self) -> Iterator[tuple[str, Model]]:
+        """As ``cards``, but the models themselves, of those that are loaded."""
+        for card in self.cards:
+            offer = self.model(card.name).offer
+            if offer.served is not None:
+                yield card.name, offer.served.called(card.name).model
+
+    def card(self, name: str) -> Card:
+        """The card of that name. Raises as ``model`` does."""
+        return _card(self.model(name).offer, name)
+
+    def model(self, name: str) -> Wanted:
         """The model of that name. Raises ``ModelNotFoundError``, and ``PermissionDeniedError`` where the API key may
         not use it."""
-        found = self._by_name.get(name) or self._by_pattern(name)
+        found = self._named(name) or self._by_pattern(name)
         if found is None:
-            known = ", ".join([name for name, _ in self.cards][:8])
+            known = ", ".join([card.name for card in self.cards][:8])
             raise ModelNotFoundError(f"There is no such model here. Served: {known}.", param="model")
-        return self._allowed(found)
+        _check_allowed(_meant(found, name))
+        return Wanted(self.offers, found, name)
 
-    def any(self, name: str | None) -> ServedModel:
+    def any(self, name: str | None) -> Wanted:
         """The model of that name, the first one without a name."""
-        return self.model(name) if name else self._first(self.models)
+        return self.model(name) if name else Wanted(self.offers, self._first(self.offers.offers), None)
 
-    def _by_pattern(self, name: str) -> ServedModel | None:
-        for served in self.models:
-            if len(name) <= LONGEST_NAME and any(fnmatchcase(name, pattern) for pattern in served.patterns):
-                return served.called(name)
-        return None
-
-    @staticmethod
-    def _allowed(served: ServedModel) -> ServedModel:
-        key = KEY.get()
-        if not key.may_use(served.names):
-            may = ", ".join(key.models[:8])
-            raise PermissionDeniedError(f"This API key may not use this model; it may use: {may}.", param="model")
-        return served
-
-    def _first(self, models: Sequence[ServedModel]) -> ServedModel:
-        """The first that the API key may use. Raises ``PermissionDeniedError`` where that is none."""
-        key = KEY.get()
-        return next((one for one in models if key.may_use(one.names)), None) or self._allowed(models[0])
-
-    def generating(self, name: str | None) -> ServedModel:
+    def generating(self, name: str | None) -> Wanted:
         """The model of that name, if it generates text. Raises ``NotSupportedError`` if it does not."""
         return self._able("generate", name, "does not generate text")
 
-    def embedding(self, name: str | None) -> ServedModel:
+    def embedding(self, name: str | None) -> Wanted:
         """The model of that name, if it makes embeddings. Raises ``NotSupportedError`` if it does not."""
         return self._able("embed", name, "does not make embeddings")
 
-    def _able(self, capability: str, name: str | None, lack: str) -> ServedModel:
-        able = [served for served in self.models if capability in served.model.capabilities]
+    def _able(self, capability: str, name: str | None, lack: str) -> Wanted:
+        able = [offer for offer in self.offers.offers if _may(offer, capability)]
         if not name:
-            served = self._first(able or self.models)
+            offer = self._first(able or self.offers.offers)
         else:
-            served = self.model(name)
-            if able and name not in self._by_name and capability not in served.model.capabilities:
-                served = self._first(able).called(name)  # a pattern is about names, whatever is asked of the model
-        if capability not in served.model.capabilities:
-            raise NotSupportedError(f"The model '{served.model.name}' {lack}.", param="model")
-        return served
+            offer = self.model(name).offer
+            if able and offer not in able and self._named(name) is None:
+                offer = self._first(able)  # a pattern is about names, whatever is asked of the model
+        if not _may(offer, capability):
+            raise _lacks(name or offer.names[0], lack)
+        return Wanted(self.offers, offer, name or None, capability, lack)
+
+    def _named(self, name: str) -> Offer | None:
+        for offer in self.offers.offers:
+            if name in offer.names or name in offer.adapters:
+                return offer
+        return None
+
+    def _by_pattern(self, name: str) -> Offer | None:
+        for offer in self.offers.offers:
+            if len(name) <= LONGEST_NAME and any(fnmatchcase(name, pattern) for pattern in offer.patterns):
+                return offer
+        return None
+
+    @staticmethod
+    def _first(offers: Sequence[Offer]) -> Offer:
+        """The first that the API key may use. Raises ``PermissionDeniedError`` where that is none, and
+        ``ModelNotFoundError`` where there is none at all."""
+        if not offers:
+            raise ModelNotFoundError("This server has no models now.", param="model")
+        found = next((offer for offer in offers if KEY.get().may_use(offer.names)), None)
+        if found is None:
+            _check_allowed(offers[0].names)
+        return found or offers[0]
+
+    def _lines(self) -> Iterator[tuple[str, Line]]:
+        for offer in self.offers.present:
+            if offer.served is not None and offer.state == "loaded":
+                yield offer.names[0], offer.served.line
+
+
+def _may(offer: Offer, capability: str) -> bool:
+    """Whether it has the capability, as far as is known."""
+    return offer.capabilities is None or capability in offer.capabilities
+
+
+def _meant(offer: Offer, name: str) -> Sequence[str]:
+    """The names of what is meant: an adapter has but one."""
+    return [name] if name in offer.adapters else offer.names
+
+
+def _check_allowed(names: Sequence[str]) -> None:
+    key = KEY.get()
+    if not key.may_use(names):
+        may = ", ".join(key.models[:8])
+        raise PermissionDeniedError(f"This API key may not use this model; it may use: {may}.", param="model")
+
+
+def _lacks(name: str, lack: str) -> NotSupportedError:
+    return NotSupportedError(f"The model '{name}' {lack}.", param="model")
+
+
+def _card(offer: Offer, name: str) -> Card:
+    adapter = name in offer.adapters
+    return Card(
+        name=name,
+        root=name if adapter else offer.names[0],
+        parent=offer.names[0] if adapter else None,
+        created=offer.created,
+        capabilities=offer.capabilities or frozenset(),
+        context_length=offer.context_length,
+        state=offer.state,
+    )

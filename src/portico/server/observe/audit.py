@@ -1,4 +1,4 @@
-"""What the audit log is told of requests: those that were refused for who asks, and batches."""
+"""What the audit log is told of requests: those that were refused for who asks, batches, and models that move."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from portico.server.http.exchange import Exchange
 __all__ = ["AuditObserver"]
 
 REFUSALS: Final = frozenset({401, 403, 429})
-BATCHES: Final = frozenset({"/v1/batches", "/v1/messages/batches"})
+TOLD: Final = {  # of what is asked for with POST
+    "/v1/batches": "batch made",
+    "/v1/messages/batches": "batch made",
+    "/v1/models/{model}/load": "model loaded",
+    "/v1/models/{model}/unload": "model unloaded",
+}
 
 
 class AuditObserver:
@@ -32,8 +37,8 @@ class AuditObserver:
         """Tell it, if it is of those that are told. A route is told and no path: in paths may be anything."""
         if exchange.status in REFUSALS:
             action = "refused"
-        elif exchange.method == "POST" and exchange.route in BATCHES and outcome == "ok":
-            action = "batch made"
+        elif exchange.method == "POST" and exchange.route in TOLD and outcome == "ok":
+            action = TOLD[exchange.route]
         else:
             return
         self._audit.note(

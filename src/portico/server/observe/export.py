@@ -15,7 +15,8 @@ from portico import __version__
 from portico.config import Settings
 from portico.generation import Model
 from portico.prompting import ChatTemplate, JinjaRenderer
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served
 from portico.trace import Trace, occurring, vocabulary
 
 __all__ = ["about", "exported", "facts"]

@@ -50,7 +50,7 @@ class Inspector:
         self._recorder = recorder
         self._served = served
         self._everything = everything
-        self._facts = facts(served, about)
+        self._about = about
 
     # -- recording ----------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Inspector:
 
     async def show(self, exchange: Exchange) -> None:
         """One recorded request with every artifact, and what a replay needs beside them."""
-        await exchange.respond_json(exported(self._find(exchange), self._facts))
+        await exchange.respond_json(exported(self._find(exchange), facts(self._served, self._about)))
 
     async def follow_all(self, exchange: Exchange) -> None:
         """Requests as they begin, change and end, as server-sent events."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from portico.server.line.served import ServedModel
+from portico.server.line.served import Served
 
 __all__ = ["Loads"]
 
@@ -15,14 +15,16 @@ WAITING = "Engine requests that wait for their first output, by model."
 
 
 class Loads:
-    """A collector of Prometheus' client library over ``models``, which may come later."""
+    """A collector of Prometheus' client library over what is ``served``, which may come later."""
 
     def __init__(self) -> None:
-        self.models: Sequence[ServedModel] = ()
+        self.served: Served | None = None
 
     def collect(self) -> Iterator[Metric]:
         """The figures of now."""
-        loads = [(one.names[0], *one.line.load) for one in self.models]
+        if self.served is None:
+            return
+        loads = [(one.names[0], *one.line.load) for one in self.served.models]
         for prefix, label in (("portico_requests", "model"), ("vllm:num_requests", "model_name")):
             running = GaugeMetricFamily(f"{prefix}_running", RUNNING, labels=[label])
             waiting = GaugeMetricFamily(f"{prefix}_waiting", WAITING, labels=[label])
@@ -33,6 +35,20 @@ class Loads:
         restarts = CounterMetricFamily(
             "portico_engine_restarts", "Engines that were started again by this server, by model.", labels=["model"]
         )
-        for one in self.models:
+        for one in self.served.models:
             restarts.add_metric([one.names[0]], getattr(one.line.engine, "restarts", 0))
         yield restarts
+        yield from _loaded(self.served)
+
+
+def _loaded(served: Served) -> Iterator[Metric]:
+    loaded = GaugeMetricFamily("portico_model_loaded", "1 while the model is loaded.", labels=["model"])
+    waiting = GaugeMetricFamily(
+        "portico_model_waiting", "Requests that wait for the model to be loaded.", labels=["model"]
+    )
+    loads = CounterMetricFamily("portico_model_loads", "Times that the model was loaded.", labels=["model"])
+    for offer in served.offers.offers:
+        loaded.add_metric([offer.names[0]], float(offer.state == "loaded"))
+        waiting.add_metric([offer.names[0]], served.offers.waiting(offer))
+        loads.add_metric([offer.names[0]], offer.loads)
+    yield from (loaded, waiting, loads)

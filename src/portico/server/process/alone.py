@@ -77,8 +77,9 @@ async def alone(settings: Settings, file: Path, endpoint: str, directory: Path) 
     served = await assemble(own, metrics)
     store = served.store
     assert store is not None
+    model = ",".join(one.model for one in settings.each_model)
     try:
-        batch = await _begun(store, file, endpoint, settings.model, directory)
+        batch = await _begun(store, file, endpoint, model, directory)
         app = build_app(
             routes(served, metrics), Keys(()), Gate(settings.in_flight), max_body=settings.max_body, host=None
         )

@@ -32,8 +32,11 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
         console.print(f"  inspector at [bold cyan]{base}/inspect[/bold cyan], playground at [cyan]{base}/play[/cyan]")
     if grpc_port is not None:
         console.print(f"  gRPC at [bold cyan]{f'[{host}]' if ':' in host else host}:{grpc_port}[/bold cyan]")
-    for one in served.models:
-        model = one.model
+    for own, offer in zip(settings.each_model, served.offers.offers, strict=True):
+        if offer.served is None:
+            console.print(f"  [green]{escape(', '.join(offer.names))}[/green]  loaded when it is asked for")
+            continue
+        one, model = offer.served, offer.served.model
         facts = [f"{model.context_length} tokens of context"]
         if "generate" not in model.capabilities:
             facts = [f"embeddings of {model.embedding_size} numbers", *facts]
@@ -42,16 +45,17 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
         if model.reasoning_parser:
             facts.append(f"reasoning: {model.reasoning_parser}")
         console.print(f"  [green]{escape(', '.join(one.names))}[/green]  {escape(', '.join(facts))}")
-        if model.prompter.renderer is not None and model.tool_parser is None and settings.tool_parser != "none":
+        if model.prompter.renderer is not None and model.tool_parser is None and own.tool_parser != "none":
             lacking = "tool-call format" if model.reasoning_parser else "tool-call or reasoning format"
             console.print(f"  no {lacking} known from its chat template: --tool-parser NAME, see 'portico formats'")
     key = ' -H "Authorization: Bearer $PORTICO_API_KEY"' if settings.api_key else ""
-    first = served.models[0].model
-    if "generate" in first.capabilities:
-        body = f'{{"model": "{first.name}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    first = served.offers.offers[0]
+    name = first.names[0]
+    if first.capabilities is None or "generate" in first.capabilities:
+        body = f'{{"model": "{name}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
         path = "chat/completions"
     else:
-        body, path = f'{{"model": "{first.name}", "input": "Hello!"}}', "embeddings"
+        body, path = f'{{"model": "{name}", "input": "Hello!"}}', "embeddings"
     console.print("Try:")
     console.print(f"  curl -N {options}{base}/v1/{path} -H 'Content-Type: application/json'{key} \\", markup=False)
     console.print(f"    -d '{body}'", markup=False)

@@ -10,12 +10,13 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from portico import __version__, models
-from portico.config import Settings
+from portico.config import ModelSettings, Settings
 from portico.constraints import Checker, Vocabulary
 from portico.engines import Engine, EngineInfo
 from portico.engines.placement import Placement
@@ -27,18 +28,21 @@ from portico.parsing.registry import DECLARED, program
 from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer, speaks_harmony
 from portico.server.line.line import Line
 from portico.server.line.meter import Meter
-from portico.server.line.served import FileBounds, Served, ServedModel
-from portico.server.process.engines import adapters, embedding_engine, is_elsewhere, main_engine, resolved_model
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
+from portico.server.line.served import FileBounds, Served
+from portico.server.process.engines import adapters, engine_of, resolved_model
 from portico.server.process.kept import kept
 
-__all__ = ["assemble", "release"]
+__all__ = ["assemble", "check_names", "offers", "release"]
 
 
 async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Served:
-    """Load and start everything that the settings name. What had been started is closed again when a part fails.
+    """Load and start everything that the settings want at start. What had been started is closed again when a part
+    fails.
 
-    ``meter`` counts the work of their lines. ``shared`` are engines to use in place of those that
-    ``portico.server.process.engines`` would make.
+    ``meter`` counts the work of the models' lines. ``shared`` are engines to use in place of those that
+    ``portico.server.process.engines`` would make, in the same order; a model that has one stays loaded.
     """
     for plugin in settings.parser_plugin:
         try:
@@ -46,40 +50,76 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
         except (ValueError, OSError) as error:
             raise BadRequestError(f"{error}.", param="parser_plugin") from None
     store = await kept(settings)  # first: it is soon known whether it can be had
-    started: list[ServedModel] = []
+    on_offer = offers(settings, meter, shared)
     try:
-        started.append(await _main(settings, meter, shared))
-        if settings.embedding_model is not None:
-            started.append(await _embedding(settings, meter, shared))
+        at_start = zip(settings.each_model, on_offer.offers, strict=True)
+        await on_offer.start([offer for one, offer in at_start if one.load == "start"])
+        check_names(on_offer.offers)
     except BaseException:
-        for served in started:
-            await served.line.close()
+        await on_offer.close()
         if store is not None:
             await store.close()
         raise
     key = settings.signing_key.get_secret_value() if settings.signing_key else None
     bounds = FileBounds(settings.max_file, settings.max_files_per_key)
-    return Served(started, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow, bounds)
+    return Served(on_offer, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow, bounds)
 
 
 async def release(served: Served) -> None:
     """End what ``assemble`` has started."""
-    for one in served.models:
-        await one.line.close()
-        one.model.prompter.close()
+    await served.offers.close()
     if served.store is not None:
         await served.store.close()
 
 
-async def _main(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:
-    loras = adapters(settings)
-    if is_elsewhere(settings):
+def offers(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Offers:
+    """What the settings offer, none of it loaded. ``meter`` and ``shared`` are as in ``assemble``."""
+    engines = iter(shared)
+    made = []
+    for one in settings.each_model:
+        engine = next(engines, None) if not one.elsewhere else None
+        made.append(_offer(one, partial(_load, one, meter, engine)))
+    return Offers(made, settings.max_loaded, settings.load_queue, settings.request_timeout)
+
+
+def check_names(offers: Sequence[Offer]) -> None:
+    """Raises ``BadRequestError`` where two of them have one name."""
+    taken: set[str] = set()
+    for offer in offers:
+        for name in (*offer.names, *offer.adapters):
+            if name in taken:
+                raise BadRequestError(
+                    f"Two models are called '{name}'; give one of them another 'served_model_name'.", param="models"
+                )
+            taken.add(name)
+
+
+def _offer(settings: Settings, load: Callable[[], Awaitable[ServedModel]]) -> Offer:
+    """One model, as far as it is known before it is loaded."""
+    name, kind = ("", None) if settings.elsewhere else models.expected(settings.model)
+    names, patterns = _names(settings.served_model_name, name)
+    embeds = settings.embedding or kind == "embedding"
+    return Offer(
+        names,
+        load,
+        patterns,
+        list(adapters(settings)),
+        None if settings.elsewhere else frozenset({"embed" if embeds else "generate"}),
+        created=int(time.time()),
+        idle=settings.idle_unload,
+        described={name: getattr(settings, name) for name in ModelSettings.model_fields},
+    )
+
+
+async def _load(settings: Settings, meter: Meter, engine: Engine | None) -> ServedModel:
+    if settings.elsewhere:
         return await _elsewhere(settings, meter)
-    resolved = resolved_model(settings)
-    tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
+    resolved = await asyncio.to_thread(resolved_model, settings)
+    tokenizer = await asyncio.to_thread(load_tokenizer, settings.tokenizer or resolved.tokenizer_path or resolved.path)
     template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
-    engine = shared[0] if shared else main_engine(settings, resolved)
-    return await _serve(settings, meter, resolved, tokenizer, engine, template, list(loras))
+    if engine is None:
+        engine = await asyncio.to_thread(engine_of, settings, resolved)
+    return await _serve(settings, meter, resolved, tokenizer, engine, template, list(adapters(settings)))
 
 
 async def _elsewhere(settings: Settings, meter: Meter) -> ServedModel:
@@ -111,15 +151,6 @@ async def _elsewhere(settings: Settings, meter: Meter) -> ServedModel:
         raise
 
 
-async def _embedding(settings: Settings, meter: Meter, shared: Sequence[Engine]) -> ServedModel:
-    assert settings.embedding_model is not None
-    resolved = models.resolve(settings.embedding_model)
-    engine = shared[-1] if len(shared) > 1 else embedding_engine(settings, resolved)
-    return await _serve(
-        settings, meter, resolved, load_tokenizer(resolved.tokenizer_path or resolved.path), engine, None
-    )
-
-
 async def _serve(
     settings: Settings,
     meter: Meter,
@@ -130,7 +161,6 @@ async def _serve(
     adapters: Sequence[str] = (),
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
-    described = None if resolved.kind == "embedding" else _described(settings, resolved)
     line = Line(
         engine,
         meter,
@@ -140,19 +170,37 @@ async def _serve(
         salted=not settings.share_prefix_cache,
     )
     warming = asyncio.get_running_loop().run_in_executor(None, tokenizer.warm)  # beside the engine's own loading
-    await line.start()
-    await warming
-    info = engine.info
-    generates = "generate" in info.capabilities
-    names, patterns = _names(settings.served_model_name if generates else [], resolved.name)
-    line.called = names[0]
-    if taken := set(names) & set(adapters):
+    try:
+        await line.start()
+        await warming
+        described = partial(_described, settings, resolved, tokenizer, template, adapters, line)
+        served = await asyncio.to_thread(described)  # others may be served meanwhile
+    except BaseException:
         await line.close()
+        raise
+    line.called = served.names[0]
+    return served
+
+
+def _described(
+    settings: Settings,
+    resolved: models.ResolvedModel,
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    adapters: Sequence[str],
+    line: Line,
+) -> ServedModel:
+    """What a model is whose engine has started. Raises ``BadRequestError`` for settings that do not fit it."""
+    info = line.engine.info
+    generates = "generate" in info.capabilities
+    names, patterns = _names(settings.served_model_name, resolved.name)
+    if taken := set(names) & set(adapters):
         raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
     tool_parser, reasoning_parser = (settings.tool_parser, settings.reasoning_parser) if generates else (None, None)
-    if described is not None and generates:
-        tool_parser = described if tool_parser in (None, DECLARED) else tool_parser
-        reasoning_parser = described if reasoning_parser in (None, DECLARED) else reasoning_parser
+    declared = _declared(settings, resolved) if generates and resolved.kind != "embedding" else None
+    if declared is not None:
+        tool_parser = declared if tool_parser in (None, DECLARED) else tool_parser
+        reasoning_parser = declared if reasoning_parser in (None, DECLARED) else reasoning_parser
     if template is not None:
         found = detect(template.sources, tokenizer.special_tokens.values())
         tool_parser = tool_parser or found.tool_parser
@@ -161,7 +209,6 @@ async def _serve(
     try:
         markers = program(tool_parser, reasoning_parser).special_tokens
     except ValueError as error:
-        await line.close()
         raise BadRequestError(f"{error}; 'portico formats' lists them.") from None
     model = Model(
         name=names[0],
@@ -186,6 +233,7 @@ async def _serve(
             tools=settings.max_tools,
             schema_depth=settings.max_schema_depth,
         ),
+        sampling=settings.sampling.model_dump(exclude_none=True),
     )
     checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
     adapted = [replace(model, name=name, parent=model.name) for name in adapters]
@@ -228,7 +276,7 @@ def _vocabulary(tokenizer: Tokenizer, info: EngineInfo) -> Vocabulary:
     return Vocabulary([tokenizer.token_bytes(i) for i in range(info.vocab_size)], sorted(tokenizer.special_ids), eos)
 
 
-def _described(settings: Settings, resolved: models.ResolvedModel) -> str | None:
+def _declared(settings: Settings, resolved: models.ResolvedModel) -> str | None:
     """The parser of the format that the checkpoint describes itself, in its ``tokenizer_config.json``; None if it does
     not. A description that cannot be read is an error where ``hf`` was asked for, else it is left aside."""
     path = Path(settings.tokenizer or resolved.tokenizer_path or resolved.path or "")

@@ -45,18 +45,17 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """As uvicorn's, ten times a second; a drain accepts connections as long as anything is in flight."""
-        if self._end and not any(one.line.in_flight for one in self._served.models):
+        if self._end and not self._served.in_flight:
             self.should_exit = True
         return await super().on_tick(counter)
 
     def _drain(self) -> None:
         if self._batches is not None:
             self._batches.stop()
-        working = sum(one.line.in_flight for one in self._served.models)
+        working = self._served.in_flight
         if working:
             log.warning("stopping: %d requests get %g s to finish", working, self._drain_timeout)
-        for one in self._served.models:
-            one.line.drain()
+        self._served.drain()
         for connection in list(self.server_state.connections):
             connection.shutdown()  # after its answer: whoever keeps connections should not come back here
         self._end = self._loop.time() + self._drain_timeout
@@ -64,5 +63,4 @@ class DrainingServer(uvicorn.Server):
 
     def _cut_off(self) -> None:
         self._end = self._loop.time()
-        for one in self._served.models:
-            one.line.fail_all(OverloadedError("The server is shutting down.", code="shutting_down", retry_after=1))
+        self._served.fail_all(OverloadedError("The server is shutting down.", code="shutting_down", retry_after=1))

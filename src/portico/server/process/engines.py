@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,36 +15,27 @@ from portico.engines.replay import ReplayEngine, Script
 from portico.errors import BadRequestError, EngineError
 from portico.prompting import Tokenizer, load_tokenizer
 
-__all__ = ["adapters", "embedding_engine", "engines", "is_elsewhere", "main_engine", "resolved_model"]
+__all__ = ["adapters", "engine_of", "engines", "resolved_model"]
 
 
 def engines(settings: Settings) -> list[Engine]:
-    """The engines that the settings name, not started: the main model's, then the embedding model's if there is one."""
-    resolved = resolved_model(settings)
-    made = [main_engine(settings, resolved)]
-    if settings.embedding_model is not None:
-        made.append(embedding_engine(settings, models.resolve(settings.embedding_model)))
-    return made
+    """The engines of all models that are not elsewhere, not started."""
+    return [engine_of(one, resolved_model(one)) for one in settings.each_model if not one.elsewhere]
 
 
-def is_elsewhere(settings: Settings) -> bool:
-    """Whether the main model is in other processes, reached over gRPC."""
-    return settings.engine.startswith(("grpc://", "grpcs://"))
-
-
-def main_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
-    """The main model's engine. Raises ``BadRequestError`` for one that there is not."""
-    if resolved.kind == "embedding":
-        return embedding_engine(settings, resolved)
-    if settings.engine == "llamacpp":
+def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
+    """The engine of one model. Raises ``BadRequestError`` for one that there is not."""
+    embeds = resolved.kind == "embedding"
+    if settings.engine == "llamacpp" or embeds:
         from portico.engines.llamacpp import LlamaCppEngine
 
         return LlamaCppEngine(
             resolved.path,
             model_id=resolved.name,
-            context_length=settings.context_length,
+            context_length=None if embeds else settings.context_length,
             max_sequences=settings.max_sequences,
             threads=settings.threads,
+            embedding=embeds,
             silence=settings.engine_silence,
         )
     if settings.engine == "vllm":
@@ -64,23 +56,11 @@ def main_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
     )
 
 
-def embedding_engine(settings: Settings, resolved: models.ResolvedModel) -> Engine:
-    """The engine of a model that makes embeddings."""
-    from portico.engines.llamacpp import LlamaCppEngine
-
-    return LlamaCppEngine(
-        resolved.path,
-        model_id=resolved.name,
-        threads=settings.threads,
-        embedding=True,
-        silence=settings.engine_silence,
-    )
-
-
 def resolved_model(settings: Settings) -> models.ResolvedModel:
-    """The main model; vLLM's is a directory in Hugging Face's layout, which it reads itself."""
+    """The model, fetched if it is not here; vLLM's is a directory in Hugging Face's layout, which it reads itself."""
     if settings.engine != "vllm":
-        return models.resolve(settings.model)
+        resolved = models.resolve(settings.model)
+        return replace(resolved, kind="embedding") if settings.embedding else resolved
     path = Path(settings.model).expanduser()
     if not path.is_dir():
         raise BadRequestError("--engine vllm takes a model directory in Hugging Face's layout.", param="model")

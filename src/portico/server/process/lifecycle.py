@@ -135,9 +135,9 @@ async def _serve(
     telemetry = sending_spans(settings)
     metrics = Metrics(ledger, of_keys=settings.metrics_per_key)
     served = await assemble(settings, metrics, shared)
-    metrics.loads.models = served.models
+    metrics.loads.served = served
     batches: Runner | None = None
-    tasks = [asyncio.create_task(metrics.keep()), asyncio.create_task(systemd.keep_alive())]
+    tasks = [asyncio.create_task(work) for work in (metrics.keep(), systemd.keep_alive(), served.offers.keep_tidy())]
     accounts = accounts or Accounts()
     settling: Settling | None = None
     accounting: Accounting | None = None

@@ -15,7 +15,7 @@ from portico.generation import Limits, Model
 from portico.parsing.registry import program
 from portico.prompting import ChatTemplate, Prompt, Prompter, Renderer, Tokenizer
 from portico.server.line.line import Line
-from portico.server.line.served import ServedModel
+from portico.server.line.model import ServedModel
 from portico.server.observe.export import PLAIN_FACTS
 from portico.trace import Export, RecordedTokenizer, UnrecordedError
 

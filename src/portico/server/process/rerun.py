@@ -29,6 +29,7 @@ from portico.server.http.app import build_app
 from portico.server.http.auth import Keys
 from portico.server.http.gate import Gate
 from portico.server.line.line import Line
+from portico.server.line.offers import Offer, Offers
 from portico.server.line.served import Served
 from portico.server.observe.export import exported
 from portico.server.observe.inspector import Inspector
@@ -69,7 +70,7 @@ async def rerun(recorded: Export, means: Means | None = None) -> Export:
     line: Line = Line(engine, metrics, keep_alive=0)
     await line.start()
     models = [served_again(facts, recorded, means, line) for facts in models_of(recorded)]
-    served = Served(models, None)
+    served = Served(Offers([Offer.standing(one) for one in models]))
     recorder = Recorder(time.perf_counter, time.time, keep=1)
     inspector = Inspector(recorder, served, everything=True)
     max_body = recorded.facts.get("max_body") or MAX_BODY

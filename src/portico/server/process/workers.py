@@ -22,15 +22,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
-from portico.config import Settings
+from portico.config import ModelSettings, Settings
 from portico.engines.restarts import Backoff
 from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
 from portico.server.observe.ledger import rows
 from portico.server.process import systemd
-from portico.server.process.engines import engines, is_elsewhere
+from portico.server.process.engines import engines
 from portico.server.process.places import shared_table
 from portico.server.process.reloading import Reloading
 
@@ -50,6 +50,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     changes: dict[str, Any] = {
         "max_in_flight": -(-settings.in_flight // settings.workers),
         "batch_concurrency": -(-settings.batch_lines // settings.workers),
+        "models": [one.model_copy(update=_shares(one, settings.workers)) for one in settings.models],
     }
     if settings.signing_key is None:
         changes["signing_key"] = SecretStr(secrets.token_hex(32))  # what one worker signs, another accepts
@@ -59,7 +60,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     heard, ready = os.pipe()
     table = shared_table(settings.workers)
     ledger = rows(settings.workers)
-    shared = [] if is_elsewhere(settings) else engines(settings)
+    shared = engines(settings)
     hubs: list[Hub] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -198,7 +199,14 @@ def unpack(line: bytes) -> Settings:
     return Settings(**json.loads(line))
 
 
-def _plain(value: object) -> str:
+def _shares(one: ModelSettings, workers: int) -> dict[str, int]:
+    """What of an entry's limits each of the workers has."""
+    return {} if one.max_in_flight is None else {"max_in_flight": -(-one.max_in_flight // workers)}
+
+
+def _plain(value: object) -> str | dict[str, Any]:
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in value.model_fields_set}
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, Path):

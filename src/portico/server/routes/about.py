@@ -1,8 +1,7 @@
-"""The paths about the server: health, version, metrics, the OpenAPI document and the models."""
+"""The paths about the server: health, version, metrics and the OpenAPI document."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,8 +10,6 @@ from pydantic import BaseModel
 
 from portico import __version__
 from portico.errors import EngineDeadError
-from portico.protocols.openai import models
-from portico.protocols.responses.catalogue import catalogue
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.http.openapi import openapi_document
@@ -93,16 +90,3 @@ class AboutHandlers:
     async def metrics(self, exchange: Exchange) -> None:
         """Prometheus' text format."""
         await exchange.respond(200, self._metrics.render(), CONTENT_TYPE)
-
-    async def list_models(self, exchange: Exchange) -> None:
-        """Every served model; to a client that tells its version also as Codex reads them."""
-        body = models.model_list(self._served.cards)
-        if "client_version" in exchange.query:
-            body["models"] = await asyncio.to_thread(catalogue, list(self._served.cards))
-        await exchange.respond_json(body)
-
-    async def get_model(self, exchange: Exchange) -> None:
-        """One served model."""
-        name = exchange.path_params["model"]
-        served = self._served.model(name)
-        await exchange.respond_json(models.card(served.model, name, root=served.names[0]))

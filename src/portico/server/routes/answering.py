@@ -18,7 +18,8 @@ from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.warnings import LEFT_OUT, NOT_ENFORCED, UNKNOWN_FIELDS, warning
 from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.line.flight import Flight, Sink
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served, Wanted
 from portico.server.line.sinks import BodySink, StreamSink
 from portico.server.routes.attachments import prompt_with_files
 from portico.threads import CALLER
@@ -35,6 +36,7 @@ __all__ = [
     "chat_prompt",
     "completion_prompts",
     "decided",
+    "model_for",
     "warn",
 ]
 
@@ -172,6 +174,13 @@ def warn(exchange: Exchange, what: str, names: Iterable[str]) -> None:
     """Say in a response header what of the request was passed over."""
     if told := warning(what, names):
         exchange.response_headers.append((b"x-portico-warning", told.encode("ascii")))
+
+
+async def model_for(exchange: Exchange, wanted: Wanted) -> ServedModel:
+    """The wanted model, which stays loaded until the exchange is over; waits where it is to be loaded first."""
+    if wanted.loaded:
+        return wanted.now(exchange.place)
+    return await exchange.while_there(wanted.get(exchange.place))
 
 
 async def chat_prompt(exchange: Exchange, request: ChatRequest, model: Model, store: Store | None) -> Prompt:

@@ -19,7 +19,7 @@ from portico.protocols.anthropic.signatures import Signer
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange, Handler
 from portico.server.line.served import Served
-from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, answer_stream, model_for, warn
 
 __all__ = ["BODIES", "AnthropicHandlers", "by_version"]
 
@@ -60,7 +60,7 @@ class AnthropicHandlers:
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/messages."""
         request = await exchange.request(MessagesRequest)
-        served = self._served.generating(request.model)
+        served = await model_for(exchange, self._served.generating(request.model))
         model = served.model
         asked, prompt, edits = await self._prompt(exchange, request, model)
         exchange.prompted(model, prompt)
@@ -90,7 +90,7 @@ class AnthropicHandlers:
     async def count_tokens(self, exchange: Exchange) -> None:
         """POST /v1/messages/count_tokens: what the same message would cost as input."""
         request = await exchange.request(CountTokensRequest)
-        model = self._served.generating(request.model).model
+        model = (await model_for(exchange, self._served.generating(request.model))).model
         _, prompt, edits = await self._prompt(exchange, request, model)
         await exchange.respond_json(messages.token_count(prompt, edits))
 
@@ -129,5 +129,4 @@ class AnthropicHandlers:
 
     async def get_model(self, exchange: Exchange) -> None:
         """One served model."""
-        name = exchange.path_params["model"]
-        await exchange.respond_json(models.card(self._served.model(name).model, name))
+        await exchange.respond_json(models.card(self._served.card(exchange.path_params["model"])))

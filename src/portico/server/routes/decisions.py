@@ -11,7 +11,7 @@ from portico.protocols.openai import decisions
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
-from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, warn
+from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, model_for, warn
 
 __all__ = ["BODIES", "DecisionHandlers"]
 
@@ -31,7 +31,7 @@ class DecisionHandlers:
     async def decide(self, exchange: Exchange) -> None:
         """POST /v1/decisions: questions about an input, answered with the probabilities of their options."""
         request = await exchange.request(decisions.DecisionRequest)
-        served = self._served.generating(request.model)
+        served = await model_for(exchange, self._served.generating(request.model))
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         conversation = await exchange.work(partial(decisions.read_input, request))

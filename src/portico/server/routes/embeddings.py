@@ -12,8 +12,9 @@ from portico.protocols.openai import embeddings, scoring
 from portico.protocols.openai.embeddings import EmbeddedRequest
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
-from portico.server.line.served import Served, ServedModel
-from portico.server.routes.answering import UNKNOWN_FIELDS, warn
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served
+from portico.server.routes.answering import UNKNOWN_FIELDS, model_for, warn
 
 __all__ = ["BODIES", "EmbeddingHandlers"]
 
@@ -44,7 +45,7 @@ class EmbeddingHandlers:
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
         request = await exchange.request(embeddings.EmbeddingRequest)
-        served = self._embedding(exchange, request)
+        served = await self._embedding(exchange, request)
         model = served.model
         special = request.add_special_tokens is not False
         to_be_cut = request.truncate_prompt_tokens is not None
@@ -60,7 +61,7 @@ class EmbeddingHandlers:
     async def score(self, exchange: Exchange) -> None:
         """POST /v1/score: how near texts are to each other, as cosines of their embeddings."""
         request = await exchange.request(scoring.ScoreRequest)
-        served = self._embedding(exchange, request)
+        served = await self._embedding(exchange, request)
         model = served.model
         first, second = scoring.pairs(request, model)
         token_ids = [
@@ -75,7 +76,7 @@ class EmbeddingHandlers:
     async def rerank(self, exchange: Exchange) -> None:
         """POST /v1/rerank: documents by their nearness to a query, as cosines of their embeddings."""
         request = await exchange.request(scoring.RerankRequest)
-        served = self._embedding(exchange, request)
+        served = await self._embedding(exchange, request)
         model = served.model
         query, documents = scoring.query_and_documents(request, model)
         token_ids = [
@@ -86,10 +87,10 @@ class EmbeddingHandlers:
         body = scoring.rerank_body(request, batch.vectors, batch.prompt_tokens, model, name=exchange.request_id)
         await exchange.respond_json(body)
 
-    def _embedding(self, exchange: Exchange, request: EmbeddedRequest) -> ServedModel:
+    async def _embedding(self, exchange: Exchange, request: EmbeddedRequest) -> ServedModel:
         """Note what the request says of itself; returns the model that it is for."""
         exchange.call_it(request.request_id)
-        served = self._served.embedding(request.model)
+        served = await model_for(exchange, self._served.embedding(request.model))
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         return served
 

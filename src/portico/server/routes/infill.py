@@ -11,7 +11,7 @@ from portico.protocols.openai import completions
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
-from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, model_for, warn
 
 __all__ = ["BODIES", "InfillHandlers"]
 
@@ -31,7 +31,7 @@ class InfillHandlers:
     async def infill(self, exchange: Exchange) -> None:
         """POST /infill: the text between a prefix and a suffix, as llama.cpp's server answers."""
         request = await exchange.request(llamacpp.InfillRequest)
-        served = self._served.generating(request.model)
+        served = await model_for(exchange, self._served.generating(request.model))
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         before = request.input_prefix + (request.prompt or "")

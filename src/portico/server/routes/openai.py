@@ -21,6 +21,7 @@ from portico.server.routes.answering import (
     answer_stream,
     chat_prompt,
     completion_prompts,
+    model_for,
     warn,
 )
 
@@ -48,7 +49,7 @@ class OpenAIHandlers:
     async def chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions."""
         request = await exchange.request(ChatRequest)
-        served = self._served.generating(request.model)
+        served = await model_for(exchange, self._served.generating(request.model))
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)
@@ -70,7 +71,7 @@ class OpenAIHandlers:
     async def completions(self, exchange: Exchange) -> None:
         """POST /v1/completions."""
         request = await exchange.request(CompletionRequest)
-        served = self._served.generating(request.model)
+        served = await model_for(exchange, self._served.generating(request.model))
         model = served.model
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         exchange.call_it(request.request_id)

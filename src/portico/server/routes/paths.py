@@ -21,6 +21,7 @@ from portico.server.routes import (
     uploads,
 )
 from portico.server.routes.about import AboutHandlers
+from portico.server.routes.models import ModelHandlers
 from portico.server.routes.runs import RunHandlers
 
 __all__ = ["routes"]
@@ -46,14 +47,16 @@ def routes(
     them besides."""
     shown = {} if pages is None else {**pages.routes(), **batches.BatchPageHandlers(served).routes()}
     about = AboutHandlers(served, metrics, "/play" if "/play" in shown else None)
+    models = ModelHandlers(served)
     paths = {
         **about.routes(),
+        **models.routes(),
         **openai.OpenAIHandlers(served).routes(),
         **decisions.DecisionHandlers(served).routes(),
         **embeddings.EmbeddingHandlers(served).routes(),
         **prompts.PromptHandlers(served).routes(),
         **infill.InfillHandlers(served).routes(),
-        **anthropic.AnthropicHandlers(served).routes(about.list_models, about.get_model),
+        **anthropic.AnthropicHandlers(served).routes(models.list_models, models.get_model),
         **responses.ResponseHandlers(served).routes(),
         **responses.ConversationHandlers(served).routes(),
         **files.FileHandlers(served).routes(),

@@ -12,7 +12,7 @@ from portico.protocols.places import Places
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
-from portico.server.routes.answering import chat_prompt, completion_prompts
+from portico.server.routes.answering import chat_prompt, completion_prompts, model_for
 from portico.server.routes.attachments import prompt_with_files
 
 __all__ = ["BODIES", "PromptHandlers"]
@@ -49,7 +49,7 @@ class PromptHandlers:
     async def tokenize(self, exchange: Exchange) -> None:
         """POST /tokenize: a text's or a conversation's token ids."""
         request = await exchange.request(tokens.TokenizeRequest)
-        model = self._served.any(request.model).model
+        model = (await model_for(exchange, self._served.any(request.model))).model
         if request.prompt is not None:
             special = request.add_special_tokens is not False
             prompt = await exchange.wait(model.prompter.completion(request.prompt, add_special_tokens=special))
@@ -61,18 +61,19 @@ class PromptHandlers:
     async def detokenize(self, exchange: Exchange) -> None:
         """POST /detokenize: the text of token ids."""
         request = await exchange.request(tokens.DetokenizeRequest)
-        model = self._served.any(request.model).model
+        model = (await model_for(exchange, self._served.any(request.model))).model
         exchange.large = exchange.large or len(request.tokens) > DECODED_INLINE
         await exchange.respond_json(await exchange.work(partial(tokens.detokenized, request, model)))
 
     async def tokenizer_info(self, exchange: Exchange) -> None:
         """GET /tokenizer_info: the facts of a tokenizer, and the chat template; ``?model=`` names the model."""
-        await exchange.respond_json(tokens.tokenizer_info(self._served.any(exchange.query.get("model")).model))
+        served = await model_for(exchange, self._served.any(exchange.query.get("model")))
+        await exchange.respond_json(tokens.tokenizer_info(served.model))
 
     async def render_chat(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions/render: what the engine would get for this request."""
         request = await exchange.request(ChatRequest)
-        model = self._served.generating(request.model).model
+        model = (await model_for(exchange, self._served.generating(request.model))).model
         with Places(None, request.tool_places).told():
             prompt = await chat_prompt(exchange, request, model, self._served.store)
             generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
@@ -81,7 +82,7 @@ class PromptHandlers:
     async def render_completions(self, exchange: Exchange) -> None:
         """POST /v1/completions/render: what the engine would get for each prompt."""
         request = await exchange.request(CompletionRequest)
-        model = self._served.generating(request.model).model
+        model = (await model_for(exchange, self._served.generating(request.model))).model
         prompts = await completion_prompts(exchange, request, model)
         generations = await exchange.work(
             partial(completions.generations, request, prompts, model, exchange.request_id)

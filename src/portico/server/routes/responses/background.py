@@ -18,8 +18,9 @@ from portico.generation import Generation
 from portico.protocols.responses.response import TERMINAL
 from portico.protocols.responses.stream import Answer, ResponseStream
 from portico.server.http.exchange import Exchange
+from portico.server.line.model import ServedModel
 from portico.server.line.runs import Run, Runs, event_number
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.served import Served
 from portico.server.line.writing import ConnectionWriter
 from portico.server.routes.answering import admitted, decided
 from portico.server.routes.responses.keeping import Keeping

@@ -31,8 +31,9 @@ from portico.protocols.responses.stream import Answer, ResponseBody, ResponseStr
 from portico.server.http.app import Methods
 from portico.server.http.exchange import ClientGoneError, Exchange
 from portico.server.http.sockets import WEBSOCKET
-from portico.server.line.served import Served, ServedModel
-from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, warn
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served
+from portico.server.routes.answering import UNKNOWN_FIELDS, answer_body, answer_stream, model_for, warn
 from portico.server.routes.responses.background import Background, starting_after
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.past import NO_STORE, Lane, Past, resolved
@@ -88,7 +89,7 @@ class ResponseHandlers:
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/responses."""
         request = await exchange.request(ResponsesRequest)
-        by = self._served.generating(request.model)
+        by = await model_for(exchange, self._served.generating(request.model))
         lane: Lane | None = exchange.scope.get(LANE)
         kept = self._store is not None and request.store is not False and not request.prewarms
         if request.background and not kept:
@@ -246,7 +247,7 @@ class ResponseHandlers:
     async def input_tokens(self, exchange: Exchange) -> None:
         """POST /v1/responses/input_tokens: what the same response would cost as input."""
         request = await exchange.request(InputTokensRequest)
-        model = self._served.generating(request.model).model
+        model = (await model_for(exchange, self._served.generating(request.model))).model
         past, own = await self._items(request)
         tools = await self._tools(exchange, request, [*past.items, *own])
         _, prompt = await self._prompts.prompt(exchange, request, past.items, own, model, tools.listed)
@@ -256,7 +257,7 @@ class ResponseHandlers:
         """POST /v1/responses/compact: the conversation in short, to go on from."""
         request = await exchange.request(CompactRequest)
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
-        by = self._served.generating(request.model)
+        by = await model_for(exchange, self._served.generating(request.model))
         past, own = await self._items(request)
         items = [*past.items, *own]
         summary = await self._prompts.summary(exchange, request, items, by)

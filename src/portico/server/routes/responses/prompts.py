@@ -25,7 +25,8 @@ from portico.protocols.responses.schema import InputTokensRequest, PromptFields,
 from portico.protocols.responses.sealing import Sealer
 from portico.server.http.exchange import Exchange
 from portico.server.line.flight import Flight
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served
 from portico.server.line.sinks import EventSink
 from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, warn
 from portico.server.routes.attachments import prompt_with_files

@@ -29,7 +29,8 @@ from portico.protocols.responses.request import Asked, generation
 from portico.protocols.responses.schema import InputTokensRequest, ResponsesRequest
 from portico.protocols.responses.stream import Answer
 from portico.server.line.flight import Flight
-from portico.server.line.served import Served, ServedModel
+from portico.server.line.model import ServedModel
+from portico.server.line.served import Served
 from portico.server.routes.responses.keeping import Keeping
 from portico.server.routes.responses.prompts import Prompts
 

@@ -1,0 +1,212 @@
+"""Models come and go: nothing that is used is unloaded, no more are loaded than may be, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError
+from portico.server.line.line import Line
+from portico.server.line.model import ServedModel
+from portico.server.line.offers import Offer, Offers
+from portico.server.observe.metrics import Metrics
+from support.generation import tiny_model
+from support.wait import SAFETY
+
+METRICS = Metrics()
+NAMES = "abc"
+
+
+class House:
+    """Offers over engines that take ``slow`` turns of the loop to load, some of which ``fail``."""
+
+    def __init__(self, most: int | None, queue: int = 1000, slow: int = 3, fail: Sequence[str] = ()) -> None:
+        self.fail = set(fail)
+        self.slow = slow
+        self.present = 0
+        self.highest = 0
+        self.offers = Offers([self.offer(name) for name in NAMES], most, queue)
+        self.answered: list[str] = []
+
+    def offer(self, name: str, described: int = 0) -> Offer:
+        async def load() -> ServedModel:
+            self.present += 1
+            self.highest = max(self.highest, self.present)
+            try:
+                await turns(self.slow)
+                if name in self.fail:
+                    raise EngineError("no such file")
+            except BaseException:
+                self.present -= 1
+                raise
+            line = Line(cast(Any, SimpleNamespace(close=close)), METRICS)
+            return ServedModel(tiny_model(name=name), [name], line)
+
+        async def close() -> None:
+            assert offer.users == 0, "it is unloaded while somebody uses it"  # type: ignore[attr-defined]
+            await turns(self.slow)
+            self.present -= 1
+
+        offer = Offer([name], load, described=(name, described))
+        offer.users = 0  # type: ignore[attr-defined]
+        return offer
+
+    def named(self, name: str) -> Offer:
+        return next(offer for offer in self.offers.offers if offer.names == [name])
+
+    async def request(self, name: str, length: int) -> None:
+        """Use a model for so many turns."""
+        with ExitStack() as held:
+            offer: Any = self.named(name)
+            try:
+                served = await self.offers.get(offer, held)
+            except PorticoError as error:
+                self.answered.append(error.code or "")
+                return
+            assert served.model.name == name
+            offer.users += 1
+            await turns(length)
+            assert offer.state in ("loaded", "unloading")
+            offer.users -= 1
+            self.answered.append(name)
+
+    async def unload(self, name: str) -> None:
+        await self.offers.unload(self.named(name))
+
+    async def change(self, name: str, described: int) -> None:
+        """The settings of this one are others now."""
+        same = [self.offer(*cast(Any, one.described)) for one in self.offers.offers if one.names != [name]]
+        self.offers.change([*same, self.offer(name, described)])
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+names = st.sampled_from(NAMES)
+deeds = st.one_of(
+    st.tuples(st.just("request"), names, st.integers(0, 12)),
+    st.tuples(st.just("unload"), names),
+    st.tuples(st.just("change"), names, st.integers(0, 2)),
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(deeds, st.integers(0, 5), st.booleans()), max_size=25),
+    st.one_of(st.none(), st.integers(1, 3)),
+    st.integers(0, 4),
+    st.sets(names, max_size=1),
+)
+def test_any_interleaving(
+    script: list[tuple[tuple[Any, ...], int, bool]], most: int | None, slow: int, fail: set[str]
+) -> None:
+    async def main() -> None:
+        house = House(most, slow=slow, fail=sorted(fail))
+        tasks: list[asyncio.Task[None]] = []
+        asked = 0
+        for (deed, *arguments), pause, leaves in script:
+            work: Coroutine[Any, Any, None] = getattr(house, deed)(*arguments)
+            task = asyncio.create_task(work)
+            await turns(pause)
+            if leaves and deed == "request" and not task.done() and cast(Any, house.named(arguments[0])).users == 0:
+                task.cancel()  # its client is gone while it waits
+                await asyncio.wait([task])
+                continue
+            asked += deed == "request"
+            tasks.append(task)
+        await asyncio.wait_for(asyncio.gather(*tasks), SAFETY)
+        assert len(house.answered) == asked
+        if most is not None:
+            assert house.highest <= most
+        await house.offers.close()
+        assert house.present == 0
+        assert not house.offers.present
+
+    asyncio.run(main())
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, SAFETY))
+
+
+def test_a_swap_waits_for_running_answers_and_both_sides_have_their_turn() -> None:
+    async def main() -> None:
+        house = House(1)
+        await asyncio.gather(*(house.request(name, 40) for name in "abababab"))
+        assert house.answered == list("aaaabbbb")  # who waited for a model has it together
+        assert [house.named(name).loads for name in "ab"] == [1, 1]
+        await house.offers.close()
+
+    run(main())
+
+
+def test_the_queue_has_a_bound() -> None:
+    async def main() -> None:
+        house = House(1, queue=2)
+        await asyncio.gather(*(house.request("a", 1) for _ in range(4)))
+        assert sorted(house.answered) == ["a", "a", "queue_full", "queue_full"]
+        house.offers = Offers(house.offers.offers, 1, 0)
+        with ExitStack() as held, pytest.raises(OverloadedError) as refused:
+            await house.offers.get(house.named("b"), held)
+        assert refused.value.status == 503
+        assert (refused.value.retry_after or 0) >= 1
+        await house.offers.close()
+
+    run(main())
+
+
+def test_what_cannot_be_loaded_is_told_and_tried_again() -> None:
+    async def main() -> None:
+        house = House(1, fail="a")
+        with ExitStack() as held, pytest.raises(EngineDeadError, match="'a' cannot be loaded: no such file"):
+            await house.offers.get(house.named("a"), held)
+        house.fail.clear()
+        await house.request("a", 1)
+        assert house.answered == ["a"]
+        await house.offers.close()
+
+    run(main())
+
+
+def test_who_waits_has_patience_and_a_drain_ends_it() -> None:
+    async def main() -> None:
+        house = House(1, slow=10**9)
+        house.offers = Offers(house.offers.offers, 1, 5, patience=0.01)
+        await house.request("a", 1)
+        house.offers = Offers([house.offer("c"), *house.offers.offers[:2]], 2, 5)
+        waiting = asyncio.create_task(house.request("c", 1))
+        await turns(3)
+        house.offers.drain()
+        await waiting
+        await house.request("b", 1)
+        assert house.answered == ["overloaded", "draining", "draining"]
+        await house.offers.close()
+
+    run(main())
+
+
+def test_what_nobody_uses_is_unloaded() -> None:
+    async def main() -> None:
+        house = House(None)
+        for offer in house.offers.offers:
+            offer.idle = 0.001 if offer.names != ["c"] else 0.0
+        await asyncio.gather(*(house.request(name, 1) for name in NAMES))
+        with ExitStack() as held:
+            await house.offers.get(house.named("b"), held)
+            tidying = asyncio.create_task(house.offers.keep_tidy())
+            while house.named("a").state != "unloaded":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert [offer.state for offer in house.offers.offers] == ["unloaded", "loaded", "loaded"]
+        tidying.cancel()
+        await house.offers.close()
+
+    run(main())

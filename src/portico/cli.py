@@ -21,6 +21,8 @@ COMMANDS = {  # with what the list of them says; they are imported when they are
     "batch": "Run many requests at once, from a file of OpenAI's batch lines.",
     "pull": "Fetch MODEL so that it can be used offline.",
     "models": "List the models on this machine, and those that 'portico pull' knows by name.",
+    "ps": "List the models that a server has loaded.",
+    "stop": "Unload MODEL at a server, once its answers have ended.",
     "render": "Show the prompt that MESSAGES become, and its tokens.",
     "detokenize": "Turn token IDS into text, as a stream would.",
     "formats": "List the output formats: which parsers there are, for which models.",

@@ -273,10 +273,11 @@ class Settings(ModelSettings, BaseSettings):
         for number, one in enumerate(self.models, 1):
             if "model" not in one.model_fields_set and not one.elsewhere:
                 raise ValueError(f"entry {number} of [[models]] names no 'model'")
-            if one.elsewhere and not one.served_model_name and one.load == "demand":
+        for one in self.each_model:
+            if one.elsewhere and not one.served_model_name and (self.models or one.load == "demand"):
                 raise ValueError(
-                    f"entry {number} of [[models]] needs a 'served_model_name': before its engine has been asked, "
-                    "nobody knows what it is called"
+                    f"the model at {one.engine} needs a 'served_model_name': before its engine has been asked, nobody "
+                    "knows what it is called"
                 )
         alone = [name for name in ("model", "served_model_name") if name in self.model_fields_set]
         if self.models and alone:

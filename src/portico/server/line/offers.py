@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -37,7 +37,8 @@ class Offer:
     """One model. ``load`` loads it, under the ``names`` that are known by then; None: it is loaded, and stays so.
 
     ``capabilities`` are a guess before the first time, None where there is none. It is unloaded when it has not been
-    used for ``idle`` seconds, unless that is 0. ``described`` is equal for two offers of the same.
+    used for ``idle`` seconds, unless that is 0; ``at_start`` it is loaded before anybody asks. ``described`` is equal
+    for two offers of the same.
     """
 
     names: Sequence[str]
@@ -48,6 +49,7 @@ class Offer:
     context_length: int | None = None
     created: int = 0
     idle: float = 0.0
+    at_start: bool = True
     described: object = None
     served: ServedModel | None = None
     state: State = "unloaded"
@@ -118,6 +120,7 @@ class Offers:
         self._queue = queue
         self._patience = patience
         self._waiting: list[_Waiting] = []
+        self._early: list[Offer] = []  # to be loaded before anybody asks, where there is room
         self._draining = False
 
     @property
@@ -129,9 +132,10 @@ class Offers:
         """How many wait for it to be loaded."""
         return sum(one.offer is offer for one in self._waiting)
 
-    async def start(self, wanted: Iterable[Offer]) -> None:
-        """Load these, one after the other, as far as there is room. Raises what loading raises."""
-        for offer in list(wanted)[: self._most]:
+    async def start(self) -> None:
+        """Load those that are to be at start, one after the other, as far as there is room. Raises what loading
+        raises."""
+        for offer in [offer for offer in self.offers if offer.at_start][: self._most]:
             await offer.bring()
 
     async def get(self, offer: Offer, held: ExitStack) -> ServedModel:
@@ -175,9 +179,9 @@ class Offers:
             assert offer.moving is not None
             await asyncio.wait([offer.moving])
 
-    def change(self, offers: Sequence[Offer]) -> tuple[list[Offer], list[Offer]]:
+    def change(self, offers: Sequence[Offer]) -> None:
         """These are on offer from now on. One that is described as one that was there is that one; of the others the
-        answers end first. Returns what came and what went."""
+        answers end first."""
         was = self.offers
         self.offers = [next((old for old in was if old.described == new.described), new) for new in offers]
         gone = [old for old in was if old not in self.offers]
@@ -189,7 +193,8 @@ class Offers:
                 self._leaving.append(old)
             if old.state == "loaded":
                 self._unload(old)
-        return [new for new in self.offers if new not in was], gone
+        self._early = [new for new in self.offers if new not in was and new.at_start]
+        self._go_on()
 
     async def keep_tidy(self) -> None:
         """Unload what nobody has used for long, until cancelled."""
@@ -237,6 +242,13 @@ class Offers:
                 leaving -= 1
             elif (victim := self._to_go()) is not None:
                 self._unload(victim)
+        for offer in self._early.copy():
+            if (room > 0 or self._most is None) and not self._has_predecessor(offer):
+                self._early.remove(offer)
+                if offer.state == "unloaded":
+                    room -= 1
+                    offer.state = "loading"
+                    self._begin(offer, self._loading(offer))
 
     def _has_predecessor(self, offer: Offer) -> bool:
         """Whether one that had its name, and is described otherwise, is still there."""

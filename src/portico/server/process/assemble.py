@@ -34,7 +34,7 @@ from portico.server.line.served import FileBounds, Served
 from portico.server.process.engines import adapters, engine_of, resolved_model
 from portico.server.process.kept import kept
 
-__all__ = ["assemble", "check_names", "offers", "release"]
+__all__ = ["assemble", "change", "release"]
 
 
 async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Served:
@@ -50,11 +50,10 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
         except (ValueError, OSError) as error:
             raise BadRequestError(f"{error}.", param="parser_plugin") from None
     store = await kept(settings)  # first: it is soon known whether it can be had
-    on_offer = offers(settings, meter, shared)
+    on_offer = _offers(settings, meter, shared)
     try:
-        at_start = zip(settings.each_model, on_offer.offers, strict=True)
-        await on_offer.start([offer for one, offer in at_start if one.load == "start"])
-        check_names(on_offer.offers)
+        await on_offer.start()
+        _check_names(on_offer.offers)  # by now they are known
     except BaseException:
         await on_offer.close()
         if store is not None:
@@ -65,6 +64,13 @@ async def assemble(settings: Settings, meter: Meter, shared: Sequence[Engine] = 
     return Served(on_offer, settings.request_timeout, key, settings.resume_grace, store, settings.mcp_allow, bounds)
 
 
+def change(served: Served, settings: Settings, meter: Meter) -> None:
+    """Offer what the settings do now, and no longer what they do not. Raises ``BadRequestError``."""
+    new = _offers(settings, meter).offers
+    _check_names(new)
+    served.offers.change(new)
+
+
 async def release(served: Served) -> None:
     """End what ``assemble`` has started."""
     await served.offers.close()
@@ -72,7 +78,7 @@ async def release(served: Served) -> None:
         await served.store.close()
 
 
-def offers(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Offers:
+def _offers(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> Offers:
     """What the settings offer, none of it loaded. ``meter`` and ``shared`` are as in ``assemble``."""
     engines = iter(shared)
     made = []
@@ -82,7 +88,7 @@ def offers(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> O
     return Offers(made, settings.max_loaded, settings.load_queue, settings.request_timeout)
 
 
-def check_names(offers: Sequence[Offer]) -> None:
+def _check_names(offers: Sequence[Offer]) -> None:
     """Raises ``BadRequestError`` where two of them have one name."""
     taken: set[str] = set()
     for offer in offers:
@@ -107,6 +113,7 @@ def _offer(settings: Settings, load: Callable[[], Awaitable[ServedModel]]) -> Of
         None if settings.elsewhere else frozenset({"embed" if embeds else "generate"}),
         created=int(time.time()),
         idle=settings.idle_unload,
+        at_start=settings.load == "start",
         described={name: getattr(settings, name) for name in ModelSettings.model_fields},
     )
 

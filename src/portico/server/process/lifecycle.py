@@ -33,7 +33,7 @@ from portico.server.observe.ledger import Ledger
 from portico.server.observe.metrics import Metrics
 from portico.server.process import announcement, systemd
 from portico.server.process.accounting import Accounting
-from portico.server.process.assemble import assemble, release
+from portico.server.process.assemble import assemble, change, release
 from portico.server.process.beside import grpc_beside, inspecting, sending_spans
 from portico.server.process.certificates import Certificates
 from portico.server.process.draining import DrainingServer
@@ -145,7 +145,7 @@ async def _serve(
         inspector = inspecting(settings, served)
         keys = Keys((), OPEN_PATHS | PAGES)
         certificates = Certificates(settings)
-        live.begin(keys, certificates)
+        live.begin(keys, certificates, lambda changed: change(served, changed, metrics))
         if served.store is not None:
             watch = KeyWatch(served.store, keys)
             await watch.look()

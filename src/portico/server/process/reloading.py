@@ -1,7 +1,8 @@
 """SIGHUP: the settings are read anew, and what can change while a server runs does.
 
-Those are the API keys, with the file that has them, the log level, and what is in the TLS files. The process that was
-started reads and tells; a worker is handed what it read, but for those files, which every process reads.
+Those are the API keys, with the file that has them, the log level, what is in the TLS files, and [[models]] unless
+workers share them. The process that was started reads and tells; a worker is handed what it read, but for those files,
+which every process reads.
 A file that is wrong changes nothing.
 """
 
@@ -25,7 +26,7 @@ __all__ = ["Live", "Reloading"]
 
 log = logging.getLogger("portico")
 
-CHANGEABLE = ("api_key", "keys_file", "log_level")
+CHANGEABLE = ("api_key", "keys_file", "log_level", "models")
 
 
 class Live:
@@ -35,10 +36,12 @@ class Live:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def begin(self, keys: Keys, certificates: Certificates) -> None:
-        """From now on what changes is applied, to these too; so is what has changed before. Raises ``BadRequestError``
-        where a file cannot be read."""
+    def begin(self, keys: Keys, certificates: Certificates, models: Callable[[Settings], None]) -> None:
+        """From now on what changes is applied, to these too; so is what has changed before. ``models`` is called when
+        the models change. Raises ``BadRequestError`` where a file cannot be read."""
         self._keys = keys
+        self._models = models
+        self._served = self._settings.models
         self._certificates = certificates
         self._loop = asyncio.get_running_loop()
         self._apply()
@@ -55,13 +58,16 @@ class Live:
         secrets = [Key(hash=hash_of(key.get_secret_value())) for key in self._settings.api_key]
         self._keys.accept([*secrets, *_of_file(self._settings)])
         self._certificates.read_again()
+        if self._settings.models != self._served:
+            self._models(self._settings)
+            self._served = self._settings.models
 
     def _apply_or_tell(self) -> None:
         """For a file that has changed again since whoever told of it has read it."""
         try:
             self._apply()
         except PorticoError as error:
-            log.error("keys or certificates stay as they are: %s", error.message)
+            log.error("keys, certificates or models stay as they are: %s", error.message)
 
 
 class Reloading:
@@ -71,6 +77,7 @@ class Reloading:
         self, settings: Settings, again: Callable[[], Settings] | None, apply: Callable[[Settings], None]
     ) -> None:
         self._settings = settings
+        self._changeable = [name for name in CHANGEABLE if name != "models" or settings.workers == 1]
         self._again = again
         self._apply = apply
         self._keys = _of_file(settings)
@@ -87,7 +94,8 @@ class Reloading:
             return
         try:
             read = self._again()
-            refuse_to_be_open(self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE}))
+            now = self._settings.model_copy(update={name: getattr(read, name) for name in self._changeable})
+            refuse_to_be_open(now)
             keys = _of_file(read)
             chain = Certificates(self._settings).chain
         except PorticoError as error:
@@ -100,9 +108,9 @@ class Reloading:
         if chain != self._chain:
             told.append("another certificate")
         told = told or ["nothing has changed"]
-        if waiting := [name for name in changed if name not in CHANGEABLE]:
+        if waiting := [name for name in changed if name not in self._changeable]:
             told.append(f"a restart is needed for {', '.join(waiting)}")
-        self._settings = self._settings.model_copy(update={name: getattr(read, name) for name in CHANGEABLE})
+        self._settings = now
         self._keys, self._chain = keys, chain
         level = logging.getLevelName(read.log_level.upper())
         log.setLevel(min(level, log.level))  # of both, the level that tells more
@@ -117,6 +125,9 @@ class Reloading:
             yield f"{len(new - old)} API keys more, {len(old - new)} less"
         if "log_level" in changed:
             yield f"log_level {self._settings.log_level} → {read.log_level}"
+        if "models" in changed and "models" in self._changeable:
+            was, now = self._settings.models, read.models
+            yield f"{sum(one not in was for one in now)} models more, {sum(one not in now for one in was)} less"
 
 
 def _of_file(settings: Settings) -> list[Key]:

@@ -23,6 +23,8 @@ COMMANDS = {  # with what the list of them says; they are imported when they are
     "models": "List the models on this machine, and those that 'portico pull' knows by name.",
     "ps": "List the models that a server has loaded.",
     "stop": "Unload MODEL at a server, once its answers have ended.",
+    "show": "Show what is known of MODEL: architecture, context, parsers, quantisation, size.",
+    "rm": "Delete the files of MODEL, which 'portico pull' or 'portico serve' has fetched; it asks first.",
     "render": "Show the prompt that MESSAGES become, and its tokens.",
     "detokenize": "Turn token IDS into text, as a stream would.",
     "formats": "List the output formats: which parsers there are, for which models.",

@@ -47,7 +47,9 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     # What is served
-    model: str = Field("smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo/file.")
+    model: str = Field(
+        "smollm2", description="Model: a name from 'portico models', a GGUF file, or hf:org/repo[:Q4_K_M]."
+    )
     served_model_name: CommaList = Field(
         [], description="Name(s) clients call the model by, '*' for any; the first is shown."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from portico import models
-from portico.errors import BadRequestError
+from portico.errors import BadRequestError, ModelNotFoundError
 from portico.models import Progress
 from portico.prompting import (
     ChatTemplate,
@@ -52,4 +52,9 @@ def tokenizer_and_renderer(model: str, chat_template: Path | None = None) -> tup
 
 def is_here(model: str) -> bool:
     """Whether ``model`` can be had without fetching anything."""
-    return Path(model).expanduser().exists() or model in {one.spec for one in models.installed()}
+    if Path(model).expanduser().exists():
+        return True
+    try:
+        return bool(models.removable(model))
+    except ModelNotFoundError:
+        return False

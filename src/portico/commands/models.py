@@ -39,7 +39,7 @@ def command(as_json: bool) -> None:
         for entry in absent:
             table.add_row(entry.name, entry.kind, decimal(entry.download_size), entry.licence, entry.title)
         console.print(table)
-    console.print("Also served: any GGUF file by its path, and hf:org/repo/file.gguf", style="dim")
+    console.print("Also served: any GGUF file by its path, and hf:org/repo", style="dim")
 
 
 def _table(title: str, *columns: str | Column) -> Table:

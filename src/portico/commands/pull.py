@@ -20,13 +20,14 @@ __all__ = ["command"]
 def command(spec: str, again: bool, as_json: bool) -> None:
     """Fetch MODEL so that it can be used offline.
 
-    MODEL is a name from 'portico models', or hf:org/repo/file.gguf. Nothing happens if it is already here.
+    MODEL is a name from 'portico models', hf:org/repo/file.gguf, hf:org/repo:Q4_K_M, or hf:org/repo for the
+    quantisation that fits into memory. Nothing happens if it is already here.
 
     Examples:
 
       portico pull smollm2
 
-      portico pull hf:Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf
+      portico pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0
     """
     with progress_bar(spec) as progress:
         model = models.resolve(spec, progress, again=again)

@@ -23,7 +23,8 @@ OPTIONS = [name for name in Settings.model_fields if name not in ("model", "mode
 def command(model: str | None, config: Path | None, **given: Any) -> None:
     """Serve MODEL (smollm2 if none is named; it is fetched if absent).
 
-    MODEL is a name from 'portico models', a GGUF file, or hf:org/repo/file.gguf.
+    MODEL is a name from 'portico models', a GGUF file, hf:org/repo/file.gguf, hf:org/repo:Q4_K_M, or hf:org/repo for
+    the quantisation that fits into memory.
 
     Examples:
 

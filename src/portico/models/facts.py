@@ -7,13 +7,14 @@ from pathlib import Path
 
 from portico.models.catalogue import ModelKind
 from portico.models.gguf import GGUF, read_gguf
+from portico.models.parts import parts
 
 __all__ = ["ModelFacts", "facts"]
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """``size`` is the file's bytes, ``context_length`` in tokens; what the file does not say is None."""
+    """``size`` is in bytes, of all its files, ``context_length`` in tokens; what the file does not say is None."""
 
     kind: ModelKind
     architecture: str | None
@@ -30,7 +31,7 @@ def facts(path: Path) -> ModelFacts:
         architecture=file.architecture,
         context_length=file.metadata.get(f"{file.architecture}.context_length"),
         quantisation=_quantisation(file.metadata.get("general.file_type")),
-        size=path.stat().st_size,
+        size=sum(part.stat().st_size for part in parts(path)),
     )
 
 

@@ -1,5 +1,8 @@
 """GGUF files from a Hugging Face hub: ``hf:org/repo/file.gguf``, or ``hf:org/repo@revision/folder/file.gguf``.
 
+``hf:org/repo:Q4_K_M`` is the file of that quantisation, and ``hf:org/repo`` one that suits this machine: see
+``quantisation``. What is in the cache already is taken before anything else.
+
 The hub's own library does the work, with the cache, token, mirror and offline switch that the user has set up for it.
 A file that is in its cache is used without asking the network. A model split over several files
 (``…-00001-of-00003.gguf``) is fetched whole; llama.cpp opens it by its first file.
@@ -8,21 +11,25 @@ A file that is in its cache is used without asking the network. A model split ov
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from portico.errors import ModelNotFoundError
+from portico.errors import ModelNotFoundError, PorticoError
 from portico.models.errors import OfflineError, PullError
+from portico.models.parts import parts, stem
+from portico.models.quantisation import choose, free_memory
 from portico.models.wheel import Progress
 
-__all__ = ["PREFIX", "HubFile", "fetch", "in_cache", "parse"]
+__all__ = ["PREFIX", "HubFile", "cached", "expected_name", "fetch", "files_of", "in_cache", "locate", "parse"]
 
 PREFIX = "hf:"
 _SPEC = re.compile(
     r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?/(?P<file>(?:[^/\0]+/)*[^/\0]+\.gguf)", re.ASCII
 )
-_SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})")
+_REPO = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?::(?P<quantisation>[\w-]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,7 @@ class HubFile:
     @property
     def name(self) -> str:
         """What the model is served as: the file's stem, without the number of a part."""
-        stem = Path(self.file).stem
-        return shard["stem"] if (shard := _SHARD.fullmatch(stem)) else stem
+        return stem(PurePosixPath(self.file))
 
     @property
     def spec(self) -> str:
@@ -46,14 +52,7 @@ class HubFile:
     @property
     def parts(self) -> list[str]:
         """Paths of all files that belong to this one, the first first."""
-        path = Path(self.file)
-        if (shard := _SHARD.fullmatch(path.stem)) is None:
-            return [self.file]
-        count = int(shard["count"])
-        return [
-            path.with_name(f"{shard['stem']}-{number:05}-of-{count:05}.gguf").as_posix()
-            for number in range(1, count + 1)
-        ]
+        return [str(part) for part in parts(PurePosixPath(self.file))]
 
 
 def parse(spec: str) -> HubFile:
@@ -61,6 +60,78 @@ def parse(spec: str) -> HubFile:
     if (match := _SPEC.fullmatch(spec)) is None or ".." in match["file"].split("/"):
         raise ModelNotFoundError(f"{spec!r} is not of the form hf:org/repo/file.gguf")
     return HubFile(match["repo"], match["file"], match["revision"])
+
+
+def locate(spec: str, progress: Progress | None = None, *, again: bool = False) -> HubFile:
+    """The file that ``spec`` means, which names one, a quantisation or only a repository; ``again`` asks the hub though
+    there is one in the cache. Raises as ``fetch`` does, and as ``quantisation.choose``."""
+    if (match := _REPO.fullmatch(spec)) is None:
+        return parse(spec)
+    repo, revision, wanted = match["repo"], match["revision"], match["quantisation"]
+    if not again and revision is None and (here := _cached(repo, wanted)) is not None:
+        return here
+    memory = free_memory()
+    try:
+        choice = choose(_listed(repo, revision), wanted, memory)
+    except PorticoError as error:
+        raise type(error)(f"{repo}: {error.message}") from None
+    if progress is not None:
+        why = "" if wanted or memory is None else f", which fits into {memory / 1e9:.1f} GB of free memory"
+        progress(f"taking {choice.quantisation or choice.file}{why}", 0, choice.size)
+    return HubFile(repo, choice.file, revision)
+
+
+def expected_name(spec: str) -> str:
+    """What the model ``spec`` will be served as, as far as that is known without asking the hub."""
+    if (match := _REPO.fullmatch(spec)) is None:
+        return parse(spec).name
+    here = _cached(match["repo"], match["quantisation"])
+    return here.name if here is not None else match["repo"].partition("/")[2]
+
+
+def cached(spec: str) -> HubFile | None:
+    """The file that ``spec`` means, if it is in the cache."""
+    if (match := _REPO.fullmatch(spec)) is not None:
+        return _cached(match["repo"], match["quantisation"])
+    wanted = parse(spec)
+    return wanted if any((one.repo, one.file) == (wanted.repo, wanted.file) for one, _ in in_cache()) else None
+
+
+def files_of(model: HubFile) -> Iterator[Path]:
+    """All that the cache has of a model: its names, and the bytes that no other name stands for."""
+    from huggingface_hub import scan_cache_dir
+
+    every = [
+        (file.file_path.relative_to(revision.snapshot_path).as_posix(), file)
+        for repository in scan_cache_dir().repos
+        if repository.repo_id == model.repo and repository.repo_type == "model"
+        for revision in repository.revisions
+        for file in revision.files
+    ]
+    needed = {file.blob_path for path, file in every if path not in model.parts}
+    for path, file in every:
+        if path in model.parts:
+            yield file.file_path
+            if file.blob_path not in needed and file.blob_path != file.file_path:
+                needed.add(file.blob_path)  # it is named once
+                yield file.blob_path
+
+
+def _cached(repo: str, wanted: str | None) -> HubFile | None:
+    found = [pair for one, path in in_cache() if one.repo == repo for pair in zip(one.parts, parts(path), strict=True)]
+    try:
+        return HubFile(repo, choose({name: path.stat().st_size for name, path in found}, wanted, None).file)
+    except (ModelNotFoundError, OSError):
+        return None
+
+
+def _listed(repo: str, revision: str | None) -> dict[str, int]:
+    """The files of a repository, with their sizes in bytes."""
+    from huggingface_hub import HfApi
+
+    with _in_words(f"the files of {repo}", repo, revision):
+        found = HfApi().model_info(repo, revision=revision, files_metadata=True).siblings or []
+    return {one.rfilename: one.size or 0 for one in found}
 
 
 def fetch(wanted: HubFile, progress: Progress, *, again: bool = False) -> Path:
@@ -85,25 +156,36 @@ def fetch(wanted: HubFile, progress: Progress, *, again: bool = False) -> Path:
             return download(only_cached=True)
         except errors.LocalEntryNotFoundError:
             pass
-    try:
+    with _in_words(f"{wanted.file} of {wanted.repo}", wanted.repo, wanted.revision):
         return download(only_cached=False)
+
+
+@contextmanager
+def _in_words(what: str, repo: str, revision: str | None) -> Iterator[None]:
+    """Turns what the hub's library raises into our errors."""
+    import httpx
+    from huggingface_hub import errors
+
+    try:
+        yield
     except errors.GatedRepoError as error:
         raise PullError(
-            f"{wanted.repo} asks for its terms to be accepted: do that on its page, then run `hf auth login`"
+            f"{repo} asks for its terms to be accepted: do that on its page, then run `hf auth login`"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise ModelNotFoundError(f"the hub has no repository {wanted.repo}, or it is private") from error
+        raise ModelNotFoundError(f"the hub has no repository {repo}, or it is private") from error
     except errors.RevisionNotFoundError as error:
-        raise ModelNotFoundError(f"{wanted.repo} has no revision {wanted.revision}") from error
-    except errors.LocalEntryNotFoundError as error:  # the hub's word for: not here, and the network did not answer
+        raise ModelNotFoundError(f"{repo} has no revision {revision}") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.TransportError) as error:
+        # the hub's words for: not here, and the network did not answer
         raise OfflineError(
-            f"{wanted.file} of {wanted.repo} is not here yet and the hub could not be reached; check the connection, "
-            f"or HF_ENDPOINT and HF_HUB_OFFLINE if they are set"
+            f"{what} is not here yet and the hub could not be reached; check the connection, or HF_ENDPOINT and "
+            f"HF_HUB_OFFLINE if they are set"
         ) from error
     except errors.EntryNotFoundError as error:
-        raise ModelNotFoundError(f"{wanted.repo} has no file {wanted.file}") from error
+        raise ModelNotFoundError(f"{repo} has no {what.partition(' of ')[0]}") from error
     except (errors.HfHubHTTPError, OSError) as error:
-        raise PullError(f"fetching {wanted.file} of {wanted.repo} failed: {error}") from error
+        raise PullError(f"fetching {what} failed: {error}") from error
 
 
 def in_cache() -> list[tuple[HubFile, Path]]:

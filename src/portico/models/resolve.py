@@ -1,7 +1,8 @@
 """From what a user calls a model to the file that holds it.
 
 A model is called by a catalogue name (``smollm2``), by the path of a GGUF file, or by its place on a hub
-(``hf:org/repo/file.gguf``). It is served under the catalogue name, or under the file's stem.
+(``hf:org/repo/file.gguf``, ``hf:org/repo:Q4_K_M`` or ``hf:org/repo``). It is served under the catalogue name, or under
+the file's stem.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from portico.models import hub
 from portico.models.catalogue import CATALOGUE, ModelKind
 from portico.models.facts import ModelFacts, facts
 from portico.models.gguf import GGUFError
+from portico.models.parts import parts, stem
 from portico.models.pull import installed_weights, pull
 from portico.models.wheel import Progress
 
@@ -54,14 +56,18 @@ def resolve(spec: str, progress: Progress | None = None, *, again: bool = False)
         tokenizer = path.with_name("tokenizer.json")
         return ResolvedModel(spec, path, model.kind, tokenizer if tokenizer.is_file() else None)
     if spec.startswith(hub.PREFIX):
-        wanted = hub.parse(spec)
+        wanted = hub.locate(spec, progress, again=again)
         path = hub.fetch(wanted, progress or (lambda step, done, total: None), again=again)
         return ResolvedModel(wanted.name, path, facts(path).kind, None)
     path = Path(spec).expanduser()
     if path.is_file():
-        return ResolvedModel(path.stem, path, facts(path).kind, None)
+        first, *others = parts(path)
+        if absent := next((part for part in (first, *others) if not part.is_file()), None):
+            raise ModelNotFoundError(f"{path.name} is a part of a split model, and {absent.name} is not beside it")
+        return ResolvedModel(stem(first), first, facts(first).kind, None)
     raise ModelNotFoundError(
-        f"no model {spec!r}: it is neither a file here, nor hf:org/repo/file.gguf, nor one of {', '.join(CATALOGUE)}"
+        f"no model {spec!r}: it is neither a file here, nor hf:org/repo, hf:org/repo:Q4_K_M or hf:org/repo/file.gguf, "
+        f"nor one of {', '.join(CATALOGUE)}"
     )
 
 
@@ -70,12 +76,12 @@ def expected(spec: str) -> tuple[str, ModelKind | None]:
     if model := CATALOGUE.get(spec):
         return spec, model.kind
     if spec.startswith(hub.PREFIX):
-        return hub.parse(spec).name, None
+        return hub.expected_name(spec), None
     path = Path(spec).expanduser()
     try:
-        return (path.stem, facts(path).kind) if path.is_file() else (path.name, None)
+        return (stem(path), facts(parts(path)[0]).kind) if path.is_file() else (path.name, None)
     except (GGUFError, OSError):
-        return path.stem, None
+        return stem(path), None
 
 
 def ensure(spec: str, progress: Progress | None = None) -> Path:

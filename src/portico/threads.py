@@ -7,6 +7,7 @@ Rules
     * When nobody awaits a work any more (its task was cancelled because the client is gone), it is left out if it has
       not begun, and ends at its next ``checkpoint()`` if it has.
     * No thread keeps the process alive.
+    * Works that cost less together than one by one may be taken together (``together``): all that wait, up to ``MOST``.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import asyncio
 import sys
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from portico.errors import OverloadedError
 
-__all__ = ["CALLER", "AbandonedError", "Threads", "checkpoint"]
+__all__ = ["CALLER", "MOST", "AbandonedError", "Threads", "checkpoint"]
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")  # in whose turn the works of this task stand
 
@@ -29,7 +30,10 @@ CALLER: ContextVar[str] = ContextVar("caller", default="")  # in whose turn the 
 # default and more in practice (docs/performance.md).
 SWITCH_INTERVAL = 0.001  # seconds
 
+MOST = 64  # works that are done together
+
 Result = TypeVar("Result")
+Together: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]  # works -> what each returned, or its exception
 
 
 class AbandonedError(Exception):
@@ -50,7 +54,7 @@ def checkpoint() -> None:
 
 
 class _Work(Generic[Result]):
-    def __init__(self, function: Callable[[], Result]) -> None:
+    def __init__(self, function: Callable[..., Result]) -> None:
         self.function = function
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Result] = self.loop.create_future()
@@ -72,6 +76,10 @@ class _Work(Generic[Result]):
         finally:
             _here.work = None
 
+    def outcome(self, what: Any) -> None:
+        """In a thread: it was done with others, and came to this."""
+        self.tell(self.fail if isinstance(what, BaseException) else self.finish, what)
+
     def tell(self, how: Callable[[Any], None], what: object) -> None:
         try:
             self.loop.call_soon_threadsafe(how, what)
@@ -88,29 +96,39 @@ class _Work(Generic[Result]):
 
 
 class Threads:
-    """At most ``count`` works at a time, at most ``waiting`` more in the queue; threads start when first needed."""
+    """At most ``count`` works at a time, at most ``waiting`` more in the queue; threads start when first needed.
 
-    def __init__(self, name: str, count: int, *, waiting: int = 256) -> None:
+    With ``together`` a work is whatever that knows how to do, and never raises for.
+    """
+
+    def __init__(self, name: str, count: int, *, waiting: int = 256, together: Together | None = None) -> None:
         self.name = name
         self.count = count
         self.waiting = waiting
+        self._together = together
         self._started = 0
         self._idle = 0
+        self._left = False  # whether somebody has left the queue since it was looked through
         self._queues: OrderedDict[str, deque[_Work[Any]]] = OrderedDict()  # by caller, whose turn it is first
         self._changed = threading.Condition()
 
-    async def run(self, function: Callable[[], Result]) -> Result:
+    async def run(self, function: Callable[..., Result]) -> Result:
         """What ``function`` returns or raises, from a thread. Raises ``OverloadedError`` where too many wait."""
         work = _Work(function)
         self._put(work, CALLER.get())
         try:
             return await work.future
+        except asyncio.CancelledError:
+            self._left = True
+            raise
         finally:
             work.abandoned = True
 
     def _put(self, work: _Work[Any], caller: str) -> None:
         with self._changed:
-            self._drop_abandoned()
+            if self._left:
+                self._left = False
+                self._drop_abandoned()
             mine = self._queues.setdefault(caller, deque())
             mine.append(work)
             free = self._idle + self.count - self._started
@@ -136,17 +154,23 @@ class Threads:
 
     def _serve(self) -> None:
         while True:
-            self._take().do()
+            if self._together is None:
+                self._take(1)[0].do()
+            elif works := [work for work in self._take(MOST) if not work.abandoned]:
+                for work, outcome in zip(works, self._together([one.function for one in works]), strict=True):
+                    work.outcome(outcome)
 
-    def _take(self) -> _Work[Any]:
-        """The next work: of the caller whose turn it is, who then goes to the end of the line."""
+    def _take(self, most: int) -> list[_Work[Any]]:
+        """The next works: of the caller whose turn it is, who then goes to the end of the line."""
+        found: list[_Work[Any]] = []
         with self._changed:
             self._idle += 1
             while not self._queues:
                 self._changed.wait()
             self._idle -= 1
-            caller, queue = self._queues.popitem(last=False)
-            work = queue.popleft()
-            if queue:
-                self._queues[caller] = queue
-            return work
+            while self._queues and len(found) < most:
+                caller, queue = self._queues.popitem(last=False)
+                found.append(queue.popleft())
+                if queue:
+                    self._queues[caller] = queue
+        return found

@@ -1,8 +1,9 @@
-"""How SQL is run: in a few threads, a transaction for each work, and faults told as ``StoreError``.
+"""How SQL is run: in a few threads, in transactions, and faults told as ``StoreError``.
 
-A *work* is a function of a connection. Those that write take the write lock of SQLite when they begin: a transaction
-that reads first and then finds that it cannot write would have to be done again. A connection that turns out to be
-lost before the work was done is made anew, once; whether a commit arrived is never guessed.
+A *work* is a function of a connection. Those that write and come together share a transaction (``together``); where one
+of them raises, nothing of it is kept, and each has one of its own. They take the write lock of SQLite when they begin:
+a transaction that reads first and then finds that it cannot write would have to be done again. A connection that turns
+out to be lost before the work was done is made anew, once; whether a commit arrived is never guessed.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from portico.store.faults import fault, is_lost, lost, spoken
+from portico.errors import OverloadedError
+from portico.store.faults import busy, fault, is_lost, lost, spoken
 from portico.threads import Threads
 
 __all__ = ["Database"]
@@ -29,9 +31,11 @@ __all__ = ["Database"]
 log = logging.getLogger("portico")
 
 READERS: Final = 2
-WRITERS: Final = 2
+CONNECTIONS: Final = READERS + 2  # kept: one that writes, and one for what this process does beside
+ENDINGS: Final = 1 << 14  # writes that may wait: whatever a server has under way may end at once, and is to be kept
 REST: Final = 1.0  # seconds for which a database that could not be reached is not tried again
 
+Work: TypeAlias = Callable[[Connection], Any]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -48,7 +52,7 @@ class Database:
         self._reader = engine if isinstance(where, Path) else engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writer = engine.execution_options(writes=True)
         self._reading = Threads("store reading", READERS)
-        self._writing = Threads("store writing", 1 if isinstance(where, Path) else WRITERS)
+        self._writing = Threads("store writing", 1, waiting=ENDINGS, together=self._all)
         self._rests = 0.0  # until when it is not tried again, in the clock's time
         self._fault = ""  # what the log was told last
 
@@ -59,7 +63,8 @@ class Database:
         **kwargs: Parameters.kwargs,
     ) -> Result:
         """What ``work`` returns, which only reads. Raises ``StoreError``."""
-        return await self._reading.run(partial(self._do, self._reader, partial(_with, work, args, kwargs)))
+        asked = partial(self._do, self._reader, partial(_with, work, args, kwargs))
+        return await self._waited(self._reading.run(asked))
 
     async def write(
         self,
@@ -68,7 +73,14 @@ class Database:
         **kwargs: Parameters.kwargs,
     ) -> Result:
         """What ``work`` returns, once what it wrote is committed. Raises ``StoreError``."""
-        return await self._writing.run(partial(self._do, self._writer, partial(_with, work, args, kwargs)))
+        return await self._waited(self._writing.run(partial(_with, work, args, kwargs)))
+
+    @staticmethod
+    async def _waited(result: Awaitable[Result]) -> Result:
+        try:
+            return await result
+        except OverloadedError:
+            raise busy() from None
 
     def now(self, work: Callable[[Connection], Result]) -> Result:
         """As ``write``, in this thread: for commands, and for what comes before all else."""
@@ -88,6 +100,24 @@ class Database:
     def close(self) -> None:
         """Let go of every connection."""
         self._engine.dispose()
+
+    def _all(self, works: Sequence[Work]) -> Sequence[Any]:
+        """What these return or raise, once what they wrote is committed."""
+        inside = False
+
+        def in_one(connection: Connection) -> list[Any]:
+            nonlocal inside
+            inside = True
+            results = [work(connection) for work in works]
+            inside = False
+            return results
+
+        try:
+            return self._do(self._writer, in_one)
+        except Exception as error:
+            if len(works) == 1 or not inside:  # it could not begin, or not be committed
+                return [error] * len(works)
+        return [self._all([work])[0] for work in works]
 
     def _do(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
         if time.monotonic() < self._rests:
@@ -142,7 +172,7 @@ def _sqlite(path: Path, patience: float) -> Engine:
         "sqlite://",
         creator=opened,
         poolclass=QueuePool,
-        pool_size=READERS + WRITERS,
+        pool_size=CONNECTIONS,
         max_overflow=4,
         hide_parameters=True,
     )
@@ -197,7 +227,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _postgresql(url: URL, patience: float) -> Engine:
     return create_engine(
         url,
-        pool_size=READERS + WRITERS,
+        pool_size=CONNECTIONS,
         max_overflow=4,
         hide_parameters=True,
         connect_args={

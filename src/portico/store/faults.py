@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from portico.errors import StoreError
 
-__all__ = ["fault", "is_lost", "lost", "spoken"]
+__all__ = ["busy", "fault", "is_lost", "lost", "spoken"]
 
 FULL: Final = "The server's store is full; nothing can be kept until there is room."
 BUSY: Final = "The server's store is too busy; try again."
@@ -51,6 +51,11 @@ def fault(error: Exception) -> StoreError:
 def lost() -> StoreError:
     """What a client is told of a database that cannot be reached."""
     return StoreError(LOST, retry_after=1)
+
+
+def busy() -> StoreError:
+    """What a client is told while too much waits for the database."""
+    return StoreError(BUSY, retry_after=1)
 
 
 def is_lost(error: Exception) -> bool:

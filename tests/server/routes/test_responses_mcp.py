@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ pytest.importorskip("mcp")
 
 from portico.prompting.hosts import Hosts
 from portico.protocols.responses.mcp import mcp_servers
+from portico.server.observe.access import AccessLog
 from portico.server.routes.responses import mcp
 from support.mcp import McpUp, mcp_server
 from support.replay import Replaying, replaying
@@ -48,7 +50,8 @@ def home() -> Iterator[McpUp]:
 def server(home: McpUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replaying]:
     store = str(tmp_path_factory.mktemp("store") / "portico.db")
     allow = [home.host, "127.0.0.1:9"]
-    with replaying(ANSWERS, store=store, mcp_allow=allow, tool_parser="hermes", trace_header=True) as up:
+    facts: dict[str, Any] = {"tool_parser": "hermes", "trace_header": True, "observers": [AccessLog()]}
+    with replaying(ANSWERS, store=store, mcp_allow=allow, **facts) as up:
         yield up
 
 
@@ -116,6 +119,18 @@ def test_a_tool_is_run_and_the_answer_goes_on(server: Replaying, home: McpUp, as
     usage = answer["usage"]
     assert usage["input_tokens"] == sum(len(one.token_ids) for one in server.requests[-2:])
     assert httpx.get(f"{server.url}/v1/responses/{answer['id']}").json() == answer
+
+
+def test_the_log_counts_every_generation(ask: Asking, caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> list[dict[str, Any]]:
+        return [fields for one in caplog.records if (fields := getattr(one, "fields", None)) is not None]
+
+    with caplog.at_level(logging.INFO, "portico"):
+        usage = ask("[[weather]]")["usage"]
+        until(lambda: bool(told()))
+    (line,) = told()
+    assert (line["tokens_in"], line["tokens_out"]) == (usage["input_tokens"], usage["output_tokens"])
+    assert line["finish"] == "tool_calls,stop"
 
 
 @pytest.mark.parametrize("background", [False, True])

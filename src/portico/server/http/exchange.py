@@ -122,6 +122,7 @@ class Exchange:
         self.model: Model | None = None  # that the prompt is for
         self.prompt_tokens = 0
         self.generations: Sequence[Generation] = ()
+        self.further: list[Generation] = []  # that the answer has taken behind those
         self.answer: Answer | None = None  # once it is admitted
         self.trace: Trace | None = None
         self.onlookers: list[Onlooker] = []
@@ -283,6 +284,15 @@ class Exchange:
         self._stage("admit")
         if self.trace is not None:
             self.trace.admitted()
+
+    def goes_on(self, prompt: Prompt, model: Model, generation: Generation, answer: Answer) -> None:
+        """The answer takes another generation, whose prompt has what came of the last one's calls."""
+        self.prompt_tokens += len(prompt.token_ids)
+        self.further.append(generation)
+        if self.answer is not None:
+            answer.finishes = self.answer.finishes  # one list tells of all
+        if self.trace is not None:
+            self.trace.goes_on(prompt, model, generation)
 
     def _stage(self, name: str) -> float:
         began, self._passed = self._passed, time.perf_counter()

@@ -74,7 +74,7 @@ def _fields(exchange: Exchange, outcome: Outcome, cause: str) -> dict[str, Any]:
         found["model"] = exchange.model.name
         found["tokens_in"] = exchange.prompt_tokens
     if exchange.generations:
-        usages = [generation.usage for generation in exchange.generations]
+        usages = [generation.usage for generation in (*exchange.generations, *exchange.further)]
         found["tokens_out"] = sum(usage.completion_tokens for usage in usages)
         if any(usage.cached_tokens is not None for usage in usages):
             found["tokens_cached"] = sum(usage.cached_tokens or 0 for usage in usages)

@@ -58,7 +58,7 @@ def generation_attributes(exchange: Exchange, engine: EngineWork, streamed: bool
     """What the GenAI conventions tell of a generation."""
     spec = exchange.generations[0].spec
     sampling = spec.sampling
-    usages = [generation.usage for generation in exchange.generations]
+    usages = [generation.usage for generation in (*exchange.generations, *exchange.further)]
     cached = [usage.cached_tokens for usage in usages if usage.cached_tokens is not None]
     choices = sum(generation.spec.n for generation in exchange.generations)
     found: dict[str, Any] = {

@@ -123,7 +123,7 @@ class ResponseHandlers:
                 answer.take_up(summary.generation)
             answer.made += tools.made
             answer.take_up(made)
-            running = Running(self._served, self._prompts, by, request, asked, answer, tools, exchange.trace)
+            running = Running(self._served, self._prompts, by, request, asked, answer, tools, exchange)
             turn = Turn(self._store if kept else None, CALLER.get(), past, own, lane)
             if request.background:
                 streamed = bool(request.stream)

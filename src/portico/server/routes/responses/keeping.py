@@ -112,6 +112,7 @@ class Keeping:
             return
         try:
             await self._keep(self._answer)
-        except StoreError as error:
-            log.error("response %s could not be kept: %s", self._answer.response["id"], error)
+        except Exception as error:  # its end is told, whatever happens here
+            known = isinstance(error, StoreError)
+            log.error("response %s could not be kept: %s", self._answer.response["id"], error, exc_info=not known)
             self._answer.not_kept()

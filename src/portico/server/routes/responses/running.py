@@ -28,6 +28,7 @@ from portico.protocols.responses.output import ServerCall
 from portico.protocols.responses.request import Asked, generation
 from portico.protocols.responses.schema import InputTokensRequest, ResponsesRequest
 from portico.protocols.responses.stream import Answer
+from portico.server.http.exchange import Exchange
 from portico.server.line.flight import Flight
 from portico.server.line.model import ServedModel
 from portico.server.line.served import Served
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from portico.server.routes.responses.mcp import McpClient
-    from portico.trace import Trace
 
 __all__ = ["McpTools", "Running"]
 
@@ -108,7 +108,7 @@ def over(item: Item, output: str | None, error: dict[str, Any] | None) -> tuple[
 
 class Running:
     """Runs the tools that ``answer`` calls, and takes it up with another generation. ``asked`` is what it answers;
-    ``trace`` records that, where one is wanted."""
+    ``exchange`` counts that, also when it is over."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Running:
         asked: Asked,
         answer: Answer,
         tools: McpTools,
-        trace: Trace | None = None,
+        exchange: Exchange,
     ) -> None:
         self._served = served
         self._prompts = prompts
@@ -128,7 +128,7 @@ class Running:
         self._asked = asked
         self._answer = answer
         self._tools = tools
-        self._trace = trace
+        self._exchange = exchange
         self._key = KEY.get()
         most = min(request.max_tool_calls or MOST_CALLS, MOST_CALLS)
         self._left = most - sum(item["type"] == "mcp_call" for item in tools.items)
@@ -197,10 +197,9 @@ class Running:
         with asked.places.told():
             made = generation(request, asked, prompt, model, id)
         self._answer.take_up(made)
-        trace = self._trace
-        if trace is not None:
-            trace.goes_on(prompt, model, made)
+        trace = self._exchange.trace
         flight = Flight([made], keeping, self._served.request_timeout, [trace.watch] if trace is not None else [])
+        self._exchange.goes_on(prompt, model, made, flight)
         await self._by.check(flight.generations)
         keeping.stop = partial(self._by.line.abort, flight)
         await self._by.line.admit(flight)

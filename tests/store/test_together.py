@@ -70,6 +70,7 @@ async def test_what_raises_takes_nothing_else_with_it(store: Store) -> None:
         left_out = asyncio.create_task(store.put_response(made("resp_left_out")))
         await asyncio.sleep(0)
         left_out.cancel()
+        await asyncio.wait([left_out])
         go()
         await asyncio.gather(*good)
     for one in raising:

@@ -151,6 +151,64 @@ TEXTS: list[tuple[str, str, list[dict[str, Any]], str]] = [
         "ok:",
     ),
     ("mirothinker", '<tool_name>send_note</tool_name>\n<arguments>\n{"text": "a"}\n</arguments>', [NOTE], ""),
+    # the opener is lost, and nothing was said before; or the closer is there
+    ("mistral", ' [{"name": "send_note", "arguments": {"text": "a"}}]', [NOTE], ""),
+    ("mistral", 'send_note[ARGS]{"text": "a"}', [NOTE], ""),
+    ("hermes", '{"name": "send_note", "arguments": {"text": "a"}}\n</tool_call>\nDone.', [NOTE], "Done."),
+    ("hermes", 'Well.\n{"name": "send_note", "arguments": {"text": "a"}}\n</tool_call>', [NOTE], "Well."),
+    ("cohere_command3", '[{"tool_call_id": "0", "tool_name": "send_note", "parameters": {"text": "a"}}]', [NOTE], ""),
+    ("apertus", '[{"send_note": {"text": "a"}}, {"ping": {}}]<|tools_suffix|>', [NOTE, {}], ""),
+    ("inkling", '{"name": "send_note", "args": {"text": "a"}}<|end_message|>', [NOTE], ""),
+    ("hyperclovax_seed_think_14b", '\n[{"name": "send_note", "arguments": {"text": "a"}}]<|im_end|>', [NOTE], ""),
+    ("glm45", "send_note\n<arg_key>text</arg_key>\n<arg_value>a</arg_value>\n</tool_call>", [NOTE], ""),
+    ("gemma4", 'call:send_note{text:<|"|>a<|"|>}<tool_call|>', [NOTE], ""),
+    ("lfm2", '[send_note(text="a")]<|tool_call_end|>', [NOTE], ""),
+    ("olmo3", 'send_note(text="a")\nping()\n</function_calls>', [NOTE, {}], ""),
+    ("kimi_k2", 'functions.send_note:0<|tool_call_argument_begin|>{"text": "a"}<|tool_call_end|>', [NOTE], ""),
+    ("solar_open", '<|tool_calls|>ab<|tool_call:name|>send_note<|tool_call:args|>{"text": "a"}<|calls|>', [NOTE], ""),
+    ("rwkv", '**Tool Call:**\n```\n{"name": "send_note", "arguments": {"text": "a"}}\n```', [NOTE], ""),
+    (
+        "deepseek_v3",
+        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>send_note\n```\n{"text": "a"}\n```<｜tool▁call▁end｜>',
+        [NOTE],
+        "",
+    ),
+    (
+        "qwen3_coder",
+        "<function=send_note>\n<parameter=text>\na\n\n<parameter=priority>\n3\n\n</function>",
+        [NOTE | {"priority": 3}],
+        "",
+    ),
+    # a marker with a suffix is damaged, the next loses its slash, and the value holds another
+    (
+        "hy_v4",
+        "<tool_calls><tool_call>send_note<arg_key>text</arg_key><arg_valu>a</tool_calls><arg_value>"
+        "<arg_key>priority</arg_key><arg_value>3</arg_value></tool_call></tool_calls>",
+        [{"text": "a</tool_calls>", "priority": 3}],
+        "",
+    ),
+    (
+        "pangu",
+        ']<]minimax[>[<tool_call>[{"name": "send_note", "arguments": {"text": "a"}}][unused12]',
+        [NOTE],
+        "",
+    ),
+]
+
+# What speaks of calls and makes none.
+PROSE = [
+    ("hermes", 'Example:\n{"name": "send_note", "arguments": {"text": "a"}}\nEnd.'),
+    ("hermes", '```json\n{"name": "send_note", "arguments": {"text": "a"}}\n```'),
+    ("rwkv", 'So:\n{"name": "send_note", "arguments": {"text": "a"}}\n```'),
+    ("hermes", '{"name": "send_note", "age": 3}'),
+    ("hermes", '{"name": "unheard_of", "arguments": {}}'),
+    ("granite", '[{"name": "send_note"}]'),
+    ("inkling", '<|content_text|>{"name": "send_note", "args": {"text": "a"}}<|end_message|>'),
+    ("apertus", '[{"send_note": 3}]'),
+    ("lfm2", '[send_note(text="a")] sends one.'),
+    ("glm45", "send_note and <arg_key> tags"),
+    ("mistral", 'send_note: {"text": "a"}'),
+    ("kimi_k2", "functions.send_note:0 is its id"),
 ]
 
 
@@ -161,6 +219,15 @@ def test_what_was_meant_is_read(tool_parser: str, text: str, arguments: list[dic
     found = fold(whole)
     assert [json.loads(call.arguments) for call in found.tool_calls] == arguments
     assert found.content.removeprefix("<tool_call>").removesuffix("</tool_call>") == content
+
+
+@pytest.mark.parametrize(("tool_parser", "text"), PROSE)
+def test_prose_makes_no_call(tool_parser: str, text: str) -> None:
+    whole = run([text], tool_parser)
+    assert run(list(text), tool_parser) == whole
+    found = fold(whole)
+    assert found.tool_calls == []
+    assert found.content == text.removeprefix("<|content_text|>").removesuffix("<|end_message|>")
 
 
 def test_every_kind_has_its_reason() -> None:

@@ -20,7 +20,8 @@ from portico.parsing.machine import Machine
 from portico.parsing.objects import JsonObject, SingleKey
 from portico.parsing.schema import Schema
 from portico.parsing.strays import SHORTEST
-from portico.parsing.tape import Markers, comes, markers
+from portico.parsing.tape import Look, Markers, comes, markers
+from portico.parsing.unmarked import is_line
 from portico.parsing.wire import (
     BLANK,
     NEARLY,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from portico.parsing.calls import Calls
 
 __all__ = ["Headed", "JsonObject", "SingleKey"]
+
+_ID = re.compile("[a-z0-9]*")
+_LONGEST_ID = 32
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,26 @@ class Headed:
                 while (yield from comes(tape, closers)):
                     m.recovered("a marker twice")
         return True
+
+    def starts(self, m: Machine, look: Look, calls: Calls) -> Done:
+        at = next((index for index, part in enumerate(self._header) if isinstance(part, Hole)), 0)
+        for part in self._header[:at]:
+            if not (yield from look.marker(markers(*cores((part,))))) and isinstance(part, Literal):
+                return False
+        hole = self._header[at]
+        if not isinstance(hole, Hole):
+            return False
+        if hole.name == "id" and self.ident and not self.id_pattern:
+            found = yield from look.one_of([self.ident(0, name).removesuffix("0") for name in m.tools])
+            yield from look.word(_ID, _LONGEST_ID)
+        else:
+            found = yield from (look.one_of(m.tools) if hole.name == "name" else look.word(_ID, _LONGEST_ID))
+        if not found:
+            return False
+        follow = yield from look.marker(markers(*cores(self._header[at + 1 :]), *self.arguments.openers))
+        if follow == "(":
+            return (yield from is_line(m, calls.own_closers))
+        return len(follow) > SHORTEST or (follow == "{" and ((yield from look.space()) == '"' or bool(self.openers)))
 
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str:
         holes = {"name": call.name, "index": str(index + 1)}

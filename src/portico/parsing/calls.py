@@ -16,12 +16,12 @@ from portico import grammar as g
 from portico.events import ToolCall
 from portico.parsing.ending import Ends
 from portico.parsing.json_text import Done
-from portico.parsing.lines import is_line
 from portico.parsing.machine import Machine, proper
 from portico.parsing.neighbours import neighbour
 from portico.parsing.schema import Schema
 from portico.parsing.strays import SHORTEST, litter, noise, nothing
-from portico.parsing.tape import Markers, comes, markers, peek, sequence, space
+from portico.parsing.tape import Look, Markers, comes, markers, peek, sequence, space
+from portico.parsing.unmarked import is_closed, is_line
 from portico.parsing.wire import BLANK, Words, almost, first, literals, unslashed
 
 __all__ = ["Body", "Calls"]
@@ -50,6 +50,10 @@ class Body(Hashable, Protocol):
 
     def read(self, m: Machine, calls: Calls) -> Done:
         """Read one call. False (and nothing committed) if this is none."""
+        ...
+
+    def starts(self, m: Machine, look: Look, calls: Calls) -> Done:
+        """Whether a call of a declared tool comes, as far as its header shows; False where a marker begins it."""
         ...
 
     @property
@@ -270,6 +274,31 @@ class Calls:
         """Whether all the literals in front of the first call come; looks without consuming."""
         levels = [markers(*level) for level in self._levels]
         return (yield from sequence(m.tape, levels)) or (self.bare and (yield from sequence(m.tape, levels[1:])))
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """With what an object begins, inside a text, that may be a call whose opener is lost."""
+        firsts = self.body.firsts if self.body.openers == ("{",) and not self.plain else ()
+        return (*firsts, *(f"[{first}" for first in firsts))
+
+    def read_unmarked(self, m: Machine, first: bool) -> Done:
+        """Read calls whose opener is lost; whether some come. ``first``: the answer has said nothing yet."""
+        if self.plain or self.lines:
+            return False
+        look = Look(m.tape)
+        yield from look.marker(markers("["))
+        if not (yield from self.body.starts(m, look, self)):
+            return False
+        if not first and not (yield from is_closed(m, self.own_closers)):
+            return False
+        m.recovered("a call without its opener")
+        yield from self.read(m, foreign=True)
+        return True
+
+    @property
+    def own_closers(self) -> tuple[str, ...]:
+        """The closers that no other text has."""
+        return tuple(closer for closer in self.closers if "`" not in closer)
 
     def believes(self, m: Machine, name: str) -> bool:
         """Whether a call of this name is one, here. Recoveries, and names no tool would have, want a declared one."""

@@ -20,6 +20,7 @@ from portico.parsing.wire import plain as plain_marker
 __all__ = ["dialogue", "plain"]
 
 _QUOTES = frozenset("`'\"“”‘’«»")
+_OBJECTS = 8  # objects inside a text that are looked over, so that a text of nothing else takes no longer
 
 
 def plain(m: Machine) -> Generator[None, None, None]:
@@ -50,12 +51,13 @@ def dialogue(
     unwraps = {b: a for a, b in think.wrappers if b} if think else {}
     called = frozenset((*calls.openers, *calls.inner)) if calls else frozenset()
     after_calls = frozenset(calls.closers) - called if calls else frozenset()
+    objects = frozenset(calls.objects) - called if calls else frozenset()
     end = markers(*ends)
     openings = {end: [o[len(end) :] for o in called if o.startswith(end)] for end in ends}
     own = {plain_marker(marker) for marker in (*called, *after_calls, *opens, *closes, *wraps, *unwraps, *ends)}
     foreign = {opener: other for opener, other in others.items() if calls and plain_marker(opener) not in own}
     outside = {c for other in foreign.values() for c in other.closers if plain_marker(c) not in own} - set(foreign)
-    in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends, *foreign, *outside)
+    in_content = markers(*opens, *closes, *wraps, *unwraps, *called, *after_calls, *ends, *foreign, *outside, *objects)
     own_ends = markers(*ends, *after_calls)
     structure = markers(*after_calls, *foreign)
     begins = markers(*(m for m in (*opens, *called, *foreign) if len(m) > 1))
@@ -73,7 +75,10 @@ def dialogue(
             m.think(False)
             m.voice.framed = False
             m.write(reasoning.openers[0])
+        lines = _OBJECTS  # lines that may still turn out to be a call without its opener
         while True:
+            if calls and not m.thinking and not m.content.said:
+                yield from calls.read_unmarked(m, first=True)
             found = yield from until(tape, in_thought if m.thinking else here, m.write)
             if not found:
                 return
@@ -81,6 +86,11 @@ def dialogue(
             if found in called or (found in heads and m.at_line_start):
                 tape.at = tape.mark  # calls are read from their opener on
                 yield from calls.read(m)  # type: ignore[union-attr]
+            elif found in objects and m.at_line_start and lines:
+                lines -= 1
+                tape.at = tape.mark
+                if not (yield from calls.read_unmarked(m, first=False)):  # type: ignore[union-attr]
+                    m.write(tape.take(tape.at + 1))
             elif found in foreign:
                 before, tape.at = m.calls, tape.mark
                 own = markers(*calls.within(m))  # type: ignore[union-attr]

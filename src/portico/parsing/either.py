@@ -10,6 +10,7 @@ from portico import grammar as g
 from portico.events import ToolCall
 from portico.parsing.calls import Calls
 from portico.parsing.ending import Ends
+from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
 from portico.parsing.schema import Schema
 from portico.parsing.tape import markers
@@ -62,6 +63,16 @@ class Either:
             if (yield from shape.begins(m)):
                 return (yield from shape.read(m, foreign, behind))
         return (yield from self.shapes[-1].read(m, foreign, behind))
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(o for shape in self.shapes for o in shape.objects))
+
+    def read_unmarked(self, m: Machine, first: bool) -> Done:
+        for shape in self.shapes:
+            if (yield from shape.read_unmarked(m, first)):
+                return True
+        return False
 
     def write(self, calls: Sequence[ToolCall], tools: dict[str, Schema]) -> str:
         return self.shapes[-1].write(calls, tools)

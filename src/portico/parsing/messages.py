@@ -273,6 +273,13 @@ class Messages:
         m.arguments(text)
         m.end_call()
 
+    def _may_lack_opener(self, m: Machine, route: Route) -> Generator[None, None, bool]:
+        """Whether a call may come without its opener: behind a header that says so, or none."""
+        if route.kind == "calls":
+            return not (yield from comes(m.tape, markers(*self.calls.openers), take=False))
+        nowhere = route is _LOOSE or (route.kind == "content" and not self.answer.strip())
+        return bool(self.calls.objects) and nowhere and not m.thinking and not m.content.said
+
     def _body(self, m: Machine, route: Route) -> Generator[None, None, str]:
         """Read a body; the marker that ended it, or "" at the end of the text."""
         tape = m.tape
@@ -288,6 +295,8 @@ class Messages:
             else:
                 yield from self._call(m, name)
         wanted = self._stops
+        if m.calling and (yield from self._may_lack_opener(m, route)):
+            yield from self.calls.read_unmarked(m, first=True)
         within = (*self.calls.openers, *self._inner) if route.kind == "calls" and m.calling else ()
         if route is _LOOSE and m.calling:
             within = self._inner

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["JsonObject", "SingleKey"]
 
 _ABOUT = frozenset(("type", "id", "call_id", "tool_call_id", "index"))  # members that are about a call, no arguments
-_WORD = re.compile(r'[^"\\\n]*')
+_WORD = re.compile(r"""[^"'\\\n]*""")
 _LONGEST_KEY = 256
+_ABOVE = 4  # members that stand in front of the arguments
 _DEPTH = 16  # objects named "function" inside each other
 
 
@@ -139,6 +140,27 @@ class JsonObject:
         m.end_call()
         return True
 
+    def starts(self, m: Machine, look: Look, calls: Calls) -> Done:
+        named = False
+        if not (yield from look.marker(markers("{"))):
+            return False
+        for _ in range(_ABOVE):
+            key = yield from _quoted(look)
+            if not key or not (yield from look.marker(markers(":"))):
+                return False
+            if key in self.name:
+                word = yield from _quoted(look)
+                named = word in m.tools or word.rpartition(".")[2] in m.tools
+                if not named:
+                    return False
+            elif named and (key in self.arguments or key in WRAPPERS):
+                return True
+            elif key not in (self.id, *_ABOUT) or not (yield from _quoted(look)):
+                return False
+            if not (yield from look.marker(markers(","))):
+                return False
+        return False
+
     def _holds_arguments(self, key: str, name: str | None, m: Machine, char: str) -> bool:
         """Whether a member of this key is the arguments: by the family's names, or by anyone's, if that is an object
         and no parameter of a declared tool."""
@@ -226,6 +248,13 @@ def _python(value: object) -> str:
     return repr(value)
 
 
+def _quoted(look: Look) -> Generator[None, None, str]:
+    """Go past a short string without escapes, and return its text."""
+    quote = yield from look.marker(markers('"', "'"))
+    text = yield from look.word(_WORD, _LONGEST_KEY)
+    return text if quote and (yield from look.marker(markers(quote))) else ""
+
+
 @dataclass(frozen=True)
 class SingleKey:
     """``{"name": {arguments}}``: an object whose only key is the name."""
@@ -259,6 +288,17 @@ class SingleKey:
         yield from arguments_follow(m, Json(), name, ends)
         yield from comes(tape, markers("}"))
         return True
+
+    def starts(self, m: Machine, look: Look, calls: Calls) -> Done:
+        for mark in ("{", '"'):
+            if not (yield from look.marker(markers(mark))):
+                return False
+        if not (yield from look.one_of(m.tools)):
+            return False
+        for mark in ('"', ":"):
+            if not (yield from look.marker(markers(mark))):
+                return False
+        return (yield from look.space()) == "{"
 
     def write(self, call: ToolCall, index: int, schema: Schema | None) -> str:
         return f"{{{quoted(call.name)}: {call.arguments}}}"

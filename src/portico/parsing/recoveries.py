@@ -7,6 +7,7 @@ __all__ = ["WHY"]
 WHY = {
     "a backslash that escapes nothing": "JSON has no such escape, so the backslash is a character of the text",
     "a call as another family writes it": "its tool is declared, and models are trained on each other's output",
+    "a call without its opener": "its tool is declared, and nothing else stands in its place",
     "a closer with nothing open": "a closer alone means nothing",
     "a colon left out": "behind a key nothing else can stand",
     "a comma left out": "behind a value another key or value can only be the next one",

@@ -185,7 +185,7 @@ def _foreign() -> dict[str, Calls | Either]:
         for calls in family.tools.values():
             if isinstance(calls, Calls | Either):
                 for opener in (*calls.openers, *calls.inner):
-                    if opener[:1] in "<[" and len(opener) > _SHORTEST:
+                    if opener[:1] in "<[]" and len(opener) > _SHORTEST:
                         found.setdefault(opener, calls)
     return found
 

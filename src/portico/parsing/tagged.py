@@ -81,6 +81,12 @@ class Tagged:
         after = tail.text[: len(tail.text) - len(tail.text.lstrip(BLANK))] if isinstance(tail, Literal) else ""
         return (before or "\n", after or "\n") if self.loose else (before, after)
 
+    @cached_property
+    def _gap(self) -> str:
+        """The white space behind a value's closer."""
+        closer = self._tail[0].text
+        return str(closer[len(closer.rstrip(BLANK)) :])
+
     @property
     def openers(self) -> tuple[str, ...]:
         return self._heads.openers
@@ -187,7 +193,8 @@ class Tagged:
             suspected = True
             return Verdict.STRUCTURE if (yield from ends.surely(tape, m.names, m.final)) else Verdict.PERHAPS
 
-        verdict = yield from text_value(tape, emit, _value_ends(closer, after, openers, marks), judge)
+        wanted = _value_ends(closer, after, after and self._gap, openers, marks)
+        verdict = yield from text_value(tape, emit, wanted, judge)
         if verdict is Verdict.CLOSES:
             if cdata:
                 yield from comes(tape, markers(self._closer))
@@ -272,10 +279,12 @@ def _marks(ends: Ends, m: Machine) -> Markers:
 
 
 @lru_cache(maxsize=1024)
-def _value_ends(closer: str, after: str, openers: tuple[str, ...], marks: Markers) -> Markers:
-    """What is looked for inside a value: markers, each together with the framing in front of it, to be held with it."""
+def _value_ends(closer: str, after: str, gap: str, openers: tuple[str, ...], marks: Markers) -> Markers:
+    """What is looked for inside a value: markers, each together with the framing in front of it, to be held with it.
+    ``gap`` stands behind a closer, so also where the closer itself is lost."""
     found = {closer, unslashed(closer), *openers, *marks.spellings}
     framed = {after + marker for marker in found} if after else {f"\n{marker}" for marker in found - {closer}}
+    framed |= {after + gap + marker for marker in (*openers, *marks.spellings) if gap}
     if after == "\n":
         framed |= {f"\r\n{marker}" for marker in found}
     return markers(*sorted(found | framed))

@@ -16,7 +16,7 @@ so it looks like the format it reads and any cut of the text gives the same resu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
@@ -308,6 +308,25 @@ class Look:
     def skip(self) -> None:
         """Go past the character that ``char`` gave."""
         self._offset += 1
+
+    def one_of(self, words: Collection[str]) -> Read:
+        """Go past white space and the longest of these words behind it, and return that; "" (and nowhere) if none
+        comes."""
+        before = self._offset
+        if words and (yield from self.space()):
+            longest = max(map(len, words))
+            while True:
+                at = self._tape.at + self._offset
+                ahead = self._tape.text[at : at + longest]
+                if self._tape.ended or not any(len(w) > len(ahead) and w.startswith(ahead) for w in words):
+                    break
+                yield
+            word = max((word for word in words if ahead.startswith(word)), key=len, default="")
+            if word:
+                self._offset += len(word)
+                return word
+        self._offset = before
+        return ""
 
     def space(self) -> Read:
         """Go past white space, ``SPACE`` characters at most, and return the character behind it."""

@@ -45,6 +45,7 @@ _LONG = 6  # characters of a literal in which one may be wrong
 _SHORTEST = 3  # characters of a literal that is not doubled by chance
 _PIECES = re.compile(r'«(?P<optional>[^»]*)»|(?P<tag>(?:\s+[A-Za-z_]\w*="[^"]*")+)|\{(?P<hole>[a-z]+)\}')
 _ATTRIBUTE = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
+FENCE = "```json"
 NEARLY = "nearly"  # the hole of what is written almost as it should be
 _ALONE = re.compile(r"""\s*[=:]?\s*["']?([\w.\-:/]+)["']?\s*/?""")
 _WRITTEN = re.compile(r'([A-Za-z_]\w*)="([^"]*)"')
@@ -118,8 +119,10 @@ Words: TypeAlias = "str | tuple[str, ...]"  # a marker, or its alternatives, the
 
 
 def literals(words: Words) -> tuple[str, ...]:
-    """The markers among these words, without white space around them."""
-    return tuple(w.strip(BLANK) for w in ((words,) if isinstance(words, str) else words) if w.strip(BLANK))
+    """The markers among these words, without white space around them; a fence may lack its language."""
+    every = (words,) if isinstance(words, str) else words
+    fences = (word.replace(FENCE, FENCE[:3]) for word in every if FENCE in word)
+    return tuple(dict.fromkeys(word.strip(BLANK) for word in (*every, *fences) if word.strip(BLANK)))
 
 
 def first(words: Words) -> str:
@@ -158,7 +161,12 @@ def fill(
         if isinstance(part, Literal):
             if part.core:
                 found = yield from comes(tape, markers(*spellings(part.core)))
-                if not found and not (index and (yield from almost(tape, part.core))) and not part.may_miss:
+                if not (
+                    found
+                    or (index and (yield from almost(tape, part.core)))
+                    or (part.core == FENCE and (yield from comes(tape, markers(FENCE[:3]))))
+                    or part.may_miss
+                ):
                     return False
                 if found != part.core:
                     holes[NEARLY] = found
@@ -182,6 +190,7 @@ def fill(
 
 def almost(tape: Tape, literal: str) -> Done:
     """Consume a literal in which one character is missing, wrong, or too much; whether it was there."""
+    literal = plain(literal)
     if len(literal) < _LONG:
         return False
     while True:

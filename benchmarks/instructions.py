@@ -1,87 +1,110 @@
-"""What a streamed event costs, counted in instructions: what no other work on the machine can change.
+"""What outliving costs a streamed event, in instructions: what no other work on the machine can change.
 
-    python benchmarks/instructions.py [--streams 8] [--tokens 1024] [--rounds 5]
+    python benchmarks/instructions.py [--streams 8] [--tokens 1024]
 
-Servers with different options run under valgrind's callgrind, over the replay engine, and are sent streams of two
-lengths: the difference in instructions over the difference in events is what an event costs, the whole process counted
-and the system's calls left out. What a server does by the clock is counted too, and there is much of it in so slow a
-process: of all rounds the lowest count of each length is taken. Told are the options, that figure, and how it stands to
-the first's. An answer that is a run (``X-Portico-Resume``) is told last.
+The line's own work, from the engine's step to the connection, runs under valgrind's callgrind, once for answers of a few
+tokens and once for long ones: the difference in instructions over the difference in events is what an event costs. Each
+step is written, which is the dearest case. Once in fifty steps comes what the line does for all its answers every second.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from line import ROOT, one_stream, serving
-
-RESUME = "x-portico-resume: 1\r\n"
-SERVERS = (  # options, headers of the requests
-    ("", ""),
-    ("--no-resume", ""),
-    ("--resume-grace 30", ""),
-    ("--resume-grace 30", RESUME),
-)
-
-
-def counted(pid: int, directory: Path) -> int:
-    """The instructions of that process since the last call of this."""
-    known = set(directory.iterdir())
-    subprocess.run(["callgrind_control", "--dump", str(pid)], check=True, capture_output=True)
-    while True:
-        for path in set(directory.iterdir()) - known:
-            if found := re.search(r"^totals: (\d+)$", path.read_text(), re.MULTILINE):
-                return int(found[1])
-        time.sleep(0.1)
+KINDS = {  # of answers, by what keeps them
+    "default": "they outlive their engine",
+    "--no-resume": "they do not",
+    "X-Portico-Resume": "they outlive their engine and their connection: runs",
+}
+PLAIN = {"logprobs": None, "top_logprobs": None, "n": 1, "return_token_ids": None, "stream_options": None}
+STEPS_A_SECOND = 50
+FEW = 64  # tokens
 
 
-async def events(url: str, streams: int, tokens: int, headers: str) -> int:
-    """How many the streams of that many tokens have together."""
-    host, port = url.removeprefix("http://").split(":")
-    asked = (one_stream(host, int(port), "chat", headers, max_tokens=tokens) for _ in range(streams))
-    return sum(number for number, _ in await asyncio.gather(*asked))
+class Connection:
+    """Takes everything at once, for ever."""
+
+    async def start_stream(self, media_type: bytes) -> None: ...
+
+    async def send(self, message: dict[str, Any]) -> None: ...
+
+    async def disconnected(self) -> None:
+        await asyncio.Event().wait()
 
 
-def per_event(options: str, headers: str, given: argparse.Namespace) -> float:
-    """Instructions."""
+async def inside(kind: str, streams: int, tokens: int) -> None:
+    """So many answers of that kind and length, at the same time."""
+    from portico.engines.replay import ReplayEngine, Script
+    from portico.events import EngineOutput
+    from portico.server.line import line as step_loop
+    from portico.server.line.flight import Flight
+    from portico.server.line.line import Line
+    from portico.server.line.runs import Runs
+    from portico.server.line.sinks import StreamSink
+    from portico.server.observe.metrics import Metrics
+    from support.generation import tiny_model, tiny_tokenizer
+    from support.mortal import encoded
+
+    step_loop.WRITE_SECONDS = -1.0
+    line, runs = Line(ReplayEngine([Script([])]), Metrics(), resume=kind != "--no-resume"), Runs(30.0)
+    connection: Any = Connection()
+    readers = []
+    for _ in range(streams):
+        generations, encoder = encoded("chat", tiny_model(), [], **PLAIN)
+        if kind == "X-Portico-Resume":
+            sink: Any = runs.begin(encoder, "")
+            readers.append(asyncio.create_task(sink.read(connection)))
+            await asyncio.sleep(0)
+        else:
+            sink = StreamSink(encoder)
+            await sink.open(connection)
+        await line.admit(Flight(generations, sink))
+    ids = tiny_tokenizer().encode("The quick brown fox jumps over the lazy dog. ")
+    for step in range(tokens):
+        line._step([EngineOutput(request_id, (ids[step % len(ids)],)) for request_id in line._routes])
+        if step % STEPS_A_SECOND == 0:
+            line._resuming.bound(line._routes.values())
+    for reader in readers:
+        reader.cancel()
+
+
+def instructions(kind: str, streams: int, tokens: int) -> int:
+    """Those of a process that serves them and does nothing else."""
     with tempfile.TemporaryDirectory() as directory:
-        under = ("valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={directory}/out")
-        with serving(ROOT / "src", options.split(), given, under) as (url, pid):
-            subprocess.run(["callgrind_control", "--instr=on", str(pid)], check=True, capture_output=True)
-            lowest = {}
-            for tokens in (given.tokens // 8, given.tokens) * given.rounds:
-                counted(pid, Path(directory))
-                told = asyncio.run(events(url, given.streams, tokens, headers))
-                count = counted(pid, Path(directory))
-                lowest[told] = min(count, lowest.get(told, count))
-    (short, few), (long, many) = sorted(lowest.items())
-    return (many - few) / (long - short)
+        out = Path(directory) / "out"
+        command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, __file__]
+        inner = ["--inside", kind, "--streams", str(streams), "--tokens", str(tokens)]
+        subprocess.run([*command, *inner], check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+        (total,) = re.findall(r"^totals: (\d+)$", out.read_text(), re.MULTILINE)
+    return int(total)
 
 
 def main() -> None:
-    """One server after the other."""
+    """One kind after the other."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--streams", type=int, default=8)
     options.add_argument("--tokens", type=int, default=1024)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--inside", choices=KINDS, help=argparse.SUPPRESS)
     given = options.parse_args()
-    given.rate, given.apis = 0.0, ["chat"]
+    if given.inside:
+        asyncio.run(inside(given.inside, given.streams, given.tokens))
+        return
     first = 0.0
-    for flags, headers in SERVERS:
-        cost = per_event(flags, headers, given)
+    for kind, what in KINDS.items():
+        many, few = (instructions(kind, given.streams, tokens) for tokens in (given.tokens, FEW))
+        cost = (many - few) / (given.tokens - FEW) / given.streams
         first = first or cost
-        what = (flags or "default") + (", X-Portico-Resume: 1" if headers else "")
-        print(f"{what}: {cost:,.0f} instructions per event, {cost / first:.4f} times the first's", flush=True)
+        print(f"{kind} ({what}): {cost:,.0f} instructions per event, {cost / first:.4f} times the first's", flush=True)
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -42,12 +42,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
-async def one_stream(host: str, port: int, api: str, headers: str = "", **more: object) -> tuple[int, int]:
-    """Returns (events, reads). ``more`` are further fields of the body."""
+async def one_stream(host: str, port: int, api: str) -> tuple[int, int]:
+    """Returns (events, reads)."""
     path, fields, end = APIS[api]
     reader, writer = await asyncio.open_connection(host, port, limit=1 << 20)
-    body = json.dumps({**fields, **more}).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{headers}"
+    body = json.dumps(fields).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
     writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
     events = reads = 0
     tail = b""
@@ -81,17 +81,15 @@ async def measure(url: str, pid: int, streams: int, api: str) -> dict[str, float
 
 
 @contextmanager
-def serving(
-    source: Path, options: Sequence[str], given: argparse.Namespace, under: Sequence[str] = ()
-) -> Iterator[tuple[str, int]]:
-    """The URL and the process of a server that runs what lies in ``source``; ``under`` another command, if any."""
+def serving(source: Path, options: Sequence[str], given: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """The URL and the process of a server that runs what lies in ``source``."""
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "replay.jsonl"
         script.write_text(json.dumps({"token_ids": [(i % 5000) + 1000 for i in range(given.tokens)]}) + "\n")
-        command = [*under, sys.executable, "-m", "portico", "serve", "--engine", f"replay:{script}", "--port", "0"]
+        command = [sys.executable, "-m", "portico", "serve", "--engine", f"replay:{script}", "--port", "0"]
         command += ["--replay-rate", str(given.rate), "--log-level", "warning", "--max-in-flight", "4096", *options]
         command += ["--store", str(Path(directory) / "store.db")] if "kept" in given.apis else []
-        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONPATH": str(source)}
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         try:
             assert server.stdout is not None
@@ -172,5 +170,4 @@ def main() -> None:
         print(f"{name}{compared(one, first)}")
 
 
-if __name__ == "__main__":
-    main()
+main()

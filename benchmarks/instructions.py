@@ -2,9 +2,10 @@
 
     python benchmarks/instructions.py [--streams 8] [--tokens 1024]
 
-The line's own work, from the engine's step to the connection, runs under valgrind's callgrind, once for answers of a few
-tokens and once for long ones: the difference in instructions over the difference in events is what an event costs. Each
-step is written, which is the dearest case. Once in fifty steps comes what the line does for all its answers every second.
+The line's own work, from the engine's step to the connection, runs under valgrind's callgrind, once for answers of a
+few tokens and once for long ones: the difference in instructions over the difference in events is what an event costs.
+Each step is written, which is the dearest case. Once in fifty steps comes what the line does for all its answers every
+second.
 """
 
 from __future__ import annotations

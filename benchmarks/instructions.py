@@ -84,7 +84,7 @@ def instructions(kind: str, streams: int, tokens: int) -> int:
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "out"
         command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, __file__]
-        inner = ["--inside", kind, "--streams", str(streams), "--tokens", str(tokens)]
+        inner = [f"--inside={kind}", "--streams", str(streams), "--tokens", str(tokens)]
         subprocess.run([*command, *inner], check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
         (total,) = re.findall(r"^totals: (\d+)$", out.read_text(), re.MULTILINE)
     return int(total)

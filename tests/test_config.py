@@ -65,6 +65,14 @@ def test_a_file_that_is_no_toml(content: bytes, tmp_path: Path) -> None:
         load_settings({}, file)
 
 
+def test_a_name_in_a_file_that_is_no_setting(tmp_path: Path) -> None:
+    file = tmp_path / "portico.toml"
+    for name, hint in (("prot", "did you mean port?"), ("zzzz", "leave it out")):
+        file.write_text(f"{name} = 1")
+        with pytest.raises(BadRequestError, match=rf"no setting '{name}', which .*portico\.toml sets; {hint}"):
+            load_settings({}, file)
+
+
 def test_every_setting_is_on_its_page() -> None:
     page = configuration_page.PAGE.read_text()
     assert configuration_page.tables() in page, "run: python tests/support/configuration_page.py"

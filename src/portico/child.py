@@ -25,7 +25,7 @@ from typing import IO, Any, Generic, TypeVar
 
 import msgspec
 
-from portico.errors import BadRequestError
+from portico.errors import BadRequestError, OverloadedError
 
 __all__ = ["Children", "answer_questions"]
 
@@ -75,7 +75,8 @@ class Children(Generic[Answer]):
         self._all[0].start()
 
     def ask(self, question: object) -> Answer | None:
-        """The answer; None when the child had to be killed or died over it. Raises what the child refused with."""
+        """The answer; None when the child died over it, or took more of the processor than it may. Raises what the
+        child refused with, and ``OverloadedError`` when the time was over before, which is no fault of the question."""
         child = self._idle.get()
         try:
             frame = child.ask(msgspec.msgpack.encode(question))
@@ -151,10 +152,17 @@ class _Child:
             self._ready()
 
     def ask(self, frame: bytes) -> bytes | None:
-        """The answering frame; None when the process had to be killed or died over it."""
+        """The answering frame; None when the process died over it. Raises ``OverloadedError`` when it was not given the
+        processor for long enough to do either."""
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            process.kill()
+
         with self._lock:
             process = self._ready()
-            timer = threading.Timer(self.seconds, process.kill)
+            timer = threading.Timer(self.seconds, kill)
             timer.daemon = True
             timer.start()
             try:
@@ -163,6 +171,10 @@ class _Child:
                 timer.cancel()
             if answer is None:
                 self._stop()
+                if late.is_set():
+                    raise OverloadedError(
+                        "This machine is too busy to look at the request now; try again.", retry_after=5
+                    )
             return answer
 
     def close(self) -> None:

@@ -365,12 +365,23 @@ def load_settings(flags: dict[str, Any], config_file: Path | None = None) -> Set
     _config_file = config_file
     try:
         return Settings(**flags)
-    except ValidationError:
+    except ValidationError as error:
+        _refuse_unknown(error, config_file)
         raise
     except ValueError as error:  # what the readers of TOML raise
         raise BadRequestError(f"{config_file} is not valid TOML: {error}. Mend it, or leave --config out.") from None
     finally:
         _config_file = None
+
+
+def _refuse_unknown(error: ValidationError, config_file: Path | None) -> None:
+    """Raise for what the file sets and nothing here knows; other faults are told by whoever called."""
+    for problem in error.errors(include_url=False):
+        if problem["type"] == "extra_forbidden":
+            name = str(problem["loc"][0])
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out."
+            raise BadRequestError(f"There is no setting '{name}', which {config_file} sets; {hint}") from None
 
 
 def _refuse_misspelt(names: Iterable[str]) -> None:

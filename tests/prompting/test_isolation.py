@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.errors import BadRequestError
+from portico.errors import BadRequestError, OverloadedError
 from portico.prompting import ChatTemplate, JinjaRenderer, Prompter, RenderRequest, load_tokenizer
 from portico.prompting.isolation import TemplateProcesses
 from portico.threads import CALLER
@@ -39,7 +39,7 @@ CONVERSATION = [
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[TemplateProcesses]:
-    process = TemplateProcesses(seconds=1.0)
+    process = TemplateProcesses()
     yield process
     process.close()
 
@@ -92,7 +92,7 @@ async def test_one_strangers_bombs_keep_nobody_else_waiting(tmp_path: Path) -> N
         CALLER.set(caller)
         try:
             await prompter.chat(CONVERSATION, chat_template=source)
-        except BadRequestError:
+        except (BadRequestError, OverloadedError):
             pass
         done.append(caller)
 

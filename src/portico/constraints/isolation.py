@@ -27,7 +27,7 @@ from portico.events import Constraint
 __all__ = ["Checker", "is_plain"]
 
 CPU_SECONDS = 1.0  # building a matcher and some masks; ordinary grammars take 10 to 30 ms
-WALL_SECONDS = 10.0  # for a machine that is busy with other things
+WALL_SECONDS = 60.0  # for a machine that is busy with other things: what computes ends by its processor time
 MEMORY = 512 * 1024 * 1024  # bytes beyond what the process holds with its vocabulary
 REMEMBERED = 2048
 COSTLY = 2  # processes for grammars that may be costly

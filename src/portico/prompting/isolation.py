@@ -25,7 +25,8 @@ from portico.prompting.template import ChatTemplate
 __all__ = ["PROCESSES", "IsolatedTemplate", "TemplateProcesses"]
 
 PROCESSES = 2
-SECONDS = 2.0  # per call, compiling included
+SECONDS = 2.0  # of processor time per call, compiling included
+WALL_SECONDS = 60.0  # for a machine that is busy with other things: what computes ends by its processor time
 MEMORY = 512 * 1024 * 1024  # bytes of address space beyond what the fresh process uses
 
 
@@ -60,8 +61,8 @@ class _Reply(msgspec.Struct):
 class TemplateProcesses:
     """The child processes. Calls block, as many at a time as there are processes; any thread may make them."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
-        self._children = Children(__name__, _Reply, seconds=seconds, count=PROCESSES)
+    def __init__(self) -> None:
+        self._children = Children(__name__, _Reply, seconds=WALL_SECONDS, count=PROCESSES)
 
     @property
     def pids(self) -> list[int]:

@@ -23,9 +23,10 @@ class RunHandlers:
         return {"/v1/runs/{id}": {"GET": self.read, "DELETE": self.cancel}} if self._runs.grace else {}
 
     async def read(self, exchange: Exchange) -> None:
-        """The events of a stream behind ``after`` (or ``Last-Event-ID``), as they were and as they come."""
+        """The events of a stream behind ``Last-Event-ID``, which browsers send with the URL that they began with, or
+        ``after``: as they were and as they come."""
         run = self._runs.get(exchange.path_params["id"], CALLER.get())
-        after = exchange.query.get("after", exchange.header(b"last-event-id") or "0")
+        after = exchange.header(b"last-event-id") or exchange.query.get("after", "0")
         number = event_number(after)
         if number is None:
             raise BadRequestError("'after' is the number of the last event that was read, 0 for none.", param="after")
@@ -36,7 +37,8 @@ class RunHandlers:
         await run.read(exchange, number)
 
     async def cancel(self, exchange: Exchange) -> None:
-        """Stop the answer; whoever reads it is told."""
+        """Stop the answer if it goes on; whoever reads it is told."""
         run = self._runs.get(exchange.path_params["id"], CALLER.get())
+        goes_on = not run.complete
         run.cancel()
-        await exchange.respond_json({"id": run.id, "object": "run", "cancelled": True})
+        await exchange.respond_json({"id": run.id, "object": "run", "cancelled": goes_on})

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bars
 
 from portico.config import Settings
 from portico.models import Progress
 from portico.terminal import Terminal
 
-__all__ = ["fetched", "progress_bar"]
+__all__ = ["fetched", "loading", "progress_bar"]
 
 
 def fetched(settings: Settings) -> None:
@@ -63,3 +71,16 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bars.update(task, completed=done, total=total)
 
         yield draw
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Say on standard error that a model is being loaded: on a terminal with the seconds it takes, else as a line."""
+    console = Terminal(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("Loading {task.description}"), TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        bars.add_task(model, total=None)
+        yield

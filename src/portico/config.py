@@ -95,6 +95,7 @@ class ModelSettings(BaseModel):
 
     # The embedded engine
     context_length: int | None = Field(None, ge=16, description="Context in tokens; the model's own if absent.")
+    mmproj: Path | None = Field(None, description="GGUF file of what the model sees or hears with, beside --model.")
     max_sequences: int = Field(8, ge=1, le=256, description="Sequences that are computed together.")
     threads: int | None = Field(None, ge=1, description="CPU threads of the engine; all cores if absent.")
 
@@ -113,6 +114,9 @@ class ModelSettings(BaseModel):
     max_logprobs: int = Field(20, ge=0, description="Most alternatives per token in logprobs.")
     max_stop: int = Field(16, ge=1, description="Most stop strings in one request.")
     max_tools: int = Field(512, ge=0, description="Most tools in one request.")
+    max_media: int = Field(16, ge=1, le=1024, description="Most images and sounds in one request.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Most pixels of an image, before it is scaled down.")
+    max_seconds: int = Field(600, ge=1, le=36_000, description="Longest sound in seconds.")
     max_schema_depth: int = Field(64, ge=1, description="Deepest JSON Schema of a tool or a response format.")
     reasoning_content: bool = Field(False, description="Send reasoning as 'reasoning_content' too, beside 'reasoning'.")
     thinking_by_default: bool = Field(
@@ -194,6 +198,11 @@ class Settings(ModelSettings, BaseSettings):
         [],
         description="MCP servers that requests may name and this server speaks to: HOST, HOST:PORT, *.HOST.",
     )
+    media_hosts: CommaList = Field(
+        [],
+        description="Hosts that images and sounds may be fetched from: HOST, HOST:PORT, *.HOST. None by default; data: "
+        "URLs and uploaded files always work.",
+    )
 
     # Limits
     max_per_key: int | None = Field(None, ge=1, description="Requests in flight with one API key; else 429.")
@@ -265,7 +274,9 @@ class Settings(ModelSettings, BaseSettings):
             each.append(alone.model_copy(update={name: getattr(own, name) for name in _OF_ONE}))
         return each
 
-    @field_validator("trusted_proxies", "cors_origins", "mcp_allow", "api_key", "parser_plugin", mode="before")
+    @field_validator(
+        *("trusted_proxies", "cors_origins", "mcp_allow", "media_hosts", "api_key", "parser_plugin"), mode="before"
+    )
     @classmethod
     def _several(cls, value: Any) -> Any:
         return _values(value)
@@ -331,7 +342,7 @@ class Settings(ModelSettings, BaseSettings):
 # What the server's own settings say of its main model alone.
 _OF_ONE = (
     *("model", "embedding", "served_model_name", "engine", "engine_args", "engine_api_key", "lora", "tokenizer"),
-    *("chat_template", "tool_parser", "reasoning_parser", "sampling", "context_length"),
+    *("chat_template", "tool_parser", "reasoning_parser", "sampling", "context_length", "mmproj"),
 )
 
 

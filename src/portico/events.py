@@ -24,6 +24,8 @@ __all__ = [
     "Event",
     "Finish",
     "FinishReason",
+    "Media",
+    "Medium",
     "Message",
     "Reasoning",
     "SamplingParams",
@@ -88,13 +90,40 @@ class Constraint(Struct, frozen=True):
     structural_tag: Mapping[str, Any] | None = None
 
 
+class Medium(Struct, frozen=True):
+    """One image or sound of a prompt, decoded. ``digest`` names its content: equal digests, equal media.
+
+    Of an image, ``data`` are its pixels row by row, three bytes each (red, green, blue), ``size`` is width and height.
+    Of a sound, ``data`` are its samples as 32-bit floats of this machine's byte order, one channel, and ``size`` is
+    their number and how many there are in a second. Without ``data`` it can be measured, not perceived.
+    """
+
+    kind: Literal["image", "audio"]
+    data: bytes
+    size: tuple[int, int]
+    digest: str
+
+
+class Media(Struct, frozen=True):
+    """What a prompt was before its media were given room in it: the tokens as written, and the media in order.
+
+    ``places`` says before which token each stands; it is empty where the tokens themselves say so, by placeholders that
+    the engine knows.
+    """
+
+    token_ids: Sequence[int]
+    items: tuple[Medium, ...]
+    places: tuple[int, ...] = ()
+
+
 class EngineRequest(Struct, frozen=True):
     """One sequence to generate: exact prompt token ids in, sampling rules beside them.
 
     A request for ``n`` choices is ``n`` of these; engines share the common prompt by prefix reuse. ``generated`` are
     tokens of its answer that exist already, from an engine that was lost: fewer than ``max_tokens``. They count for
     every rule and are not given out again, nor are ``cached_tokens`` and ``prompt_logprobs``; only an engine whose
-    ``EngineInfo.resumes`` covers the request gets any.
+    ``EngineInfo.resumes`` covers the request gets any. With ``media``, ``token_ids`` are what ``Perceives.expand`` made
+    of these, so that a prompt is as long as it will be computed.
     """
 
     request_id: str
@@ -108,6 +137,7 @@ class EngineRequest(Struct, frozen=True):
     trace_headers: Mapping[str, str] | None = None
     generated: Sequence[int] = ()
     cache_key: str | None = None  # requests with the same one have much of their prompts in common
+    media: Media | None = None
 
 
 # -- from an engine ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from portico.engines.llamacpp import scheduler
 from portico.engines.llamacpp.scheduler import FEWEST_CHECKPOINTS, GIVING_WAY, MARGIN, SMALLEST_PIECE, Scheduler
-from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Plan, Restore, Sequence
+from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Plan, Restore, Sequence, Span, whole
 from support.effort import examples
 
 STATE_SIZE = 600  # bytes, of each copy of a state
@@ -29,7 +29,7 @@ class Cache:
 
     def __init__(self, slots: int, cells: int, *, stateful: bool = False, window: int = 0) -> None:
         self.capacity, self.stateful, self.window = cells, stateful, window
-        self.slots: list[list[object]] = [[] for _ in range(slots)]  # a cell is an object, equal only to itself
+        self.slots: list[list[_Cell]] = [[] for _ in range(slots)]
         self.states: list[list[int]] = [[] for _ in range(slots)]  # the tokens that a slot's state has seen
         self.first = [0] * slots  # the first position that is still there
 
@@ -44,29 +44,38 @@ class Cache:
         for edit in plan.edits:
             if isinstance(edit, Copy):
                 assert not self.slots[edit.target], "copied into a slot that is not empty"
-                assert len(self.slots[edit.source]) >= edit.length, "copied more than there is"
-                self.slots[edit.target] = self.slots[edit.source][: edit.length]
+                source = self.slots[edit.source]
+                assert _end(source) >= edit.end, "copied more than there is"
+                self.slots[edit.target] = _before(source, edit.end)
                 self.states[edit.target], self.first[edit.target] = self.states[edit.source], self.first[edit.source]
             elif isinstance(edit, Restore):
                 self.states[edit.slot] = json.loads(edit.checkpoint.data)
             else:
-                assert len(self.slots[edit.slot]) >= edit.start
-                del self.slots[edit.slot][edit.start :]
+                assert _end(self.slots[edit.slot]) >= edit.start
+                self.slots[edit.slot] = _before(self.slots[edit.slot], edit.start)
                 if not edit.start:
                     self.states[edit.slot], self.first[edit.slot] = [], 0
-                assert not self.stateful or len(self.states[edit.slot]) <= edit.start, "a state cannot be cut back"
+                kept = len(self.slots[edit.slot])
+                assert not self.stateful or len(self.states[edit.slot]) <= kept, "a state cannot be cut back"
         for piece in plan.pieces:
             slot = self.slots[piece.slot]
             assert len(slot) == piece.start, "positions must follow on"
             if self.stateful:
-                assert self.states[piece.slot] == [cell.token for cell in slot], "the state of another sequence"  # type: ignore[attr-defined]
+                assert self.states[piece.slot] == [cell.token for cell in slot], "the state of another sequence"
             if self.window:
-                assert self.first[piece.slot] <= max(0, piece.start + 1 - self.window), "a hole in the window"
+                assert self.first[piece.slot] <= max(0, _end(slot) + 1 - self.window), "a hole in the window"
             tokens = piece.sequence.tokens[piece.start : piece.start + piece.count]
-            slot.extend(_Cell(token) for token in tokens)
+            at, span = _end(slot), piece.span
+            if span is None:
+                assert all(token >= 0 for token in tokens), "a medium is no tokens"
+                slot.extend(_Cell(token, at + n, at + n + 1) for n, token in enumerate(tokens))
+            else:
+                assert plan.pieces == [piece], "a medium has its step to itself"
+                assert tokens == [tokens[0]] * span.count, "a medium is computed whole"
+                slot.extend(_Cell(token, at, at + span.positions) for token in tokens)
             self.states[piece.slot] = [*self.states[piece.slot], *tokens]
             if self.window:
-                self.first[piece.slot] = max(self.first[piece.slot], len(slot) + 1 - self.window)
+                self.first[piece.slot] = max(self.first[piece.slot], _end(slot) + 1 - self.window)
         for number, checkpoint in plan.checkpoints:
             assert len(self.states[number]) == checkpoint.length
             checkpoint.data = json.dumps(self.states[number]).encode().ljust(STATE_SIZE)
@@ -74,8 +83,20 @@ class Cache:
 
 
 class _Cell:
-    def __init__(self, token: int) -> None:
-        self.token = token
+    """Equal only to itself. All cells of a medium are at one position, as with M-RoPE; ``next`` is that behind it."""
+
+    def __init__(self, token: int, at: int, next: int) -> None:
+        self.token, self.at, self.next = token, at, next
+
+
+def _end(slot: list[_Cell]) -> int:
+    return slot[-1].next if slot else 0
+
+
+def _before(slot: list[_Cell], position: int) -> list[_Cell]:
+    kept = [cell for cell in slot if cell.at < position]
+    assert _end(kept) <= position, "a medium is cut"
+    return kept
 
 
 def answer(tokens: list[int]) -> int:
@@ -144,9 +165,10 @@ class Machine:
         self.cache.apply(plan)
         size = sum(piece.count for piece in plan.pieces)
         self.computed += size
-        assert size <= self.batch_tokens
+        alone = plan.pieces[0].span is not None
+        assert alone or size <= self.batch_tokens
         assert sum(piece.count for piece in plan.pieces if piece.sequence.every_position) <= self.rows
-        if plan.prefill and others_decode and all(s in self.scheduler.running for s in self.wanted):
+        if plan.prefill and not alone and others_decode and all(s in self.scheduler.running for s in self.wanted):
             assert size <= prefill_tokens
         assert len(self.scheduler.running) <= self.max_sequences
         for piece in plan.pieces:
@@ -159,7 +181,7 @@ class Machine:
             else:
                 assert piece.count == 1
                 assert sequence.remaining == 0
-                held = [cell.token for cell in self.cache.slots[piece.slot]]  # type: ignore[attr-defined]
+                held = [cell.token for cell in self.cache.slots[piece.slot]]
                 assert held == sequence.tokens, "the cache holds another sequence"
                 sequence.tokens.append(answer(held))
                 if len(sequence.tokens) >= self.wanted[sequence]:
@@ -193,6 +215,10 @@ requests = st.tuples(
     st.sampled_from([False, False, False, True]),
 )
 STEMS = [[stem * 7 + i % 11 for i in range(60)] for stem in range(4)]
+MEDIA = [(), (Span(10, 12, 3), Span(22, 5, 5), Span(40, 20, 7)), (), (Span(0, 9, 2), Span(30, 1, 1))]  # of stems
+for _stem, _spans in zip(STEMS, MEDIA, strict=True):
+    for _span in _spans:
+        _stem[_span.start : _span.end] = [-1 - _span.start] * _span.count
 
 
 KINDS: list[dict[str, int]] = [{}, {"window": 8}, {"state_bytes": 0}, {"state_bytes": 6000}, {"state_bytes": 1 << 20}]
@@ -228,10 +254,10 @@ def test_every_request_gets_its_own_answer(
     machine = Machine(cells=cells, max_sequences=max_sequences, batch_tokens=batch_tokens, **kind)
     sequences = []
     for (stem, shared, tail, new, salt, priority, every), steps in arrivals:
-        prompt = STEMS[stem][:shared] + tail
-        sequences.append(
-            machine.submit(str(len(sequences)), prompt, new, salt=salt, priority=priority, every_position=every)
-        )
+        shared = whole(MEDIA[stem], shared)
+        spans = tuple(span for span in MEDIA[stem] if span.end <= shared)
+        rules = {"salt": salt, "priority": priority, "every_position": every and not spans, "spans": spans}
+        sequences.append(machine.submit(str(len(sequences)), STEMS[stem][:shared] + tail, new, **rules))
         for _ in range(steps):
             if not machine.scheduler.idle:
                 machine.step()

@@ -17,7 +17,7 @@ from typing import Any, Final
 import gguf
 import numpy as np
 
-__all__ = ["ARCHITECTURES", "CONTEXT", "END", "VOCABULARY", "write"]
+__all__ = ["ARCHITECTURES", "CONTEXT", "END", "MERGES", "TOKENS", "VOCABULARY", "write"]
 
 CONTEXT: Final = 512  # tokens
 WIDTH, HEADS, KV_HEADS, HEAD, HIDDEN = 64, 4, 2, 16, 96
@@ -38,8 +38,8 @@ def _vocabulary() -> tuple[list[str], list[str]]:
     return [*letters, *(merge.replace(" ", "") for merge in merges), "<|im_start|>", "<|im_end|>"], merges
 
 
-_TOKENS, _MERGES = _vocabulary()
-VOCABULARY: Final = len(_TOKENS)
+TOKENS, MERGES = _vocabulary()
+VOCABULARY: Final = len(TOKENS)
 END: Final = VOCABULARY - 1
 
 
@@ -309,9 +309,9 @@ def _write_vocabulary(writer: gguf.GGUFWriter) -> None:
     control = VOCABULARY - 2
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(_TOKENS)
+    writer.add_token_list(TOKENS)
     writer.add_token_types([gguf.TokenType.NORMAL] * control + [gguf.TokenType.CONTROL] * 2)
-    writer.add_token_merges(_MERGES)
+    writer.add_token_merges(MERGES)
     writer.add_bos_token_id(control)
     writer.add_eos_token_id(END)
     writer.add_add_bos_token(False)

@@ -12,9 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from portico.events import EngineOutput, EngineRequest
+from portico.events import EngineOutput, EngineRequest, Media
 
-__all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache", "GivesSigns"]
+__all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache", "GivesSigns", "Perceives"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class EngineInfo:
 
     ``capabilities`` holds any of ``generate``, ``embed``, ``logprobs``, ``logprob_ids`` (of tokens that the request
     names), ``prompt_logprobs``, ``constraints``, ``lora``, ``priority``, ``thinking_budget``, ``cache_salt``,
-    ``vision``. ``metadata`` is for people (architecture, quantisation, versions).
+    ``image`` and ``audio`` (both ``Perceives``). ``metadata`` is for people (architecture, quantisation, versions).
     """
 
     model: str
@@ -33,6 +33,8 @@ class EngineInfo:
     eos_token_ids: frozenset[int] = frozenset()
     max_logprobs: int = 20
     embedding_size: int | None = None
+    media_places: bool = False  # it wants to be told where media stand, not to find the template's own placeholders
+    audio_rate: int = 0  # samples a second of the sounds that it hears
     resumes: frozenset[str] = frozenset()  # what of an interrupted answer it takes up exactly: see ``resuming``
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -110,4 +112,14 @@ class GivesSigns(Protocol):
 
     async def give_sign(self) -> None:
         """Returns when the batch that is being computed is done."""
+        ...
+
+
+@runtime_checkable
+class Perceives(Protocol):
+    """What an engine may do beside: see or hear, as its capabilities say."""
+
+    async def expand(self, media: Media) -> list[int]:
+        """The prompt's tokens with as many in each medium's place as it takes, whatever their ids. Raises
+        ``BadRequestError`` for media that the model cannot take."""
         ...

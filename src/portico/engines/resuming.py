@@ -54,10 +54,11 @@ def as_prompt(request: EngineRequest) -> EngineRequest:
         return request
     if lacking := needs(request) - AS_PROMPT:
         raise NotSupportedError(f"This engine cannot take up an answer with its {' and '.join(sorted(lacking))}.")
-    rules = request.sampling
+    rules, media = request.sampling, request.media
     return replace(
         request,
         token_ids=[*request.token_ids, *request.generated],
+        media=None if media is None else replace(media, token_ids=[*media.token_ids, *request.generated]),
         generated=(),
         sampling=replace(
             rules,

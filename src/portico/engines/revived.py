@@ -18,7 +18,7 @@ from portico.engines.process import EngineProcess
 from portico.engines.restarts import keep_alive
 from portico.engines.shared import SharedEngine
 from portico.errors import EngineDeadError
-from portico.events import EngineOutput, EngineRequest
+from portico.events import EngineOutput, EngineRequest, Media
 
 __all__ = ["SILENCE", "RevivedEngine"]
 
@@ -151,6 +151,10 @@ class RevivedEngine(Described, ABC):
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """Embed token sequences. Raises ``NotSupportedError`` where the engine cannot."""
         return await (await self._available()).embed(token_id_lists)
+
+    async def expand(self, media: Media) -> list[int]:
+        """The prompt as it will be computed. Raises ``NotSupportedError`` where the engine perceives nothing."""
+        return await (await self._available()).expand(media)
 
     async def flush_cache(self) -> bool:
         """Forget cached prefixes; False while requests use them."""

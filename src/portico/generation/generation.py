@@ -75,6 +75,7 @@ class Generation:
                     data_parallel_rank=spec.data_parallel_rank,
                     trace_headers=spec.trace_headers,
                     generated=spec.generated,
+                    media=spec.media,
                 )
             )
         return requests

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portico.events import Constraint, SamplingParams
+from portico.events import Constraint, Media, SamplingParams
 
 __all__ = ["GenerationSpec"]
 
@@ -37,4 +37,5 @@ class GenerationSpec:
     lora: str | None = None
     data_parallel_rank: int | None = None
     trace_headers: dict[str, str] | None = None
+    media: Media | None = None  # of the prompt
     generated: Sequence[int] = ()  # of the answer, what the client has already; of one choice only

@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from portico.errors import BadRequestError, NotSupportedError
@@ -84,11 +85,13 @@ def normalise(
     takes: Capabilities | None = None,
     *,
     modalities: Collection[str] = (),
+    mark: str | None = None,
     param: str = "messages",
 ) -> Conversation:
     """Fit client ``messages`` to a template that takes ``takes``.
 
-    ``modalities`` are what the engine perceives besides text.
+    ``modalities`` are what the engine perceives besides text. With a ``mark``, which nobody else can know, media are
+    texts: the mark, their number among the conversation's media, and '>'.
 
     Raises ``BadRequestError`` naming the value at fault, ``NotSupportedError`` for media the engine cannot perceive.
     """
@@ -97,7 +100,7 @@ def normalise(
         raise BadRequestError(f"{param} must be a list of messages.", param=param)
     if not messages:
         raise BadRequestError(f"{param} must hold at least one message.", param=param)
-    reader = _Reader(takes, frozenset(modalities))
+    reader = _Reader(takes, frozenset(modalities), mark)
     users = [i for i, message in enumerate(messages) if isinstance(message, Mapping) and message.get("role") == "user"]
     reader.last_user = f"{param}[{users[-1]}]" if users else ""
     try:
@@ -110,9 +113,10 @@ def normalise(
 class _Reader:
     """Reads messages one by one, collecting media."""
 
-    def __init__(self, takes: Capabilities, modalities: frozenset[str]) -> None:
+    def __init__(self, takes: Capabilities, modalities: frozenset[str], mark: str | None = None) -> None:
         self.takes = takes
         self.modalities = modalities
+        self.mark = mark
         self.media: list[MediaPart] = []
         self.left_out: list[str] = []
         self.last_user = ""  # the path of the last message of a user
@@ -205,6 +209,8 @@ class _Reader:
             return None if self.takes.null_content else ("" if self.takes.strings else [])
         if role in self.takes.parts and (was_list or not self.takes.strings):
             return parts
+        if self.mark is not None:
+            return self._joined_around(self.mark, [part["text"] for part in parts])
         texts = [part["text"] for part in parts if part["type"] == "text"]
         marks = [PLACEHOLDERS[part["type"]] for part in parts if part["type"] != "text"]
         joined = join("\n", texts)
@@ -212,6 +218,14 @@ class _Reader:
             return joined
         placed = disowned(joined, [mark for mark in marks if mark in joined])  # where the client wants its media
         return join("\n", [*(mark for mark in marks if mark not in joined), placed])
+
+    @staticmethod
+    def _joined_around(mark: str, texts: list[str]) -> str:
+        """Texts by line breaks, media with nothing around them."""
+        joined = texts[0] if texts else ""
+        for before, text in pairwise(texts):
+            joined = join("" if before.startswith(mark) or text.startswith(mark) else "\n", [joined, text])
+        return joined
 
     def _medium(self, part: Mapping[str, Any], kind: str, where: str, *, given: bool) -> dict[str, Any]:
         """A placeholder; of what the engine cannot perceive a note, if it is ``given`` and cannot be taken back."""
@@ -243,6 +257,8 @@ class _Reader:
                 uuid if isinstance(uuid, str) else None,
             )
         )
+        if self.mark is not None:
+            return {"type": "text", "text": f"{self.mark}{len(self.media) - 1}>"}
         return {"type": modality}
 
     # -- tool calls ---------------------------------------------------------------------------------------------------

@@ -9,13 +9,16 @@ context is refused before it is tokenized; what is long is tokenized in parts, u
 
 from __future__ import annotations
 
+import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
+from portico.events import Media
 from portico.prompting.infill import infill_ids
 from portico.prompting.isolation import PROCESSES, IsolatedTemplate, TemplateProcesses
 from portico.prompting.left_out import left_out
@@ -41,25 +44,41 @@ class Prompt:
     """What the engine gets and what parsing needs to know of it.
 
     ``text`` is for people where a renderer wrote tokens itself. ``tail`` is the end of the prompt from the last
-    assistant header on. ``media`` are the media that the placeholders in ``text`` stand for, in order.
+    assistant header on. ``media`` are the media that the placeholders in ``text`` stand for, in order, and ``places``
+    before which token each stands, where the template did not write the model's own placeholders. Once ``perceived``
+    they have their room among the tokens.
     """
 
     token_ids: list[int]
     text: str = ""
     tail: str = ""
     media: Sequence[MediaPart] = ()
+    places: Sequence[int] = ()
+    perceived: Media | None = None
     passed_over: Sequence[str] = field(default=())  # names in chat_template_kwargs that the model does not know
     left_out: Sequence[str] = field(default=())  # what of the messages did not reach the prompt, for people
     rendering: float = field(default=0.0, compare=False)  # seconds that the template took
     tokenizing: float = field(default=0.0, compare=False)  # seconds that the tokenizer took
 
 
+class Senses(Protocol):
+    """What gives a prompt the media that it mentions."""
+
+    async def __call__(self, prompt: Prompt) -> Prompt:
+        """The prompt with room for its media, ``perceived``. Raises ``BadRequestError`` naming the one at fault."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Prompter:
     """Makes prompts for one model.
 
     ``template`` is its chat template or any other renderer; None for a model that only completes text. ``modalities``
-    are what the engine perceives besides text (``image``, ``audio``, ``video``). ``defaults`` are template variables
-    set by the operator, ``allowed_kwargs`` names that requests may set though the template does not seem to read them.
+    are what the engine perceives besides text (``image``, ``audio``, ``video``); ``marked`` says that it wants to be
+    told where media stand, else the template writes placeholders; ``senses`` gives a prompt its media. ``defaults`` are
+    template variables set by the operator, ``allowed_kwargs`` names that requests may set though the template does not
+    seem to read them.
     ``show_schema`` tells the schema of a JSON answer also to models that have no place of their own for it.
     ``request_templates`` accepts ``chat_template`` in requests; those templates run in a process of their own.
     ``control_tokens_in_messages`` lets clients' texts spell control tokens; without, only a message that the model is
@@ -73,6 +92,8 @@ class Prompter:
         template: ChatTemplate | Renderer | None = None,
         *,
         modalities: Collection[str] = (),
+        marked: bool = False,
+        senses: Senses | None = None,
         defaults: Mapping[str, Any] | None = None,
         allowed_kwargs: Collection[str] = (),
         request_templates: bool = False,
@@ -83,6 +104,7 @@ class Prompter:
     ) -> None:
         self.tokenizer = tokenizer
         self.modalities = frozenset(modalities)
+        self._marked, self._senses = marked, senses
         self.defaults = dict(defaults or {})
         self.allowed_kwargs = frozenset(allowed_kwargs)
         self.show_schema = show_schema
@@ -101,7 +123,9 @@ class Prompter:
         return self._untrusted is not None
 
     def close(self) -> None:
-        """End the processes that run templates out of requests, if there is one."""
+        """End the processes that run templates out of requests, and those that decode media, if there are any."""
+        if self._senses is not None:
+            self._senses.close()
         if self._untrusted is not None:
             self._untrusted.close()
 
@@ -112,8 +136,12 @@ class Prompter:
         size = _characters(messages) + _characters(tools)
         work = partial(self.render_chat, messages, tools, **options)
         if options.get("chat_template") is not None:
-            return await STRANGERS_TEMPLATES.run(work)
-        return await _off_loop(size, work)
+            prompt = await STRANGERS_TEMPLATES.run(work)
+        else:
+            prompt = await _off_loop(size, work)
+        if prompt.media and self._senses is not None:
+            return await self._senses(prompt)
+        return prompt
 
     async def completion(
         self, prompt: str | Sequence[int], *, add_special_tokens: bool = True, to_be_cut: bool = False
@@ -143,6 +171,11 @@ class Prompter:
         """``prompt`` with at most ``limit`` tokens: the last ones, or with ``side`` ``right`` the first ones."""
         if len(prompt.token_ids) <= limit:
             return prompt
+        if prompt.media:
+            raise BadRequestError(
+                "A prompt with images or sounds cannot be cut; leave 'truncate_prompt_tokens' out.",
+                param="truncate_prompt_tokens",
+            )
         kept = prompt.token_ids[-limit:] if side == "left" else prompt.token_ids[:limit]
         text = self.tokenizer.decode(kept, skip_special_tokens=False)
         return replace(prompt, token_ids=kept, text=text, tail=prompt.tail if side == "left" else "")
@@ -190,6 +223,7 @@ class Prompter:
             thinking_budget=thinking_budget,
             kwargs=chat_template_kwargs,
             modalities=self.modalities,
+            mark=f"<medium {secrets.token_hex(16)} " if self._marked else None,
             answer_schema=AnswerSchema.of(response_format),
             show_schema=self.show_schema,
             structure=self.structure,
@@ -200,26 +234,52 @@ class Prompter:
         except RecursionError:
             raise BadRequestError("The conversation or its tools are nested too deeply.", param="messages") from None
         between = time.perf_counter()
-        ids = rendered.token_ids
+        ids, text, media = rendered.token_ids, plain(rendered.text), rendered.media
+        places: list[int] = []
         if ids is None:
             if not to_be_cut:
                 self._check_size(rendered.text, "messages")
             add = add_special_tokens and not rendered.begins_with_bos
-            if isinstance(rendered.text, Said) and self.structure is not None:
-                ids = self.tokenizer.encode_pieces(self.structure.pieces(rendered.text), add_special_tokens=add)
+            if media and request.mark is not None:
+                ids, text, media, places = self._tokenized_around(rendered.text, request.mark, media, add)
             else:
-                ids = self.tokenizer.encode(rendered.text, add_special_tokens=add)
-        text = plain(rendered.text)
+                ids = self._tokenized(rendered.text, add)
         return Prompt(
             ids,
             text,
             rendered.tail,
-            rendered.media,
+            media,
+            places,
+            None,
             rendered.passed_over,
             [*rendered.left_out, *left_out(messages, text, tools)],
             rendering=between - began,
             tokenizing=time.perf_counter() - between,
         )
+
+    def _tokenized(self, text: str, add_special_tokens: bool) -> list[int]:
+        if isinstance(text, Said) and self.structure is not None:
+            pieces = self.structure.pieces(text)
+            return self.tokenizer.encode_pieces(pieces, add_special_tokens=add_special_tokens)
+        return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def _tokenized_around(
+        self, text: str, mark: str, media: Sequence[MediaPart], add_special_tokens: bool
+    ) -> tuple[list[int], str, list[MediaPart], list[int]]:
+        """The tokens of a text between its marks, the text for people, and the media that it has, with their places."""
+        special = self.tokenizer.special
+        ids = list(special.prefix_ids) if add_special_tokens else []
+        shown, there, places, at = "", [], [], 0
+        for found in re.finditer(f"{re.escape(mark)}([0-9]+)>", plain(text)):
+            ids += self._tokenized(text[at : found.start()], False)
+            medium = media[int(found[1])]
+            shown += f"{plain(text)[at : found.start()]}<{medium.kind}>"
+            there.append(medium)
+            places.append(len(ids))
+            at = found.end()
+        ids += self._tokenized(text[at:], False)
+        ids += special.suffix_ids if add_special_tokens else ()
+        return ids, shown + plain(text)[at:], there, places
 
     def encode(
         self, prompt: str | Sequence[int], *, add_special_tokens: bool = True, to_be_cut: bool = False

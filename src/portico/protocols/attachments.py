@@ -1,8 +1,9 @@
-"""Files that messages name or bring along: ``file`` parts of chat completions, ``input_file`` parts of responses.
+"""Files that messages name or bring along: ``file`` parts of chat completions, ``input_file`` parts of responses, and
+``input_image`` parts that name a file.
 
 A text takes the place of the part, with its borders and its name shown. Only text can be read into a prompt: UTF-8, or
 UTF-16 that says so. What cannot be read is refused in the last user message; elsewhere, where nobody can take it back,
-a note stands in its place, as with media.
+a note stands in its place, as with media. An image's bytes take the place of its name.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from urllib.parse import unquote_to_bytes
 
 from portico.errors import BadRequestError, NotSupportedError
 
-__all__ = ["Attachment", "attachments", "decoded", "placed", "tagged", "text_of"]
+__all__ = ["Attachment", "attachments", "decoded", "image_part", "placed", "tagged", "text_of"]
 
 KINDS = ("file", "input_file")
+IMAGE = "input_image"
 SOURCES = ("file_id", "file_data", "file_url")
 SHOWN = 64  # characters of a name in an error
 SIGNS = (b"%PDF-", b"PK\x03\x04", b"{\\rtf")  # what may begin a file that is no text though its bytes are
@@ -37,22 +39,29 @@ class Attachment(NamedTuple):
     file_id: str | None
     file_data: str | None
     filename: str | None
+    image: bool = False
 
 
-def attachments(messages: Sequence[Any]) -> list[Attachment]:
-    """The file parts of a conversation in the neutral shape. Raises ``BadRequestError`` where one is malformed."""
+def attachments(messages: Sequence[Any], *, images: bool = True) -> list[Attachment]:
+    """The file parts of a conversation in the neutral shape; ``images``: those too that are images. Raises
+    ``BadRequestError`` where one is malformed."""
     last_user = max((n for n, one in enumerate(messages) if _is(one, "role", "user")), default=-1)
     return [
         _attachment(part, message, index, given=message != last_user)
         for message, one in enumerate(messages)
         for index, part in _parts(one)
+        if images or part["type"] != IMAGE
     ]
 
 
 def _parts(message: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     content = message.get("content") if isinstance(message, Mapping) else None
     if isinstance(content, list):
-        yield from ((n, part) for n, part in enumerate(content) if any(_is(part, "type", kind) for kind in KINDS))
+        yield from (
+            (n, part)
+            for n, part in enumerate(content)
+            if any(_is(part, "type", kind) for kind in KINDS) or (_is(part, "type", IMAGE) and part.get("file_id"))
+        )
 
 
 def _is(value: Any, key: str, wanted: str) -> bool:
@@ -62,6 +71,10 @@ def _is(value: Any, key: str, wanted: str) -> bool:
 def _attachment(part: Mapping[str, Any], message: int, index: int, *, given: bool) -> Attachment:
     path = param = f"messages[{message}].content[{index}]"
     inside: Any = part
+    if part["type"] == IMAGE:
+        if not isinstance(part["file_id"], str):
+            raise BadRequestError(f"{path}.file_id must be text.", param=f"{path}.file_id")
+        return Attachment(message, index, path, f"{path}.file_id", given, part["file_id"], None, None, image=True)
     if part["type"] == "file" and "file" in part:
         inside, param = part["file"], f"{path}.file"
     if not isinstance(inside, Mapping):
@@ -115,14 +128,17 @@ def text_of(one: Attachment, data: bytes, filename: str | None) -> str:
     return tagged("document", {"title": name}, text)
 
 
-def placed(messages: Sequence[Any], texts: Mapping[tuple[int, int], str]) -> list[Any]:
-    """The messages with texts in place of parts; ``messages`` stay as they are."""
+def image_part(part: Mapping[str, Any], data: bytes) -> dict[str, Any]:
+    """The ``input_image`` part with what its file holds."""
+    url = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
+    return {**{key: value for key, value in part.items() if key != "file_id"}, "image_url": url}
+
+
+def placed(messages: Sequence[Any], parts: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[Any]:
+    """The messages with other parts in place of some; ``messages`` stay as they are."""
     found = list(messages)
-    for number in {message for message, _ in texts}:
-        content = [
-            {"type": "text", "text": texts[number, n]} if (number, n) in texts else part
-            for n, part in enumerate(messages[number]["content"])
-        ]
+    for number in {message for message, _ in parts}:
+        content = [parts.get((number, n), part) for n, part in enumerate(messages[number]["content"])]
         found[number] = {**messages[number], "content": content}
     return found
 

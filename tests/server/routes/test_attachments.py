@@ -225,5 +225,5 @@ def test_messages_stay_as_they_are() -> None:
     before = [dict(one) for one in messages]
     (found,) = attachments(messages)
     assert (found.path, found.given) == ("messages[0].content[0]", True)
-    assert placed(messages, {(0, 0): "x"})[0]["content"][0] == {"type": "text", "text": "x"}
+    assert placed(messages, {(0, 0): {"type": "text", "text": "x"}})[0]["content"][0] == {"type": "text", "text": "x"}
     assert messages == before

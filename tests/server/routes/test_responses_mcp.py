@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("mcp")
 
-from portico.prompting.hosts import Hosts
+from portico.media.hosts import Hosts
 from portico.protocols.responses.mcp import mcp_servers
 from portico.server.observe.access import AccessLog
 from portico.server.routes.responses import mcp

@@ -45,6 +45,7 @@ def generate_request(request: EngineRequest, *, takes_lark: bool) -> GenerateReq
     rules = request.sampling
     for name, given in (
         ("lora", request.lora),
+        ("media", request.media),
         ("cache_salt", request.cache_salt),  # a promise to share no prefix, which cannot be kept
         ("allowed_token_ids", rules.allowed_token_ids),
         ("bad_words", rules.bad_words),

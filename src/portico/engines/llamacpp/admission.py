@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from portico.engines import EngineInfo
 from portico.errors import BadRequestError, ContextLengthError, NotSupportedError
-from portico.events import EngineRequest, SamplingParams
+from portico.events import EngineRequest, Media, Medium, SamplingParams
 
-__all__ = ["check_embedding_inputs", "check_request"]
+__all__ = ["check_embedding_inputs", "check_media", "check_request"]
+
+LONGEST_SIDE = 1 << 14  # pixels
+MOST_SAMPLES = 1 << 28
 
 
 def check_request(request: EngineRequest, info: EngineInfo) -> None:
@@ -27,6 +30,14 @@ def check_request(request: EngineRequest, info: EngineInfo) -> None:
         _check_ids(request.generated, info.vocab_size, "generated")
     sampling = request.sampling
     _check_sampling(sampling, info)
+    if request.media is not None:
+        check_media(request.media, info)
+        if any(len(item.data) != _bytes(item) for item in request.media.items):
+            raise BadRequestError("A medium has more or fewer bytes than its size says.", param="media")
+        if sampling.prompt_logprobs is not None:
+            raise NotSupportedError(
+                "'prompt_logprobs' cannot be had of a prompt with media; leave it out.", param="prompt_logprobs"
+            )
     prompt, room = len(request.token_ids), info.context_length
     if prompt + max(len(request.generated), min(1, sampling.max_tokens)) > room:
         raise ContextLengthError(
@@ -34,6 +45,29 @@ def check_request(request: EngineRequest, info: EngineInfo) -> None:
             + (" to leave room for an answer." if prompt <= room else "."),
             param="prompt",
         )
+
+
+def check_media(media: Media, info: EngineInfo) -> None:
+    """Raise ``BadRequestError`` for media of impossible sizes or at impossible places, ``NotSupportedError`` for those
+    that the model does not perceive."""
+    for item in media.items:
+        if item.kind not in info.capabilities:
+            raise NotSupportedError(f"This model does not perceive media of kind '{item.kind}'.", param="media")
+        first, second = item.size
+        most = (LONGEST_SIDE, LONGEST_SIDE) if item.kind == "image" else (MOST_SAMPLES, info.audio_rate)
+        if not (0 < first <= most[0] and 0 < second <= most[1]):
+            raise BadRequestError("A medium is empty, or larger than this engine takes.", param="media")
+    at = 0
+    for place in media.places:
+        if not at <= place <= len(media.token_ids):
+            raise BadRequestError("The places of media must be in order, and in the prompt.", param="media")
+        at = place
+    if len(media.places) != len(media.items):
+        raise BadRequestError("Each medium must have its place.", param="media")
+
+
+def _bytes(item: Medium) -> int:
+    return item.size[0] * item.size[1] * 3 if item.kind == "image" else item.size[0] * 4
 
 
 def check_embedding_inputs(inputs: Sequence[Sequence[int]], info: EngineInfo) -> None:

@@ -2,8 +2,8 @@
 
 It talks to its parent over the inherited socket FD, in the frames of ``shared``, and lives exactly as long as that
 socket: end of file ends it, even in the middle of a native call. Two threads: one reads messages (so requests are
-answered during a long decode, which does not hold the interpreter's lock), the main one decodes. Grammars compile in
-threads of their own.
+answered during a long decode, which does not hold the interpreter's lock), the main one decodes. Grammars compile, and
+media are measured and made ready, in threads of their own.
 
 Interrupts are the parent's business: Ctrl-C and SIGTERM reach the whole process group or service, and a server that
 drains still needs its engine.
@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,11 +33,12 @@ from portico.engines.llamacpp.grammar import Grammar, GrammarCompiler, GrammarEr
 from portico.engines.llamacpp.libllama import Library, LlamaError
 from portico.engines.llamacpp.model import Model
 from portico.engines.llamacpp.process import Load
+from portico.engines.llamacpp.projector import Projector, Seen
 from portico.engines.llamacpp.waiting import Waiting
 from portico.engines.resuming import EVERYTHING
 from portico.engines.shared import wire
 from portico.errors import BadRequestError, EngineError, NotSupportedError, PorticoError
-from portico.events import EngineRequest
+from portico.events import EngineRequest, Media
 
 _PR_SET_PDEATHSIG: Final = 1
 _COMPILING_THREADS: Final = 2
@@ -57,9 +59,10 @@ class _Process:
         self._connection = connection
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[
-            wire.Abort | wire.Embed | wire.FlushCache | wire.Ping | tuple[EngineRequest, Grammar | None]
+            wire.Abort | wire.Embed | wire.FlushCache | wire.Ping | tuple[EngineRequest, Grammar | None, Seen | None]
         ] = SimpleQueue()
         self._grammars: GrammarCompiler | None = None
+        self._eye: tuple[Projector, int, int] | None = None  # with the most that it can take at once, and a token
         self._compilers = ThreadPoolExecutor(_COMPILING_THREADS, thread_name_prefix="grammar")
         self._compiling: set[str] = set()
         self._compiling_lock = threading.Lock()
@@ -91,42 +94,73 @@ class _Process:
     def _receive(self, message: wire.ToHub) -> None:
         if isinstance(message, wire.Submit):
             request = msgspec.structs.replace(message.request, request_id=str(message.number))
-            if request.constraint is None:
-                self._accept(request, None)
+            if request.constraint is None and request.media is None:
+                self._accept(request, None, None)
             else:
                 with self._compiling_lock:
                     self._compiling.add(request.request_id)
-                self._compilers.submit(self._compile, request, request.constraint.lark)
+                self._compilers.submit(self._prepare, request)
+        elif isinstance(message, wire.Expand):
+            self._compilers.submit(self._expand, message)
         else:
             if isinstance(message, wire.Abort):
                 with self._compiling_lock:
                     self._compiling.discard(str(message.number))
             self._inbox.put(message)
 
-    def _accept(self, request: EngineRequest, grammar: Grammar | None) -> None:
+    def _accept(self, request: EngineRequest, grammar: Grammar | None, seen: Seen | None) -> None:
         self.send(wire.Done(int(request.request_id)))
-        self._inbox.put((request, grammar))
+        self._inbox.put((request, grammar, seen))
 
-    def _compile(self, request: EngineRequest, lark: str) -> None:
-        """Runs in a grammar thread: compile, then accept or refuse, unless the request was aborted meanwhile."""
+    def _prepare(self, request: EngineRequest) -> None:
+        """Runs in a thread of its own: compile the grammar, look at the media, then accept or refuse, unless the
+        request was aborted meanwhile."""
+        grammar, seen, refusal = None, None, None
+        try:
+            if request.constraint is not None:
+                grammar = self._compiled(request.constraint.lark, request.generated)
+            if request.media is not None:
+                seen = self._seen(request.media)
+                if len(seen.tokens) != len(request.token_ids):
+                    raise BadRequestError("The prompt is not as long as its media make it.", param="prompt")
+        except BadRequestError as error:
+            refusal = error
+        with self._compiling_lock:
+            wanted = request.request_id in self._compiling
+            self._compiling.discard(request.request_id)
+            if wanted and refusal is None:
+                self._accept(request, grammar, seen)
+            elif wanted and refusal is not None:
+                self.refuse(int(request.request_id), refusal)
+
+    def _compiled(self, lark: str, generated: Sequence[int]) -> Grammar:
         assert self._grammars is not None
-        grammar, reason = None, ""
         try:
             grammar = self._grammars.compile(lark)
-            if not grammar.takes(request.generated):
-                grammar, reason = None, "what is generated already does not follow it"
+            if grammar.takes(generated):
+                return grammar
+            reason = "what is generated already does not follow it"
         except GrammarError as error:
             reason = str(error)
         except BaseException as error:  # a panic in native code is not an Exception
             reason = f"the grammar compiler failed: {error}"
-        with self._compiling_lock:
-            wanted = request.request_id in self._compiling
-            self._compiling.discard(request.request_id)
-            if wanted and grammar is not None:
-                self._accept(request, grammar)
-            elif wanted:
-                refusal = BadRequestError(f"The grammar cannot be used: {reason}", param="constraint")
-                self.refuse(int(request.request_id), refusal)
+        raise BadRequestError(f"The grammar cannot be used: {reason}", param="constraint")
+
+    def _seen(self, media: Media) -> Seen:
+        if self._eye is None:
+            raise NotSupportedError("This model perceives no media; send text only.", param="media")
+        projector, most, _ = self._eye
+        return projector.place(media, most)
+
+    def _expand(self, message: wire.Expand) -> None:
+        try:
+            seen = self._seen(message.media)
+        except BadRequestError as error:
+            self.refuse(message.number, error)
+            return
+        filler = self._eye[2] if self._eye is not None else 0
+        tokens = [token if token >= 0 else filler for token in seen.tokens]
+        self.send(wire.Done(message.number, tokens=tokens))
 
     # -- the main thread ------------------------------------------------------------------------------------------
 
@@ -134,11 +168,16 @@ class _Process:
         """Load the model, then decode for ever."""
         try:
             model = Model(Library(), load.model_path)
-            engine: Generator | Embedder = _embedder(model, load) if load.embedding else _generator(model, load)
+            projector = _projector(model, load)
+            engine: Generator | Embedder = (
+                _embedder(model, load) if load.embedding else _generator(model, load, projector)
+            )
         except LlamaError as error:
             raise EngineError(f"{Path(load.model_path).name} cannot be served: {error}") from error
+        if projector is not None and isinstance(engine, Generator):
+            self._eye = projector, engine.batch_tokens, max(0, model.eos_token())
         self.send(wire.Health(True))
-        self.send(wire.facts(_info(model, load, engine), True))
+        self.send(wire.facts(_info(model, load, engine, projector), True))
         if isinstance(engine, Generator):
             self._grammars = GrammarCompiler(model)
             self._generate(engine)
@@ -184,7 +223,16 @@ class _Process:
                 self.send(wire.Done(job.number, job.vectors.tobytes(), job.lengths))
 
 
-def _generator(model: Model, load: Load) -> Generator:
+def _projector(model: Model, load: Load) -> Projector | None:
+    if load.projector_path is None:
+        return None
+    try:
+        return Projector(model, load.projector_path, load.threads)
+    except LlamaError as error:
+        raise EngineError(f"{Path(load.projector_path).name} cannot be used: {error}") from error
+
+
+def _generator(model: Model, load: Load, projector: Projector | None) -> Generator:
     return Generator(
         model,
         context_length=load.context_length,
@@ -192,6 +240,7 @@ def _generator(model: Model, load: Load) -> Generator:
         threads=load.threads,
         batch_tokens=load.batch_tokens,
         cache_tokens=load.cache_tokens,
+        projector=projector,
     )
 
 
@@ -199,16 +248,22 @@ def _embedder(model: Model, load: Load) -> Embedder:
     return Embedder(model, context_length=load.context_length, threads=load.threads, batch_tokens=load.batch_tokens)
 
 
-def _info(model: Model, load: Load, engine: Generator | Embedder) -> EngineInfo:
+def _info(model: Model, load: Load, engine: Generator | Embedder, projector: Projector | None) -> EngineInfo:
     generates = isinstance(engine, Generator)
+    perceives = set()
+    if projector is not None:
+        senses = {"image": projector.sees, "audio": projector.hears}
+        perceives = {name for name, able in senses.items() if able}
     facts = {"cache_tokens": engine.cache_tokens} if isinstance(engine, Generator) else {}
     return EngineInfo(
         model=load.model_id,
         context_length=engine.context_length,
         vocab_size=model.vocab_size,
-        capabilities=_GENERATING if generates else _EMBEDDING,
+        capabilities=_GENERATING | perceives if generates else _EMBEDDING,
         eos_token_ids=model.end_tokens,
         resumes=EVERYTHING if generates else frozenset(),
+        media_places=projector is not None,
+        audio_rate=projector.audio_rate if projector is not None else 0,
         embedding_size=None if generates else model.embedding_size,
         metadata={"engine": "llama.cpp", **model.description(), "threads": load.threads, **facts},
     )

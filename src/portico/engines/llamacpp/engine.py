@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from portico.engines import EmbeddingBatch
-from portico.engines.llamacpp.admission import check_embedding_inputs, check_request
+from portico.engines.llamacpp.admission import check_embedding_inputs, check_media, check_request
 from portico.engines.llamacpp.process import LlamaCppProcess, Load
 from portico.engines.revived import SILENCE, RevivedEngine
 from portico.engines.shared import SharedEngine
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
-from portico.events import EngineRequest
+from portico.events import EngineRequest, Media
 
 __all__ = ["LlamaCppEngine"]
 
@@ -34,7 +35,8 @@ class LlamaCppEngine(RevivedEngine):
     the rest queue. ``threads`` None is one per available core. ``batch_tokens`` bounds one prefill batch.
     ``cache_tokens`` is how many tokens the KV cache holds, shared by running requests and cached prefixes: at least
     ``context_length``, and 512 for each sequence unless said. A token's entry takes 2 bytes x layers x (key width +
-    value width): 23 kB for SmolLM2-135M. With ``embedding`` the model embeds, and nothing else.
+    value width): 23 kB for SmolLM2-135M. With ``embedding`` the model embeds, and nothing else. ``projector`` is a file
+    with what it sees or hears with.
     """
 
     patience = 30.0
@@ -50,10 +52,12 @@ class LlamaCppEngine(RevivedEngine):
         batch_tokens: int = 512,
         cache_tokens: int | None = None,
         embedding: bool = False,
+        projector: str | os.PathLike[str] | None = None,
         silence: float = SILENCE,
     ) -> None:
         super().__init__(silence=silence)
         self._path = Path(model_path).absolute()
+        self._projector = None if projector is None else Path(projector).absolute()
         self._load = Load(
             str(self._path),
             model_id,
@@ -63,6 +67,7 @@ class LlamaCppEngine(RevivedEngine):
             max(1, batch_tokens),
             cache_tokens,
             embedding,
+            None if self._projector is None else str(self._projector),
         )
 
     def _new_process(self) -> LlamaCppProcess:
@@ -70,8 +75,9 @@ class LlamaCppEngine(RevivedEngine):
 
     async def start(self) -> None:
         """Load the model. Raises ``EngineError`` when the file is missing, damaged or of an unknown architecture."""
-        if not self._path.is_file():
-            raise EngineError(f"The model file {self._path.name} does not exist.")
+        for path in (self._path, self._projector):
+            if path is not None and not path.is_file():
+                raise EngineError(f"The model file {path.name} does not exist.")
         await super().start()
 
     async def submit(self, request: EngineRequest) -> None:
@@ -98,6 +104,13 @@ class LlamaCppEngine(RevivedEngine):
             raise BadRequestError(
                 f"The grammar took more than {GRAMMAR_WAIT:g} seconds to compile; simplify it.", param="constraint"
             ) from error
+
+    async def expand(self, media: Media) -> list[int]:
+        """The prompt as it will be computed, to tell which sizes are enough. Raises ``BadRequestError`` for media that
+        the model cannot take."""
+        check_media(media, self.info)
+        bare = tuple(msgspec.structs.replace(item, data=b"") for item in media.items)
+        return await super().expand(msgspec.structs.replace(media, items=bare))
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """One unit vector per token sequence; special tokens are the caller's. Raises as ``submit`` does."""

@@ -1,8 +1,8 @@
 """The generating half of the engine's process: requests in, one list of outputs per step out.
 
-A step is: plan, edit the cache, decode one batch, sample every row that is complete. While sequences decode, a prefill
-batch is cut so that it takes about ``SLICE`` seconds; the rate is measured as it goes, so the same rule serves a
-small model and a large one.
+A step is: plan, edit the cache, decode one batch (or one medium), sample every row that is complete. While sequences
+decode, a prefill batch is cut so that it takes about ``SLICE`` seconds; the rate is measured as it goes, so the same
+rule serves a small model and a large one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Final
 from portico.engines.llamacpp.grammar import Grammar, GrammarError
 from portico.engines.llamacpp.libllama import LlamaError
 from portico.engines.llamacpp.model import MAX_SEQUENCES, Batch, Context, Model
+from portico.engines.llamacpp.projector import Chunk, Projector, Seen
 from portico.engines.llamacpp.sampling import Sampler, Scores
 from portico.engines.llamacpp.scheduler import Scheduler
-from portico.engines.llamacpp.slots import Copy, Plan, Restore, Sequence
+from portico.engines.llamacpp.slots import Copy, Piece, Plan, Restore, Sequence, position
 from portico.events import EngineOutput, EngineRequest, TokenLogprob
 
 __all__ = ["Generator"]
@@ -29,6 +30,7 @@ CELLS_PER_SEQUENCE: Final = 512  # what the cache holds for each concurrent sequ
 CACHED_PER_SEQUENCE: Final = 2  # slots that keep prefixes, for each concurrent sequence
 CACHED_STATES: Final = 4  # the same for models with a recurrent state, of which each slot has one, large or small
 STATE_BYTES: Final = 256 << 20  # for copies of such states
+AT_ONCE: Final = 1280  # tokens of a batch at least, for models that must have a whole image in one
 
 
 @dataclass(eq=False)
@@ -43,7 +45,8 @@ class _Job:
 
 
 class Generator:
-    """One model generating for many requests. Raises ``LlamaError`` when the model cannot generate."""
+    """One model generating for many requests, of what ``projector`` shows it too. Raises ``LlamaError`` when the model
+    cannot generate."""
 
     def __init__(
         self,
@@ -54,10 +57,13 @@ class Generator:
         threads: int,
         batch_tokens: int,
         cache_tokens: int | None,
+        projector: Projector | None = None,
     ) -> None:
         if model.has_encoder or model.is_diffusion:
             raise LlamaError("this architecture does not generate token by token; use a decoder-only model")
-        self.model = model
+        self.model, self._projector = model, projector
+        if projector is not None and projector.at_once:
+            batch_tokens = max(batch_tokens, AT_ONCE)
         self.context_length = model.context_length(context_length, DEFAULT_CONTEXT)
         max_sequences = min(max_sequences, batch_tokens, MAX_SEQUENCES // (1 + CACHED_PER_SEQUENCE))
         slots = max_sequences + (CACHED_STATES if model.has_state else CACHED_PER_SEQUENCE * max_sequences)
@@ -89,14 +95,20 @@ class Generator:
         self._prefill_rate = 100.0  # tokens per second; replaced by what is measured
 
     @property
+    def batch_tokens(self) -> int:
+        """What one batch may have."""
+        return self._context.batch_tokens
+
+    @property
     def idle(self) -> bool:
         return self._scheduler.idle
 
-    def submit(self, request: EngineRequest, grammar: Grammar | None) -> None:
-        """Queue a checked request."""
+    def submit(self, request: EngineRequest, grammar: Grammar | None, seen: Seen | None = None) -> None:
+        """Queue a checked request; ``seen`` is its prompt if that has media."""
         sequence = Sequence(
             request.request_id,
-            [*request.token_ids, *request.generated],
+            [*(request.token_ids if seen is None else seen.tokens), *request.generated],
+            spans=() if seen is None else seen.spans,
             salt=request.cache_salt,
             priority=request.priority,
             every_position=request.sampling.prompt_logprobs is not None and not request.generated,
@@ -126,14 +138,19 @@ class Generator:
         plan = self._scheduler.plan(max(SMALLEST_SLICE, int(self._prefill_rate * SLICE)))
         for edit in plan.edits:
             if isinstance(edit, Copy):
-                self._context.copy(edit.source, edit.target, edit.length)
+                self._context.copy(edit.source, edit.target, edit.end)
             elif isinstance(edit, Restore):
                 self._context.restore(edit.slot, edit.checkpoint.data)
             else:
                 self._context.remove(edit.slot, edit.start)
-        rows = self._fill(plan)
+        if plan.pieces[0].span is not None:
+            self._perceive(plan.pieces[0])
+            rows = [0]  # none: a medium is never a prompt's end
+        else:
+            rows = self._fill(plan)
         started = time.perf_counter()
-        self._context.decode(self._batch)
+        if self._batch.size:
+            self._context.decode(self._batch)
         for slot, checkpoint in plan.checkpoints:
             checkpoint.data = self._context.state(slot)
         outputs = [
@@ -141,7 +158,7 @@ class Generator:
             for piece, row in zip(plan.pieces, rows, strict=True)
             if (output := self._take(self._jobs[piece.sequence], piece.start, piece.count, row)) is not None
         ]
-        if plan.prefill:
+        if plan.prefill and self._batch.size:
             rate = self._batch.size / (time.perf_counter() - started)
             self._prefill_rate += (rate - self._prefill_rate) / 4
         return outputs
@@ -154,8 +171,17 @@ class Generator:
             sequence = piece.sequence
             tokens = sequence.tokens[piece.start : piece.start + piece.count]
             wanted = len(tokens) if sequence.every_position else int(sequence.remaining == 0)
-            rows.append(self._batch.add(tokens, piece.start, piece.slot, wanted))
+            rows.append(self._batch.add(tokens, position(sequence.spans, piece.start), piece.slot, wanted))
         return rows
+
+    def _perceive(self, piece: Piece) -> None:
+        """Compute a medium; the batch stays empty."""
+        self._batch.clear()
+        assert self._projector is not None
+        assert piece.span is not None
+        assert isinstance(piece.span.chunk, Chunk)
+        at = position(piece.sequence.spans, piece.start)
+        self._projector.compute(self._context, piece.span.chunk, at, piece.slot)
 
     def _take(self, job: _Job, start: int, count: int, row: int) -> EngineOutput | None:
         """What a piece's rows give its request."""

@@ -31,7 +31,7 @@ from ctypes import (
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["PINNED_VERSION", "BatchStruct", "Library", "LlamaError", "LogitBias"]
+__all__ = ["PINNED_VERSION", "BatchStruct", "Library", "LlamaError", "LogitBias", "check_sentinels"]
 
 PINNED_VERSION: Final = "2026.10.11549"  # the wheel whose llama.h the layouts below were taken from
 
@@ -253,13 +253,13 @@ class Library:
                 function.restype, function.argtypes = result, arguments
         except (OSError, AttributeError) as error:
             raise LlamaError(f"{path.name} cannot be used as libllama: {error}") from error
-        _check_sentinels("llama_model_params", self.c.llama_model_default_params(), _MODEL_SENTINELS)
-        _check_sentinels("llama_context_params", self.c.llama_context_default_params(), _CONTEXT_SENTINELS)
+        check_sentinels("llama_model_params", self.c.llama_model_default_params(), _MODEL_SENTINELS)
+        check_sentinels("llama_context_params", self.c.llama_context_default_params(), _CONTEXT_SENTINELS)
 
         self.complaints: deque[str] = deque(maxlen=40)  # llama.cpp's warnings and errors, newest last
         self._log_level = 0
-        self._log_callback = _LogCallback(self._log)  # kept: libllama holds only the pointer
-        self.c.llama_log_set(self._log_callback, None)
+        self.log_callback = _LogCallback(self._log)  # kept: libllama holds only the pointer
+        self.c.llama_log_set(self.log_callback, None)
         self.c.llama_backend_init()
         self.version: str = self.c.llama_version().decode()
 
@@ -278,7 +278,7 @@ class Library:
         return LlamaError(what)
 
 
-def _check_sentinels(struct: str, defaults: Structure, expected: Mapping[str, object]) -> None:
+def check_sentinels(struct: str, defaults: Structure, expected: Mapping[str, object]) -> None:
     for name, value in expected.items():
         got = getattr(defaults, name)
         if got != value:

@@ -197,9 +197,9 @@ class Context:
         if not self._c.llama_memory_seq_rm(self._memory, sequence, start, -1):
             raise LlamaError(f"llama.cpp cannot cut sequence {sequence} at {start}")
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Let ``target`` share the first ``length`` tokens of ``source``; no data moves."""
-        self._c.llama_memory_seq_cp(self._memory, source, target, 0, length)
+    def copy(self, source: int, target: int, end: int) -> None:
+        """Let ``target`` share what ``source`` holds before position ``end``; no data moves."""
+        self._c.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
     def first_position(self, sequence: int) -> int:
         """The first position that ``sequence`` still holds everywhere, -1 if it holds none."""

@@ -34,6 +34,7 @@ class Load(msgspec.Struct):
     batch_tokens: int
     cache_tokens: int | None
     embedding: bool
+    projector_path: str | None = None
 
 
 class LlamaCppProcess(EngineProcess):

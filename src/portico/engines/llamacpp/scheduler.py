@@ -6,6 +6,7 @@ A sequence is a list of tokens of which the first ``computed`` have entries in t
 - *decode*: one token of every sequence that lacks only its last. Its row gives the next token.
 - *prefill*: pieces of prompts, never their last token. While others decode, the caller bounds the piece, so that a
   long prompt delays them by a slice and not by its length. Prompts share it evenly, so short ones pass long ones.
+  A medium in a prompt (a *span*: embeddings, no tokens) is a piece that nothing shares a batch with, whatever it takes.
 
 Keeping the two apart lets decoded tokens leave before the prefill that follows them, and gives every sampled token the
 same arithmetic whether its prompt was cached or not.
@@ -38,7 +39,20 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Piece, Plan, Remove, Restore, Sequence, Slot
+from portico.engines.llamacpp.slots import (
+    CellPool,
+    Checkpoint,
+    Copy,
+    Piece,
+    Plan,
+    Remove,
+    Restore,
+    Sequence,
+    Slot,
+    Span,
+    position,
+    whole,
+)
 
 __all__ = ["Scheduler"]
 
@@ -149,7 +163,14 @@ class Scheduler:
     def _prefill(self, sequences: list[Sequence], budget: int) -> None:
         rows = self._max_rows
         for left, sequence in zip(range(len(sequences), 0, -1), sequences, strict=True):
+            span = sequence.next_span
+            if span is not None and span.start == sequence.computed:
+                if self._prefill_span(sequence, span):
+                    return
+                continue
             share = min(sequence.remaining - 1, -(-budget // left), rows if sequence.every_position else budget)
+            if span is not None:
+                share = min(share, span.start - sequence.computed)
             if self._stateful:
                 share = min([share, *(at - sequence.computed for at in _checkpoints_ahead(sequence))])
             if sequence.slot is None or share <= 0:
@@ -162,11 +183,22 @@ class Scheduler:
                 budget -= share
                 rows -= share if sequence.every_position else 0
 
-    def _add_piece(self, sequence: Sequence, number: int) -> None:
+    def _prefill_span(self, sequence: Sequence, span: Span) -> bool:
+        """Have a medium computed in this step, if nothing else is and there is room for all of it."""
+        if sequence.slot is None or self._plan.pieces:
+            return False
+        self._make_room(span.count, sequence)
+        if self.pool.free < span.count:
+            return False
+        self._add_piece(sequence, span.count, span)
+        self._plan.prefill = True
+        return True
+
+    def _add_piece(self, sequence: Sequence, number: int, span: Span | None = None) -> None:
         slot = sequence.slot
         assert slot is not None
         slot.cells += self.pool.take(number)
-        self._plan.pieces.append(Piece(sequence, slot.index, sequence.computed, number))
+        self._plan.pieces.append(Piece(sequence, slot.index, sequence.computed, number, span))
         if self._stateful and sequence.computed + number in _checkpoints_ahead(sequence):
             self._keep(slot, sequence.computed + number)
         sequence.computed, sequence.begun = sequence.computed + number, True
@@ -218,6 +250,7 @@ class Scheduler:
         for slot in self._slots:
             if (slot.cells or slot.owner) and slot.salt == sequence.salt:
                 common = min(_common_prefix(slot.content, sequence.tokens), len(sequence.tokens) - 1)
+                common = whole(sequence.spans, common)
                 now, soon = self._shareable(slot, common)
                 if slot.owner is not None and slot.owner.priority <= sequence.priority:
                     coming = max(coming, soon)
@@ -233,7 +266,7 @@ class Scheduler:
                 return max(now, len(slot.cells) if len(slot.cells) <= common else 0), now
             return now, max((at for at in _checkpoints_ahead(slot.owner) if at <= common), default=now)
         now = min(common, len(slot.cells))
-        if self._window and not 0 <= self._first_kept(slot.index) <= max(0, now + 1 - self._window):
+        if self._window and not 0 <= self._first_kept(slot.index) <= max(0, slot.position(now) + 1 - self._window):
             now = 0
         return now, common if common > len(slot.cells) else now
 
@@ -250,7 +283,7 @@ class Scheduler:
                 self._plan.edits.append(Restore(slot.index, checkpoint))
             self._trim(slot, len(slot.cells) - length)
         elif source is not None:
-            self._plan.edits.append(Copy(source.index, slot.index, length))
+            self._plan.edits.append(Copy(source.index, slot.index, position(sequence.spans, length)))
             if checkpoint is not None and (source.owner is not None or length < len(source.cells)):
                 self._plan.edits.append(Restore(slot.index, checkpoint))
             slot.cells = source.cells[:length]
@@ -258,7 +291,7 @@ class Scheduler:
             self.pool.hold(slot.cells)
             source.used = next(self._clock)
         self.pool.pin(slot.cells)
-        slot.owner, slot.tokens, slot.salt = sequence, [], sequence.salt
+        slot.owner, slot.tokens, slot.spans, slot.salt = sequence, [], (), sequence.salt
         sequence.slot, sequence.computed = slot, length
         if not sequence.begun:
             sequence.cached = length
@@ -294,13 +327,15 @@ class Scheduler:
         return True
 
     def _trim(self, slot: Slot, number: int) -> None:
-        """Drop the last ``number`` cells of an unowned slot."""
+        """Drop the last ``number`` cells of an unowned slot, or some more where a medium would be cut."""
         if number:
-            keep = len(slot.cells) - number
+            keep = whole(slot.spans, len(slot.cells) - number)
+            at = slot.position(keep)
+            slot.spans = tuple(span for span in slot.spans if span.end <= keep)
             self.pool.release(slot.cells[keep:])
             del slot.cells[keep:], slot.tokens[keep:]
             slot.checkpoints = {at: one for at, one in slot.checkpoints.items() if at <= keep}
-            self._plan.edits.append(Remove(slot.index, keep))
+            self._plan.edits.append(Remove(slot.index, at))
 
     def _preempt(self, sequence: Sequence) -> None:
         """Back to the queue. The cells stay as a cached prefix until they are needed."""
@@ -313,6 +348,7 @@ class Scheduler:
         self.running.remove(sequence)
         self.pool.unpin(slot.cells)
         slot.owner, slot.tokens, slot.used = None, sequence.tokens[: sequence.computed], next(self._clock)
+        slot.spans = tuple(span for span in sequence.spans if span.end <= sequence.computed)
         slot.prompt_length, slot.priority = sequence.prompt_length, sequence.priority
         sequence.slot = None
 

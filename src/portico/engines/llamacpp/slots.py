@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["CellPool", "Checkpoint", "Copy", "Piece", "Plan", "Remove", "Restore", "Sequence", "Slot"]
+__all__ = [
+    "CellPool",
+    "Checkpoint",
+    "Copy",
+    "Piece",
+    "Plan",
+    "Remove",
+    "Restore",
+    "Sequence",
+    "Slot",
+    "Span",
+    "position",
+    "whole",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """A medium's share of a sequence: ``count`` cells from ``start`` on, computed at once and never cut. They take
+    ``positions`` of the model's positions, which may be fewer. ``chunk`` is the business of who computes it."""
+
+    start: int
+    count: int
+    positions: int
+    chunk: object = None
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+
+def whole(spans: Iterable[Span], length: int) -> int:
+    """``length`` tokens, or those before the span that it would cut."""
+    return next((span.start for span in spans if span.start < length < span.end), length)
+
+
+def position(spans: Iterable[Span], length: int) -> int:
+    """The model's position behind so many tokens, which cut no span."""
+    return length - sum(span.count - span.positions for span in spans if span.end <= length)
 
 
 @dataclass(eq=False)
@@ -12,6 +51,7 @@ class Sequence:
     """One request's tokens on their way through the cache. ``tokens`` grows by what is sampled.
 
     ``every_position`` asks for logits at each prompt position: nothing is reused then. Lower ``priority`` is first.
+    Tokens inside ``spans`` are no tokens, but numbers that are equal where the media are.
     """
 
     key: str
@@ -19,6 +59,7 @@ class Sequence:
     salt: str | None = None
     priority: int = 0
     every_position: bool = False
+    spans: tuple[Span, ...] = ()
     computed: int = 0  # tokens with entries in the cache
     cached: int = 0  # of these, how many were found there before any was computed for it
     slot: Slot | None = None
@@ -33,6 +74,11 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens still to compute; 0 means that the next token is to be sampled."""
         return len(self.tokens) - self.computed
+
+    @property
+    def next_span(self) -> Span | None:
+        """The medium that is computed next, now or after some tokens."""
+        return next((span for span in self.spans if span.start >= self.computed), None)
 
     @property
     def unanswered(self) -> bool:
@@ -102,6 +148,7 @@ class Slot:
     index: int
     owner: Sequence | None = None
     tokens: list[int] = field(default_factory=list)  # while nobody owns it: what its cells hold
+    spans: tuple[Span, ...] = ()  # of these tokens, what is media
     prompt_length: int = 0  # of these tokens, how many were a prompt
     salt: str | None = None
     cells: list[int] = field(default_factory=list)
@@ -118,14 +165,18 @@ class Slot:
     def content(self) -> list[int]:
         return self.tokens if self.owner is None else self.owner.tokens
 
+    def position(self, length: int) -> int:
+        """The model's position behind the first ``length`` tokens."""
+        return position(self.spans if self.owner is None else self.owner.spans, length)
+
 
 @dataclass(frozen=True)
 class Copy:
-    """Let slot ``target`` share the first ``length`` cells of slot ``source``."""
+    """Let slot ``target`` share the cells of slot ``source`` before a position."""
 
     source: int
     target: int
-    length: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -146,18 +197,19 @@ class Remove:
 
 @dataclass(frozen=True)
 class Piece:
-    """``count`` tokens of ``sequence`` from position ``start`` on."""
+    """``count`` tokens of ``sequence`` from ``start`` on, or the medium ``span`` that stands there."""
 
     sequence: Sequence
     slot: int
     start: int
     count: int
+    span: Span | None = None
 
 
 @dataclass
 class Plan:
     """One step: the cache edits first, in order, then the batch, then the checkpoints of slots. ``prefill`` tells its
-    kind."""
+    kind. A medium is its step's only piece."""
 
     edits: list[Copy | Restore | Remove] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)

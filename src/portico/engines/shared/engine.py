@@ -20,7 +20,7 @@ from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.shared import wire
 from portico.engines.silence import LOOKS, Silence, processor_seconds
 from portico.errors import BadRequestError, EngineDeadError, EngineError, EngineLostError, PorticoError
-from portico.events import EngineOutput, EngineRequest, FinishReason
+from portico.events import EngineOutput, EngineRequest, FinishReason, Media
 
 __all__ = ["SharedEngine"]
 
@@ -133,6 +133,12 @@ class SharedEngine(Described, asyncio.Protocol):
         done = await self._ask(number, wire.Embed(number, [list(ids) for ids in token_id_lists]))
         vectors = np.frombuffer(done.vectors, dtype=np.float32).reshape(len(token_id_lists), -1)
         return EmbeddingBatch(vectors, done.tokens)
+
+    async def expand(self, media: Media) -> list[int]:
+        """The prompt as the shared engine will compute it."""
+        number = next(self._numbers)
+        sent = msgspec.structs.replace(media, token_ids=list(media.token_ids))
+        return (await self._ask(number, wire.Expand(number, sent))).tokens
 
     async def flush_cache(self) -> bool:
         """Whether the shared engine has forgotten its cached prefixes."""

@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from portico.engines import Engine, FlushesCache, GivesSigns
+from portico.engines import Engine, FlushesCache, GivesSigns, Perceives
 from portico.engines.shared import wire
-from portico.errors import PorticoError
+from portico.errors import NotSupportedError, PorticoError
 from portico.events import EngineOutput
 
 __all__ = ["Hub"]
@@ -107,6 +107,8 @@ class _Member(asyncio.Protocol):
                 self._start(number, self._submit(message))
             elif isinstance(message, wire.Embed):
                 self._start(number, self._embed(message))
+            elif isinstance(message, wire.Expand):
+                self._start(number, self._expand(message))
             elif isinstance(message, wire.FlushCache):
                 self._start(number, self._flush(message))
             elif (task := self._tasks.get(number)) is not None:
@@ -163,6 +165,11 @@ class _Member(asyncio.Protocol):
     async def _embed(self, message: wire.Embed) -> wire.Done:
         batch = await self._engine.embed(message.inputs)
         return wire.Done(message.number, batch.vectors.tobytes(), list(batch.prompt_tokens))
+
+    async def _expand(self, message: wire.Expand) -> wire.Done:
+        if not isinstance(self._engine, Perceives):
+            raise NotSupportedError("This engine perceives no media.")
+        return wire.Done(message.number, tokens=await self._engine.expand(message.media))
 
     async def _flush(self, message: wire.FlushCache) -> wire.Done:
         flushed = isinstance(self._engine, FlushesCache) and await self._engine.flush_cache()

@@ -16,13 +16,14 @@ from msgspec import Struct
 from portico import errors
 from portico.engines import EngineInfo
 from portico.errors import PorticoError
-from portico.events import EngineOutput, EngineRequest
+from portico.events import EngineOutput, EngineRequest, Media
 
 __all__ = [
     "NOBODY",
     "Abort",
     "Done",
     "Embed",
+    "Expand",
     "Facts",
     "Failed",
     "FlushCache",
@@ -66,6 +67,13 @@ class Embed(Struct, tag=True, array_like=True):
     inputs: list[list[int]]
 
 
+class Expand(Struct, tag=True, array_like=True):
+    """Give a prompt's media room. Answered by ``Done`` with its tokens, or ``Failed``."""
+
+    number: int
+    media: Media
+
+
 class FlushCache(Struct, tag=True, array_like=True):
     """Forget cached prefixes. Answered by ``Done`` or ``Failed``."""
 
@@ -90,7 +98,8 @@ class Health(Struct, tag=True, array_like=True):
 
 
 class Done(Struct, tag=True, array_like=True):
-    """A question is answered: a request taken, vectors (float32 rows and token counts), a cache flushed."""
+    """A question is answered: a request taken, vectors (float32 rows and token counts), a prompt expanded (its tokens),
+    a cache flushed."""
 
     number: int
     vectors: bytes = b""
@@ -119,7 +128,7 @@ class Step(Struct, tag=True, array_like=True):
     outputs: list[EngineOutput]
 
 
-ToHub: TypeAlias = Submit | Abort | Embed | FlushCache | Ping
+ToHub: TypeAlias = Submit | Abort | Embed | Expand | FlushCache | Ping
 FromHub: TypeAlias = Facts | Health | Done | Failed | Pong | Step
 
 to_hub: Final = msgspec.msgpack.Decoder(ToHub)

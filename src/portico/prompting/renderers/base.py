@@ -69,6 +69,7 @@ class RenderRequest:
     thinking_budget: int | None = None
     kwargs: object = None  # the request's chat_template_kwargs
     modalities: frozenset[str] = frozenset()
+    mark: str | None = None  # what media are written as, before number and '>'; None: the template's own placeholders
     answer_schema: AnswerSchema | None = None
     show_schema: bool = False  # also where the model has no place of its own for it
     structure: Structure | None = None  # None: control tokens in messages are control tokens

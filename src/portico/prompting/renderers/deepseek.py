@@ -66,7 +66,7 @@ class DeepSeekRenderer:
         opens = request.opens_answer
         place = self.words.get("RESPONSE_FORMAT_TEMPLATE")
         messages = request.messages if isinstance(place, str) else request.messages_with_schema
-        conversation = normalise(messages, TAKES[self.version], modalities=request.modalities)
+        conversation = normalise(messages, TAKES[self.version], modalities=request.modalities, mark=request.mark)
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
         effort = kwargs.get("reasoning_effort") or request.reasoning_effort or self.defaults.get("reasoning_effort")
         thinking = self._thinking(request, kwargs, effort)

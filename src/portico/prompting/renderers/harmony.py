@@ -55,7 +55,7 @@ class HarmonyRenderer:
 
     def render(self, request: RenderRequest) -> Rendered:
         opens = request.opens_answer
-        conversation = normalise(request.messages, TAKES, modalities=request.modalities)
+        conversation = normalise(request.messages, TAKES)  # no model of this family sees
         messages, tools = conversation.messages, plain_tools(request.tools)
         kwargs, passed_over = request_variables(request.kwargs, SYNTAX, allowed=self.allowed)
         answer = _answer(request.answer_schema)

@@ -39,7 +39,7 @@ class JinjaRenderer:
         syntax = template.syntax(name)
         has_place = "response_format" in syntax.variables
         messages = request.messages if has_place else request.messages_with_schema
-        conversation = normalise(messages, takes, modalities=request.modalities)
+        conversation = normalise(messages, takes, modalities=request.modalities, mark=request.mark)
         kwargs, passed_over = request_variables(request.kwargs, syntax, template.special_tokens, self.allowed)
         variables = {
             **self.defaults,

@@ -214,6 +214,8 @@ class _Reader:
             url = f"data:{media_type};base64,{_string(source, 'data', f'{path}.source')}"
         elif kind == "url":
             url = _string(source, "url", f"{path}.source")
+        elif kind == "file":
+            return {"type": "input_image", "file_id": _string(source, "file_id", f"{path}.source")}
         else:
             return self._unreadable(path, f"images of source '{str(kind)[:40]}' are not supported", given)
         return {"type": "image_url", "image_url": {"url": url}}

@@ -100,6 +100,7 @@ def generation(
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
+        media=prompt.perceived,
         prompt_tail=prompt.tail,
         sampling=defaulted(_sampling(request, min(request.max_tokens, room), thought), request, model),
         tool_parser=tool_parser,

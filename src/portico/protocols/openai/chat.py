@@ -70,6 +70,7 @@ def generation(request: ChatRequest, prompt: Prompt, model: Model, request_id: s
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
+        media=prompt.perceived,
         prompt_tail=prompt.tail,
         sampling=sampling_params(request, model, max_tokens=max_tokens, logprobs=logprobs, thought=thought),
         n=request.n or 1,

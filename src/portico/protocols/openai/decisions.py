@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+from msgspec import structs
 
 from portico.errors import BadRequestError, EngineError, NotSupportedError
 from portico.events import SamplingParams, TokenLogprob
@@ -172,7 +173,10 @@ def generations(request: DecisionRequest, prompts: Sequence[Prompt], model: Mode
     found = []
     for index, (question, prompt) in enumerate(zip(request.questions, prompts, strict=True)):
         opening = answer_opening(model, prompt.tail)
-        ids = [*prompt.token_ids, *model.tokenizer.encode(opening)]
+        opening_ids = model.tokenizer.encode(opening)
+        ids, media = [*prompt.token_ids, *opening_ids], prompt.perceived
+        if media is not None:
+            media = structs.replace(media, token_ids=[*media.token_ids, *opening_ids])
         max_new_tokens(len(ids), 1, model, "input")
         labels = _labels(question, model.tokenizer)
         label_ids = _label_ids(labels, prompt.tail + opening, model.tokenizer)
@@ -180,6 +184,7 @@ def generations(request: DecisionRequest, prompts: Sequence[Prompt], model: Mode
         spec = GenerationSpec(
             request_id=request_id if len(prompts) == 1 else f"{request_id}-{index}",
             prompt_ids=ids,
+            media=media,
             prompt_tail=prompt.tail + opening,
             sampling=SamplingParams(
                 max_tokens=1, temperature=0.0, allowed_token_ids=label_ids, logprobs=0, logprob_ids=label_ids

@@ -105,6 +105,7 @@ def summary_generation(prompt: Prompt, model: Model, request_id: str) -> Generat
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
+        media=prompt.perceived,
         prompt_tail=prompt.tail,
         sampling=SamplingParams(max_tokens=room, temperature=0.0),
         reasoning_parser=model.reasoning_parser,

@@ -121,6 +121,7 @@ def generation(request: ResponsesRequest, asked: Asked, prompt: Prompt, model: M
     spec = GenerationSpec(
         request_id=request_id,
         prompt_ids=prompt.token_ids,
+        media=prompt.perceived,
         prompt_tail=prompt.tail,
         sampling=_sampling(request, 1 if request.prewarms else max_tokens, model),
         tool_parser=tool_parser,

@@ -18,11 +18,14 @@ from pathlib import Path
 from portico import __version__, models
 from portico.config import ModelSettings, Settings
 from portico.constraints import Checker, Vocabulary
-from portico.engines import Engine, EngineInfo
+from portico.engines import Engine, EngineInfo, Perceives
 from portico.engines.placement import Placement
 from portico.errors import BadRequestError
 from portico.extras import installing
 from portico.generation import Limits, Model
+from portico.media.decoding import Decoder
+from portico.media.fetching import MediaFetcher
+from portico.media.senses import Senses
 from portico.parsing import declare, detect, load_plugin
 from portico.parsing.registry import DECLARED, program
 from portico.prompting import ChatTemplate, Prompter, Tokenizer, known_renderer, load_tokenizer, speaks_harmony
@@ -221,7 +224,7 @@ def _described(
         name=names[0],
         created=_created(resolved.path),
         tokenizer=tokenizer,
-        prompter=_prompter(settings, tokenizer, template, resolved.path, markers, info.context_length)
+        prompter=_prompter(settings, tokenizer, template, resolved.path, markers, line.engine)
         if generates
         else Prompter(tokenizer, context_length=info.context_length),
         context_length=info.context_length,
@@ -259,7 +262,7 @@ def _prompter(
     template: ChatTemplate | None,
     path: Path,
     own_markers: Collection[str],
-    context_length: int,
+    engine: Engine,
 ) -> Prompter:
     """Writes with the template, or, for a family that has none, with the renderer that is known for it."""
     variables = settings.template_kwargs
@@ -267,14 +270,25 @@ def _prompter(
     return Prompter(
         tokenizer,
         template if own else known_renderer(tokenizer, path, defaults=variables, allowed=variables),
+        modalities=engine.info.capabilities & {"image", "audio"},
+        marked=engine.info.media_places,
+        senses=_senses(settings, engine),
         defaults=variables,
         allowed_kwargs=variables,
         request_templates=settings.trust_request_templates,
         show_schema=settings.show_schema,
         control_tokens_in_messages=settings.control_tokens_in_messages,
         own_markers=own_markers,
-        context_length=context_length,
+        context_length=engine.info.context_length,
     )
+
+
+def _senses(settings: Settings, engine: Engine) -> Senses | None:
+    """What gives prompts their media, for a model that sees or hears."""
+    if not isinstance(engine, Perceives) or not engine.info.capabilities & {"image", "audio"}:
+        return None
+    decoder = Decoder(pixels=settings.max_pixels, seconds=settings.max_seconds, rate=engine.info.audio_rate)
+    return Senses(MediaFetcher(settings.media_hosts), decoder, engine.expand, most=settings.max_media)
 
 
 def _vocabulary(tokenizer: Tokenizer, info: EngineInfo) -> Vocabulary:

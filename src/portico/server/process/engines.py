@@ -26,6 +26,8 @@ def engines(settings: Settings) -> list[Engine]:
 def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
     """The engine of one model. Raises ``BadRequestError`` for one that there is not."""
     embeds = resolved.kind == "embedding"
+    if settings.mmproj is not None and settings.engine != "llamacpp":
+        raise BadRequestError("--mmproj is for the embedded engine; leave it out.", param="mmproj")
     if settings.engine == "llamacpp" or embeds:
         from portico.engines.llamacpp import LlamaCppEngine
 
@@ -36,6 +38,7 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             max_sequences=settings.max_sequences,
             threads=settings.threads,
             embedding=embeds,
+            projector=None if embeds else settings.mmproj,
             silence=settings.engine_silence,
         )
     if settings.engine == "vllm":

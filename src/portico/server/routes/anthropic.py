@@ -20,6 +20,7 @@ from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange, Handler
 from portico.server.line.served import Served
 from portico.server.routes.answering import LEFT_OUT, UNKNOWN_FIELDS, answer_body, answer_stream, model_for, warn
+from portico.server.routes.attachments import prompt_with_files
 
 __all__ = ["BODIES", "AnthropicHandlers", "by_version"]
 
@@ -121,7 +122,7 @@ class AnthropicHandlers:
     async def _rendered(self, exchange: Exchange, request: CountTokensRequest, model: Model) -> tuple[Asked, Prompt]:
         asked = await exchange.work(partial(messages.read_request, request, model, self._signer))
         with asked.places.told():
-            return asked, await exchange.wait(model.prompter.chat(**asked.prompt_arguments))
+            return asked, await exchange.wait(prompt_with_files(model, asked.prompt_arguments, self._served.store))
 
     async def list_models(self, exchange: Exchange) -> None:
         """Served models, by the page."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.errors import BadRequestError, ContextLengthError, NotFoundError
 from portico.generation import Model
 from portico.prompting import Prompt
-from portico.protocols.attachments import Attachment, attachments, decoded, placed, text_of
+from portico.protocols.attachments import Attachment, attachments, decoded, image_part, placed, text_of
 from portico.threads import CALLER, Threads
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["prompt_with_files"]
 
 MOST: Final = 8 << 20  # bytes that the files of one request have together
+MOST_IMAGES: Final = 64 << 20  # and those that are images
 INLINE: Final = 64 << 10  # bytes; a larger file is decoded in a thread
 
 _FILES = Threads("attached files", 2)
@@ -26,12 +27,15 @@ _FILES = Threads("attached files", 2)
 
 async def prompt_with_files(model: Model, arguments: Mapping[str, Any], store: Store | None) -> Prompt:
     """The prompt that ``arguments`` of the prompter describe; the files are the caller's own of the ``store``."""
-    found = attachments(arguments["messages"])
+    messages = arguments["messages"]
+    found = attachments(messages, images="image" in model.prompter.modalities)
     if not found:
         return await model.prompter.chat(**arguments)
     reader = _Reader(store)
-    texts = {(one.message, one.part): await reader.text(one) for one in found}
-    prompt = await model.prompter.chat(**{**arguments, "messages": placed(arguments["messages"], texts)})
+    parts = {
+        (one.message, one.part): await reader.part(one, messages[one.message]["content"][one.part]) for one in found
+    }
+    prompt = await model.prompter.chat(**{**arguments, "messages": placed(messages, parts)})
     return replace(prompt, left_out=[*reader.left_out, *prompt.left_out])
 
 
@@ -41,21 +45,23 @@ class _Reader:
     def __init__(self, store: Store | None) -> None:
         self.left_out: list[str] = []
         self._store = store
-        self._room = MOST
+        self._room = {False: MOST, True: MOST_IMAGES}  # by whether it is an image
 
-    async def text(self, one: Attachment) -> str:
+    async def part(self, one: Attachment, given: Mapping[str, Any]) -> dict[str, Any]:
         """What stands in the place of the part. Raises ``BadRequestError`` where it can be taken back."""
         try:
             name, data = (None, await self._data(one)) if one.file_id is None else await self._kept(one, one.file_id)
+            if one.image:
+                return image_part(given, data)
             read = partial(text_of, one, data, name)
-            return await _FILES.run(read) if len(data) > INLINE else read()
+            return _text(await _FILES.run(read) if len(data) > INLINE else read())
         except ContextLengthError:
             raise
         except BadRequestError as error:
             if not one.given:
                 raise
             self.left_out.append(f"{one.path} ({error.message.removeprefix(f'{one.path}: ')})")
-            return "[left out: a file that cannot be read]"
+            return _text("[left out: a file that cannot be read]")
 
     async def _data(self, one: Attachment) -> bytes:
         size = len(one.file_data or "")
@@ -79,8 +85,13 @@ class _Reader:
         raise BadRequestError(f"{one.path}: No such File object: {id[:64]}", param=one.param)
 
     def _take(self, one: Attachment, size: int) -> None:
-        self._room -= size
-        if self._room < 0:
+        self._room[one.image] -= size
+        if self._room[one.image] < 0:
+            what, most = ("images", MOST_IMAGES) if one.image else ("files", MOST)
             raise ContextLengthError(
-                f"{one.path}: the files of one request may have {MOST:,} bytes together.", param=one.param
+                f"{one.path}: the {what} of one request may have {most:,} bytes together.", param=one.param
             )
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}

@@ -1,7 +1,7 @@
 """Speaking to MCP servers (streamable HTTP, by the protocol's own SDK), as far as the operator allows.
 
 A request says whom this server speaks to, so all of it is guarded: hosts are listed by the operator, the connection
-goes to an address that was checked (``portico.prompting.hosts``), nothing of the environment is used, redirects stay
+goes to an address that was checked (``portico.media.hosts``), nothing of the environment is used, redirects stay
 where they are, and time and bytes are bounded. A listed name that no public DNS has, or an address, may be an inner
 one: who lists it means it.
 
@@ -22,7 +22,7 @@ import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from portico.prompting.hosts import Hosts
+from portico.media.hosts import Hosts
 from portico.protocols.responses.mcp import McpServer
 from portico.server.http.browsers import is_private, without_port
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.errors import BadRequestError
+from portico.media.fetching import Fetched, MediaFetcher
+from portico.media.hosts import is_public
 from portico.prompting import MediaPart
-from portico.prompting.hosts import is_public
-from portico.prompting.media import Media, MediaFetcher
 
 PARAM = "messages[0].content[1].image_url"
 PIXEL = b"\x89PNG not really"
@@ -96,7 +96,7 @@ async def test_what_is_listed_is_fetched(port: int) -> None:
     Handler.seen.clear()
     for host in ("media.example", "a.b.media.example"):
         medium = await fetcher(port).fetch(MediaPart("image", f"http://{host}:{port}/image?q=1", PARAM))
-        assert medium == Media("image", PIXEL, "image/png")
+        assert medium == Fetched("image", PIXEL, "image/png")
     assert Handler.seen == [("/image?q=1", f"media.example:{port}"), ("/image?q=1", f"a.b.media.example:{port}")]
 
 
@@ -199,12 +199,12 @@ async def test_several_at_once_and_one_failure_ends_all(port: int) -> None:
 @given(st.binary(min_size=1, max_size=400))
 def test_data_urls_come_back_as_they_went(data: bytes) -> None:
     url = "data:image/png;base64," + base64.b64encode(data).decode()
-    assert asyncio.run(MediaFetcher().fetch(MediaPart("image", url, PARAM))) == Media("image", data, "image/png")
+    assert asyncio.run(MediaFetcher().fetch(MediaPart("image", url, PARAM))) == Fetched("image", data, "image/png")
 
 
 async def test_data_urls_of_other_kinds() -> None:
     plain = await MediaFetcher().fetch(MediaPart("image", "DATA:image/svg+xml,%3Csvg%20/%3E", PARAM))
-    assert plain == Media("image", b"<svg />", "image/svg+xml")
+    assert plain == Fetched("image", b"<svg />", "image/svg+xml")
     large = base64.b64encode(b"x" * 400_000).decode()
     medium = await MediaFetcher().fetch(MediaPart("audio", f"data:audio/wav;base64,{large}", PARAM))
     assert len(medium.data) == 400_000

@@ -9,7 +9,7 @@ A URL in a request makes the server speak to whom the client chooses, so everyth
     * Proxies of the environment, cookies and passwords in URLs are not used. What goes wrong is told in our words,
       never in a library's.
 
-This and ``hosts`` are the only IO in the box.
+The only IO here is in this file and in ``hosts``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from urllib.parse import unquote_to_bytes, urljoin
 import httpx
 
 from portico.errors import BadRequestError
-from portico.prompting.hosts import Address, Hosts, Resolver
-from portico.prompting.messages import MediaPart, Modality
+from portico.media.hosts import Address, Hosts, Resolver
+from portico.prompting import MediaPart
 
-__all__ = ["Media", "MediaFetcher"]
+__all__ = ["Fetched", "MediaFetcher"]
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_SECONDS = 10.0
@@ -37,10 +37,10 @@ INLINE_URL = 256 * 1024  # longer data: URLs are decoded in a thread: a millisec
 
 
 @dataclass(frozen=True)
-class Media:
+class Fetched:
     """A medium in memory: its bytes as they were sent, and the MIME type that the sender claims."""
 
-    kind: Modality
+    kind: str
     data: bytes
     content_type: str
 
@@ -68,7 +68,7 @@ class MediaFetcher:
         self.seconds = seconds
         self._transport = transport
 
-    async def fetch_all(self, parts: Sequence[MediaPart]) -> list[Media]:
+    async def fetch_all(self, parts: Sequence[MediaPart]) -> list[Fetched]:
         """The media of ``parts``, in order, fetched at the same time."""
         tasks = [asyncio.ensure_future(self.fetch(part)) for part in parts]
         try:
@@ -78,7 +78,7 @@ class MediaFetcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def fetch(self, part: MediaPart) -> Media:
+    async def fetch(self, part: MediaPart) -> Fetched:
         """The medium that ``part`` mentions. Raises ``BadRequestError`` naming its place in the request."""
         url = part.url
         if url is None:
@@ -96,7 +96,7 @@ class MediaFetcher:
 
     # -- data: --------------------------------------------------------------------------------------------------------
 
-    def _decode(self, url: str, part: MediaPart) -> Media:
+    def _decode(self, url: str, part: MediaPart) -> Fetched:
         header, comma, payload = url[5:].partition(",")
         if not comma:
             raise _refused(part, "a data: URL is written data:TYPE;base64,DATA")
@@ -114,7 +114,7 @@ class MediaFetcher:
 
     # -- http(s): -----------------------------------------------------------------------------------------------------
 
-    async def _fetch(self, url: str, part: MediaPart) -> Media:
+    async def _fetch(self, url: str, part: MediaPart) -> Fetched:
         transport = self._transport or httpx.AsyncHTTPTransport(retries=0, trust_env=False)
         async with httpx.AsyncClient(
             transport=transport, trust_env=False, follow_redirects=False, timeout=self.seconds
@@ -149,7 +149,7 @@ class MediaFetcher:
         extensions = {"sni_hostname": target.host, "timeout": timeout}
         return httpx.Request("GET", target.copy_with(host=address), headers=headers, extensions=extensions)
 
-    async def _body(self, response: httpx.Response, part: MediaPart) -> Media:
+    async def _body(self, response: httpx.Response, part: MediaPart) -> Fetched:
         if response.status_code != 200:
             raise _refused(part, f"its host answered with status {response.status_code}")
         if "content-encoding" in response.headers:
@@ -163,7 +163,7 @@ class MediaFetcher:
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
-    def _checked(self, part: MediaPart, data: bytes, content_type: str) -> Media:
+    def _checked(self, part: MediaPart, data: bytes, content_type: str) -> Fetched:
         content_type = content_type.partition(";")[0].strip().lower()
         if not data:
             raise _refused(part, "it is empty")
@@ -171,7 +171,7 @@ class MediaFetcher:
             raise self._too_large(part)
         if content_type and content_type != "application/octet-stream" and not content_type.startswith(part.kind + "/"):
             raise _refused(part, f"its type is not {part.kind}/…")
-        return Media(part.kind, data, content_type)
+        return Fetched(part.kind, data, content_type)
 
     def _too_large(self, part: MediaPart) -> BadRequestError:
         return _refused(part, f"it is larger than {self.max_bytes:,} bytes")

@@ -22,13 +22,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client.metrics_core import CounterMetricFamily
 from pydantic import BaseModel, SecretStr
 
 from portico.config import ModelSettings, Settings
+from portico.engines import Engine
 from portico.engines.restarts import Backoff
 from portico.engines.shared import Hub
 from portico.errors import BadRequestError, EngineError
-from portico.server.observe.ledger import rows
+from portico.server.observe.ledger import WRITE_SECONDS, Ledger, rows
 from portico.server.process import systemd
 from portico.server.process.engines import engines
 from portico.server.process.places import shared_table
@@ -59,7 +61,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         placeholder, changes["grpc_port"] = _reserve(settings.host, settings.grpc_port)
     heard, ready = os.pipe()
     table = shared_table(settings.workers)
-    ledger = rows(settings.workers)
+    ledger = rows(settings.workers + 1)  # the last is this process's
     shared = engines(settings)
     hubs: list[Hub] = []
     stop = asyncio.Event()
@@ -67,6 +69,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     crew = _Crew(settings.model_copy(update=changes), listener, hubs, stop, ready, table, ledger)
     loop.add_reader(heard, _tell_ready, heard)
     watched = asyncio.create_task(systemd.keep_alive())
+    counted: asyncio.Task[None] | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
     Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes))).begin()
@@ -74,6 +77,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         for engine in shared:
             await engine.start()
             hubs.append(Hub(engine))
+        counted = asyncio.create_task(_count_restarts(Ledger(ledger, settings.workers), settings, shared))
         tasks = [asyncio.create_task(crew.keep(index)) for index in range(settings.workers)]
         await stop.wait()
         systemd.notify("STOPPING=1")
@@ -85,6 +89,8 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
             raise EngineError("A worker cannot start; it has said why.")
     finally:
         watched.cancel()
+        if counted is not None:
+            counted.cancel()
         loop.remove_reader(heard)
         for hub in hubs:
             await hub.close()
@@ -93,6 +99,19 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
             placeholder.close()
         for file in (*ledger, table, heard, ready):
             os.close(file)
+
+
+async def _count_restarts(ledger: Ledger, settings: Settings, engines: Sequence[Engine]) -> None:
+    """Have the engines' restarts, of which workers know nothing, on the page of all of them, until cancelled."""
+    here = [one for one in settings.each_model if not one.elsewhere]
+    names = [[name for name in one.served_model_name if not any(sign in name for sign in "*?[")] for one in here]
+    while engines:
+        counted = CounterMetricFamily("portico_engine_restarts", "", labels=["model"])
+        for name, engine in zip(names, engines, strict=True):
+            if hasattr(engine, "restarts"):
+                counted.add_metric([name[0] if name else engine.info.model], engine.restarts)
+        ledger.write([counted])
+        await asyncio.sleep(WRITE_SECONDS)
 
 
 def _tell_ready(heard: int) -> None:

@@ -22,9 +22,8 @@ class Loads:
 
     def collect(self) -> Iterator[Metric]:
         """The figures of now."""
-        if self.served is None:
-            return
-        loads = [(one.names[0], *one.line.load) for one in self.served.models]
+        models = self.served.models if self.served is not None else ()
+        loads = [(one.names[0], *one.line.load) for one in models]
         for prefix, label in (("portico_requests", "model"), ("vllm:num_requests", "model_name")):
             running = GaugeMetricFamily(f"{prefix}_running", RUNNING, labels=[label])
             waiting = GaugeMetricFamily(f"{prefix}_waiting", WAITING, labels=[label])
@@ -35,20 +34,21 @@ class Loads:
         restarts = CounterMetricFamily(
             "portico_engine_restarts", "Engines that were started again by this server, by model.", labels=["model"]
         )
-        for one in self.served.models:
+        for one in models:
             restarts.add_metric([one.names[0]], getattr(one.line.engine, "restarts", 0))
         yield restarts
         yield from _loaded(self.served)
 
 
-def _loaded(served: Served) -> Iterator[Metric]:
+def _loaded(served: Served | None) -> Iterator[Metric]:
     loaded = GaugeMetricFamily("portico_model_loaded", "1 while the model is loaded.", labels=["model"])
     waiting = GaugeMetricFamily(
         "portico_model_waiting", "Requests that wait for the model to be loaded.", labels=["model"]
     )
     loads = CounterMetricFamily("portico_model_loads", "Times that the model was loaded.", labels=["model"])
-    for offer in served.offers.offers:
-        loaded.add_metric([offer.names[0]], float(offer.state == "loaded"))
-        waiting.add_metric([offer.names[0]], served.offers.waiting(offer))
-        loads.add_metric([offer.names[0]], offer.loads)
+    if served is not None:
+        for offer in served.offers.offers:
+            loaded.add_metric([offer.names[0]], float(offer.state == "loaded"))
+            waiting.add_metric([offer.names[0]], served.offers.waiting(offer))
+            loads.add_metric([offer.names[0]], offer.loads)
     yield from (loaded, waiting, loads)

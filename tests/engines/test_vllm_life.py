@@ -24,11 +24,11 @@ from portico.engines.resuming import AS_PROMPT
 from portico.engines.vllm import VllmEngine, process
 from portico.engines.vllm.names import KNOWN
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
-from portico.events import Constraint, EngineOutput, EngineRequest, SamplingParams
+from portico.events import Constraint, EngineOutput, EngineRequest, Media, Medium, SamplingParams
 from support.processes import exists, runs
 from support.wait import eventually
 
-DEADLY, DEADLY_FOR_ONE, STALLING = 666, 667, 668
+DEADLY, DEADLY_FOR_ONE, STALLING, IMAGE = 666, 667, 668, 900
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +64,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def loaded(arguments: tuple[str, ...] = (), **options: Any) -> AsyncIterator[tuple[VllmEngine, Reader]]:
-    engine = VllmEngine("/model", arguments, name="m", **options)
+async def loaded(
+    arguments: tuple[str, ...] = (), *, model: str = "/model", **options: Any
+) -> AsyncIterator[tuple[VllmEngine, Reader]]:
+    engine = VllmEngine(model, arguments, name="m", **options)
     await engine.start()
     reader = Reader(engine)
     try:
@@ -102,6 +104,34 @@ async def test_answers_and_facts() -> None:
         assert await engine.flush_cache()
         with pytest.raises(NotSupportedError):
             await engine.embed([[1]])
+
+
+async def test_images_are_expanded_then_submitted(log: Path) -> None:
+    def image(colour: int, side: int) -> Medium:
+        return Medium("image", bytes([colour, 0, 0]) * side * side, (side, side), f"image {colour}")
+
+    media = Media([1, IMAGE, 2, IMAGE, 3], (image(10, 20), image(20, 10)))
+    async with loaded(model="/seeing") as (engine, reader):
+        assert engine.info.capabilities & {"image", "audio", "video"} == {"image"}
+        assert not engine.info.media_places
+        ids = await engine.expand(media)
+        assert ids == [1, *[IMAGE] * 4, 2, IMAGE, 3]
+        await engine.submit(asking("r", ids, media=media, cache_salt="pepper"))
+        await reader.last("r")
+        (added,) = noted(log, "add")
+        assert added["prompt"]["mm_hashes"] == {"image": ["image 10 (10, 0, 0)", "image 20 (20, 0, 0)"]}
+        assert added["prompt"]["kept"]
+        assert added["prompt"]["cache_salt"] == "pepper"
+        await engine.submit(asking("taken up", ids, media=media, generated=[4, 5]))
+        await reader.last("taken up")
+        assert noted(log, "add")[1]["prompt"]["prompt_token_ids"] == [*ids, 4, 5]
+        for wrong, words in ((Media([1, IMAGE], media.items), "At most"), (Media([IMAGE] * 3, media.items), "more")):
+            with pytest.raises(BadRequestError, match=words):
+                await engine.expand(wrong)
+        with pytest.raises(BadRequestError, match="not as long"):
+            await engine.submit(asking("short", ids[:-1], media=media))
+    async with loaded() as (engine, _):
+        assert not engine.info.capabilities & {"image", "audio"}
 
 
 async def test_every_field_of_a_request_arrives(log: Path) -> None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.resuming import AS_PROMPT, as_prompt
-from portico.engines.vllm.messages import engine_output, sampling_arguments
+from portico.engines.vllm.messages import engine_output, media_prompt, sampling_arguments
 from portico.engines.vllm.names import find
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
-from portico.events import EngineOutput, EngineRequest
+from portico.events import EngineOutput, EngineRequest, Media
 
 __all__ = ["VllmCore"]
 
@@ -94,6 +95,7 @@ class VllmCore(Described):
             capabilities.add("lora")
         if hasattr(self._names.sampling, "logprob_token_ids"):  # in later versions
             capabilities.add("logprob_ids")
+        capabilities |= self._senses()
         reasoning = getattr(config, "reasoning_config", None)
         if reasoning is not None and reasoning.enabled:
             capabilities.add("thinking_budget")
@@ -111,6 +113,14 @@ class VllmCore(Described):
                 "data_parallel_size": config.parallel_config.data_parallel_size,
             },
         )
+
+    def _senses(self) -> set[str]:
+        """The kinds of media that the model takes and vLLM's options allow."""
+        processor = getattr(self._inputs.renderer, "mm_processor", None)
+        if processor is None or not hasattr(self._inputs.renderer, "process_for_engine_async"):
+            return set()
+        allowed = getattr(processor.info, "allowed_mm_limits", None) or processor.info.get_supported_mm_limits()
+        return {kind for kind in ("image", "audio") if allowed.get(kind, 0) != 0}  # None: as many as one likes
 
     async def close(self) -> None:
         """End the core's processes. Idempotent."""
@@ -132,6 +142,10 @@ class VllmCore(Described):
         arguments = sampling_arguments(request)
         structured = arguments.pop("structured_outputs", None)
         prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": list(request.token_ids)}
+        if request.media is not None:
+            prompt = await self._processed(request.media, keep=True)
+            if len(prompt["prompt_token_ids"]) != len(request.token_ids):
+                raise BadRequestError("The prompt is not as long as its media make it.", param="prompt")
         if request.cache_salt is not None:
             prompt["cache_salt"] = request.cache_salt
         try:
@@ -148,8 +162,7 @@ class VllmCore(Described):
                 data_parallel_rank=request.data_parallel_rank,
             )
         except self._names.refusals as error:
-            message = str(error.args[0] if error.args else error)  # vLLM's own text has more, such as the value
-            raise BadRequestError(message, param=getattr(error, "parameter", None)) from None
+            raise _refused(error) from None
         core_request.reasoning_ended = True if structured is not None else None  # our grammar holds the thought too
         core_request.external_req_id = number
         self._running[number], self._numbers_by_id[request.request_id] = (request, taken_up), number
@@ -158,6 +171,21 @@ class VllmCore(Described):
         except Exception as error:
             self._forget(number)
             raise EngineDeadError("The engine is not available.", retry_after=5) from error
+
+    async def expand(self, media: Media) -> list[int]:
+        """The prompt with vLLM's placeholders in it. Raises ``BadRequestError`` with vLLM's words."""
+        return list((await self._processed(media, keep=False))["prompt_token_ids"])
+
+    async def _processed(self, media: Media, *, keep: bool) -> dict[str, Any]:
+        """What vLLM makes of a prompt with media. What its cache is to ``keep`` must be submitted next: the core keeps
+        the same in the same order."""
+        try:
+            found: dict[str, Any] = await self._inputs.renderer.process_for_engine_async(
+                media_prompt(media), time.time(), skip_mm_cache=not keep
+            )
+        except (*self._names.refusals, RuntimeError) as error:  # which says that placeholders do not fit
+            raise _refused(error) from None
+        return found
 
     def abort(self, request_id: str) -> None:
         """Stop a request; unknown ids are ignored. No output for it follows."""
@@ -220,3 +248,8 @@ class VllmCore(Described):
         if name not in self._loras:
             raise BadRequestError(f"There is no adapter '{name[:100]}' here.", param="model")
         return self._loras[name]
+
+
+def _refused(error: Exception) -> BadRequestError:
+    message = str(error.args[0] if error.args else error)  # vLLM's own text has more, such as the value
+    return BadRequestError(message, param=getattr(error, "parameter", None))

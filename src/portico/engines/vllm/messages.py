@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from portico.errors import NotSupportedError
-from portico.events import EngineOutput, EngineRequest, FinishReason, TokenLogprob
+from portico.events import EngineOutput, EngineRequest, FinishReason, Media, TokenLogprob
 
-__all__ = ["engine_output", "sampling_arguments"]
+__all__ = ["engine_output", "media_prompt", "sampling_arguments"]
 
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort", "repetition": "stop"}
 
@@ -56,6 +56,27 @@ def sampling_arguments(request: EngineRequest) -> dict[str, Any]:
             )
         arguments["structured_outputs"] = {"structural_tag": json.dumps(tag)}
     return arguments
+
+
+def media_prompt(media: Media) -> dict[str, Any]:
+    """A ``TokensPrompt`` of ids as the template wrote them, with its media in order by kind, each known by its digest.
+
+    An image is one of Pillow's, a sound its samples with their rate.
+    """
+    import numpy as np
+    from PIL import Image
+
+    data: dict[str, list[Any]] = {}
+    names: dict[str, list[str]] = {}
+    for item in media.items:
+        given = (
+            Image.frombytes("RGB", item.size, item.data)
+            if item.kind == "image"
+            else (np.frombuffer(item.data, np.float32), item.size[1])
+        )
+        data.setdefault(item.kind, []).append(given)
+        names.setdefault(item.kind, []).append(item.digest)
+    return {"prompt_token_ids": list(media.token_ids), "multi_modal_data": data, "multi_modal_uuids": names}
 
 
 def engine_output(output: Any, request_id: str, request: EngineRequest, ends: Collection[int]) -> EngineOutput:

@@ -28,6 +28,7 @@ class AsyncEngineArgs:
         if self.options.model.endswith("unservable"):
             raise ValueError("no such architecture")
         model = SimpleNamespace(max_model_len=4096, max_logprobs=20, dtype="float32", get_vocab_size=lambda: 1000)
+        model.is_multimodal_model = self.options.model.endswith("seeing")
         return SimpleNamespace(
             model_config=model,
             lora_config=self.options.enable_lora or None,

@@ -216,9 +216,10 @@ def shown(*colours: str, side: int = 96) -> Medium:
     return Medium("image", data, (side, side), f"{side} {colours}")
 
 
-async def test_an_engine_keeps_its_word_about_media(pair: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("grid", [False, True])
+async def test_an_engine_keeps_its_word_about_media(pair: tuple[Path, Path], tmp_path: Path, grid: bool) -> None:
     """Whatever runs beside, was cached, or exists of the answer already: the same colours, in the same order."""
-    model, projector = pair
+    model, projector = write_pair(tmp_path, grid=True) if grid else pair
     tokenizer = load_tokenizer(model)
     end = tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
 
@@ -244,9 +245,9 @@ async def test_an_engine_keeps_its_word_about_media(pair: tuple[Path, Path]) -> 
             await client.finished(answer)
             return tokenizer.decode([*generated, *answer.ids]), answer
 
-        asked = [prompt(shown("red", "green"), shown("blue")), prompt(shown("blue", "red")), prompt(shown("green"))]
-        asked += [prompt(shown("red", "green"), shown("blue"), shown("red", side=64)), prompt(shown("blue", side=160))]
-        wanted = ["red green blue ", "blue red ", "green ", "red green blue ", "blue "]
+        asked = [prompt(shown("red"), shown("blue")), prompt(shown("blue"), shown("red")), prompt(shown("green"))]
+        asked += [prompt(shown("red"), shown("blue"), shown("green", side=64)), prompt(shown("blue", side=160))]
+        wanted = ["red blue ", "blue red ", "green ", "red blue green ", "blue "]
         for _ in range(3):
             seen = await asyncio.gather(*(see(media) for media in asked))
             assert [words for words, _ in seen] == wanted

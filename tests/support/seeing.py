@@ -6,6 +6,9 @@ an embedding of its own, by weights that are computed for it. The model has one 
 patches, the farther back the more, and writes their colours where the head of the vocabulary reads them; the second
 looks at the colours that were named already, and takes them out. So it names the colours of a conversation's images
 in the order in which they stand, each once, and then ends its turn: ``red green ``. It reads nothing else.
+
+There is a second pair, whose positions are those of a grid (M-RoPE, as Qwen2-VL has it): all of an image stands at one
+position of the first kind, and takes fewer positions than embeddings. It names an image's colours in no certain order.
 """
 
 from __future__ import annotations
@@ -45,16 +48,18 @@ _TOKENS: Final = [*TOKENS[:-2], *(f"{colour}Ġ" for colour in COLOURS), *_CONTRO
 _END: Final = _TOKENS.index("<|im_end|>")
 
 
-def write_pair(directory: Path) -> tuple[Path, Path]:
-    """The model and its projector."""
-    model, projector = directory / "seeing.gguf", directory / "seeing-mmproj.gguf"
-    _write(gguf.GGUFWriter(model, "llama"), _model_facts, _model_tensors())
-    _write(gguf.GGUFWriter(projector, "clip"), _projector_facts, _projector_tensors())
+def write_pair(directory: Path, *, grid: bool = False) -> tuple[Path, Path]:
+    """The model and its projector; with ``grid`` those of the second pair."""
+    name = "seeing-grid" if grid else "seeing"
+    model, projector = directory / f"{name}.gguf", directory / f"{name}-mmproj.gguf"
+    _write(gguf.GGUFWriter(model, "qwen2vl" if grid else "llama"), _model_facts, _model_tensors(grid), grid)
+    tensors = _grid_tensors() if grid else _projector_tensors()
+    _write(gguf.GGUFWriter(projector, "clip"), _projector_facts, tensors, grid)
     return model, projector
 
 
-def _write(writer: gguf.GGUFWriter, facts: Any, tensors: dict[str, Array]) -> None:
-    facts(writer)
+def _write(writer: gguf.GGUFWriter, facts: Any, tensors: dict[str, Array], grid: bool) -> None:
+    facts(writer, grid)
     for name, values in tensors.items():
         writer.add_tensor(name, np.ascontiguousarray(values, dtype=np.float32))
     writer.write_header_to_file()
@@ -66,7 +71,7 @@ def _write(writer: gguf.GGUFWriter, facts: Any, tensors: dict[str, Array]) -> No
 # -- the model ---------------------------------------------------------------------------------------------------------
 
 
-def _model_facts(writer: gguf.GGUFWriter) -> None:
+def _model_facts(writer: gguf.GGUFWriter, grid: bool) -> None:
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(1)
@@ -76,6 +81,8 @@ def _model_facts(writer: gguf.GGUFWriter) -> None:
     writer.add_key_length(HEAD)
     writer.add_value_length(HEAD)
     writer.add_rope_dimension_count(HEAD)
+    if grid:
+        writer.add_rope_dimension_sections([STILL - 1, 1, 1, 0])
     writer.add_rope_freq_base(FREQUENCY)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(len(_TOKENS))
@@ -91,7 +98,7 @@ def _model_facts(writer: gguf.GGUFWriter) -> None:
     writer.add_chat_template(TEMPLATE)
 
 
-def _model_tensors() -> dict[str, Array]:
+def _model_tensors(grid: bool) -> dict[str, Array]:
     words = [_TOKENS.index(f"{colour}Ġ") for colour in COLOURS]
     embedding = np.zeros((len(_TOKENS), WIDTH))
     embedding[:, ANY] = 1
@@ -99,11 +106,13 @@ def _model_tensors() -> dict[str, Array]:
         embedding[word, [named, WORD]] = 1
     q, k, v = (np.zeros((HEADS * HEAD, WIDTH)) for _ in range(3))
     o = np.zeros((WIDTH, HEADS * HEAD))
+    # A pair that turns together is two neighbours, or one of each half.
+    still, slow, other = (STILL, SLOW, SLOW + HEAD // 2) if grid else (2 * STILL, 2 * SLOW, 2 * SLOW + 1)
     for head, key in enumerate((IMAGE, WORD)):
-        q[head * HEAD + 2 * STILL, ANY] = 10  # only at what has the key
-        k[head * HEAD + 2 * STILL, key] = 10
-    q[2 * SLOW + 1, ANY] = -1.8  # the first head's score grows with the distance
-    k[2 * SLOW, IMAGE] = 1.8
+        q[head * HEAD + still, ANY] = 10  # only at what has the key
+        k[head * HEAD + still, key] = 10
+    q[other, ANY] = -1.8  # the first head's score grows with the distance
+    k[slow, IMAGE] = 1.8
     for n, (seen, named, out) in enumerate(zip(SEEN, NAMED, OUT, strict=True)):
         v[n, seen] = 1
         o[out, n] = 1
@@ -114,7 +123,9 @@ def _model_tensors() -> dict[str, Array]:
         head[word, out] = 1e5
     head[_END, ANY] = 100  # if no colour is left
     zero = np.zeros((WIDTH, WIDTH))
+    biases = {f"blk.0.attn_{name}.bias": np.zeros(WIDTH) for name in "qkv"} if grid else {}
     return {
+        **biases,
         "token_embd.weight": embedding,
         "output_norm.weight": np.ones(WIDTH),
         "output.weight": head,
@@ -133,15 +144,15 @@ def _model_tensors() -> dict[str, Array]:
 # -- the projector -----------------------------------------------------------------------------------------------------
 
 
-def _projector_facts(writer: gguf.GGUFWriter) -> None:
+def _projector_facts(writer: gguf.GGUFWriter, grid: bool) -> None:
     writer.add_bool("clip.has_vision_encoder", True)
-    writer.add_string("clip.projector_type", "gemma4uv")
+    writer.add_string("clip.projector_type", "qwen2vl_merger" if grid else "gemma4uv")
     writer.add_uint32("clip.vision.image_size", 64)
     writer.add_uint32("clip.vision.patch_size", PATCH)
     writer.add_uint32("clip.vision.projector.scale_factor", 1)
     writer.add_uint32("clip.vision.embedding_length", WIDTH)
     writer.add_uint32("clip.vision.feed_forward_length", WIDTH)
-    writer.add_uint32("clip.vision.block_count", 0)
+    writer.add_uint32("clip.vision.block_count", int(grid))
     writer.add_uint32("clip.vision.projection_dim", WIDTH)
     writer.add_uint32("clip.vision.attention.head_count", 1)
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
@@ -177,10 +188,37 @@ def _projector_tensors() -> dict[str, Array]:
     }
 
 
+def _grid_tensors() -> dict[str, Array]:
+    """Four patches become one embedding: the mean of each colour, and a constant, through a GELU that is nearly the
+    identity for what is large."""
+    kernels = np.zeros((WIDTH, 3, PATCH, PATCH))
+    merge, bias, out = np.zeros((WIDTH, 4 * WIDTH)), np.zeros(WIDTH), np.zeros((WIDTH, WIDTH))
+    for n in range(3):
+        kernels[n, n] = 1 / PATCH**2
+        merge[n, n::WIDTH] = 10 / 4
+        out[n, n] = 1 / 10
+    bias[3] = 10
+    out[[IMAGE, ANY], 3] = 1 / 10
+    layer: dict[str, Array] = {}  # that adds nothing; without one llama.cpp misses its positions
+    for norm in ("ln1", "ln2"):
+        layer |= {f"v.blk.0.{norm}.weight": np.ones(WIDTH), f"v.blk.0.{norm}.bias": np.zeros(WIDTH)}
+    for linear in ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down"):
+        layer |= {f"v.blk.0.{linear}.weight": np.zeros((WIDTH, WIDTH)), f"v.blk.0.{linear}.bias": np.zeros(WIDTH)}
+    return {
+        **layer,
+        "v.patch_embd.weight": kernels,
+        "v.patch_embd.weight.1": np.zeros_like(kernels),
+        "mm.0.weight": merge,
+        "mm.0.bias": bias,
+        "mm.2.weight": out,
+        "mm.2.bias": np.zeros(WIDTH),
+    }
+
+
 def _norm(rows: Array) -> Array:
     centred = rows - rows.mean(axis=1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
 
 
 if __name__ == "__main__":
-    print(*write_pair(Path(sys.argv[1])), sep="\n")
+    print(*write_pair(Path(sys.argv[1])), *write_pair(Path(sys.argv[1]), grid=True), sep="\n")

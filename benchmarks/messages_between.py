@@ -1,10 +1,15 @@
-"""What a message costs between a front door and an engine in another process: over gRPC, and over a shared engine.
+"""What a token costs between a front door and an engine in another process.
 
     python benchmarks/messages_between.py [STREAMS] [TOKENS] [TOKENS_PER_SECOND]
 
-A child process has a replay engine that gives every stream a token per step; this process drives it through
-``GrpcEngine``, then through ``SharedEngine``. Printed is processor time per token on each side, system calls included.
-The replay engine's own share is in the serving side's figure of both.
+A child process has a replay engine that gives every stream a token per step; this process drives it in three ways:
+
+    grpc      ``--engine grpc://``: vLLM's protocol, a stream per request and a message per token
+    portico   ``--engine portico://``: what ``portico engine`` serves, a stream for all and a message per step
+    shared    ``--workers``: the same frames over a socket of this machine
+
+Printed is processor time per token on each side, system calls included. The replay engine's own share is in the serving
+side's figure of each.
 """
 
 from __future__ import annotations
@@ -16,8 +21,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import uvloop
 
 from portico.engines import Engine
 from portico.engines.grpc import GrpcEngine
@@ -29,11 +37,11 @@ from portico.events import EngineRequest, SamplingParams
 def main() -> None:
     """Run both, print both."""
     if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(_serve(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])))
+        uvloop.run(_serve(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])))
         return
     streams, tokens, rate = (int(given) for given in (sys.argv[1:] + ["64", "200", "50"][len(sys.argv) - 1 :])[:3])
-    for kind in ("grpc", "shared"):
-        ours, theirs = asyncio.run(_measure(kind, streams, tokens, rate))
+    for kind in ("grpc", "portico", "shared"):
+        ours, theirs = uvloop.run(_measure(kind, streams, tokens, rate))
         total = streams * tokens
         pace = f"{rate} tokens/s each" if rate else "unpaced"
         print(
@@ -45,11 +53,12 @@ def main() -> None:
 async def _serve(kind: str, tokens: int, rate: float, fd: int) -> None:
     """The child: serve until standard input ends, then say how much processor time the serving took."""
     script = Script([97] * tokens)
-    if kind == "grpc":
-        from support.grpc import calling
+    if kind != "shared":
+        from support.grpc import calling, hosting
 
-        async with calling({"a": script}, interval=1 / rate if rate else 0, tokens_per_step=1) as up:
-            await _report(up.port)
+        up: Any = {"grpc": calling, "portico": hosting}[kind]
+        async with up({"a": script}, interval=1 / rate if rate else 0, tokens_per_step=1) as it:
+            await _report(it.port)
     else:
         engine = ReplayEngine([script], interval=1 / rate if rate else 0)
         hub = Hub(engine)
@@ -80,7 +89,11 @@ async def _measure(kind: str, streams: int, tokens: int, rate: float) -> tuple[f
     assert child.stdin is not None
     assert child.stdout is not None
     port = int(child.stdout.readline())
-    engine: Engine = GrpcEngine(f"grpc://127.0.0.1:{port}") if kind == "grpc" else SharedEngine(ours)
+    engine: Engine = (
+        SharedEngine(ours, leader=child.pid, silence=600)
+        if kind == "shared"
+        else GrpcEngine(f"{kind}://127.0.0.1:{port}")
+    )
     await engine.start()
     child.stdin.write("\n")
     child.stdin.flush()

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 COMMANDS = {  # with what the list of them says; they are imported when they are called
     "serve": "Serve MODEL (smollm2 if none is named; it is fetched if absent).",
+    "engine": "Run the engine of MODEL for front doors on other machines.",
     "chat": "Talk to MODEL (smollm2 if none is named). With PROMPT, or text on standard input: one answer, then the "
     "end.",
     "batch": "Run many requests at once, from a file of OpenAI's batch lines.",

@@ -53,14 +53,16 @@ class ModelSettings(BaseModel):
     served_model_name: CommaList = Field(
         [], description="Name(s) clients call the model by, '*' for any; the first is shown."
     )
-    engine: str = Field("llamacpp", description="llamacpp, vllm, grpc://HOST:PORT[,…], or replay:FILE.")
+    engine: str = Field(
+        "llamacpp", description="llamacpp, vllm, portico://HOST:PORT[,…], grpc://HOST:PORT[,…], or replay:FILE."
+    )
     engine_args: str = Field("", description="Options of 'vllm serve' for --engine vllm, as one text.")
     placement: Literal["prefix", "load"] = Field(
         "prefix",
         description="Which of several engines gets a request: the one that has its prefix cached, unless it has much "
         "more to do than the others; or the one with the fewest requests.",
     )
-    engine_api_key: SecretStr | None = Field(None, description="Key that a grpc:// engine asks for.")
+    engine_api_key: SecretStr | None = Field(None, description="Key that an engine elsewhere asks for.")
     lora: CommaList = Field([], description="LoRA adapter(s) for --engine vllm, as NAME=DIR; NAME is a model.")
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
@@ -131,7 +133,7 @@ class ModelSettings(BaseModel):
     @property
     def elsewhere(self) -> bool:
         """Whether it is in other processes, reached over gRPC."""
-        return self.engine.startswith(("grpc://", "grpcs://"))
+        return self.engine.startswith(("portico://", "porticos://", "grpc://", "grpcs://"))
 
     @property
     def in_flight(self) -> int:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.engines.grpc import GrpcEngine
+from portico.engines.grpc import calls as calls_module
 from portico.engines.grpc import engine as engine_module
 from portico.engines.grpc.messages import Reader, generate_request
 from portico.engines.replay import Script
@@ -22,7 +23,7 @@ from portico.events import Constraint, EngineOutput, EngineRequest, SamplingPara
 from portico.prompting import load_tokenizer
 from portico.protocols.grpc import vllm_engine
 from support.generation import tiny_model, tiny_tokenizer
-from support.grpc import calling
+from support.grpc import calling, hosting
 from support.wait import eventually
 
 TOKENIZER = tiny_tokenizer()
@@ -174,9 +175,18 @@ class Folder:
         return TOKENIZER.decode([t for one in self.outputs[request_id] for t in one.token_ids])
 
 
+# Each law holds for engines behind vLLM's protocol and for those whose steps cross as they are.
+KINDS: dict[str, Any] = {"grpc": calling, "portico": hosting}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @asynccontextmanager
-async def driving(*targets: str, **options: Any) -> AsyncIterator[tuple[GrpcEngine, Folder]]:
-    engine = GrpcEngine("grpc://" + ",".join(targets), **options)
+async def driving(kind: str, *targets: str, **options: Any) -> AsyncIterator[tuple[GrpcEngine, Folder]]:
+    engine = GrpcEngine(f"{kind}://" + ",".join(targets), **options)
     await engine.start()
     folder = Folder(engine)
     try:
@@ -190,10 +200,10 @@ def asking(request_id: str, text: str = "hi", **rules: Any) -> EngineRequest:
     return EngineRequest(request_id, TOKENIZER.encode(text), SamplingParams(**{"max_tokens": 4000, **rules}))
 
 
-async def test_answers_and_facts() -> None:
+async def test_answers_and_facts(kind: str) -> None:
     async with (
-        calling({"a": Script(TOKENIZER.encode("Grüße 🚀"), stop_token=END)}) as up,
-        driving(up.target) as (engine, folder),
+        KINDS[kind]({"a": Script(TOKENIZER.encode("Grüße 🚀"), stop_token=END)}) as up,
+        driving(kind, up.target) as (engine, folder),
     ):
         info = engine.info
         assert (info.model, info.context_length, info.vocab_size) == ("tiny", 4096, TOKENIZER.vocab_size)
@@ -204,18 +214,18 @@ async def test_answers_and_facts() -> None:
             assert (last.finish_reason, last.stop_token) == ("stop", END)
             assert folder.text(f"r{n}") == "Grüße 🚀"
         assert folder.most > 1, "outputs of several requests come as one step"
-        assert not engine._calls
+        assert not engine._asked
         assert all(host.in_flight == 0 for host in engine._hosts)
 
 
-async def test_the_tokenizer_comes_with_it(tmp_path: Path) -> None:
-    async with calling({"a": "x"}) as up, driving(up.target) as (engine, _):
+async def test_the_tokenizer_comes_with_it(kind: str, tmp_path: Path) -> None:
+    async with KINDS[kind]({"a": "x"}) as up, driving(kind, up.target) as (engine, _):
         await engine.fetch_tokenizer(tmp_path)
         assert load_tokenizer(tmp_path).encode("Grüße") == TOKENIZER.encode("Grüße")
 
 
 async def test_refusals_come_out_of_submit() -> None:
-    async with calling({"a": "x"}) as up, driving(up.target) as (engine, folder):
+    async with calling({"a": "x"}) as up, driving("grpc", up.target) as (engine, folder):
         with pytest.raises(BadRequestError) as caught:
             await engine.submit(asking("r", temperature=-1.0))
         assert caught.value.param == "temperature"
@@ -227,10 +237,10 @@ async def test_refusals_come_out_of_submit() -> None:
 
 
 async def test_a_refusal_that_takes_its_time_comes_out_of_submit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with calling({"a": "x"}) as up, driving(up.target) as (engine, folder):
+    async with calling({"a": "x"}) as up, driving("grpc", up.target) as (engine, folder):
 
         async def refuse(request: EngineRequest) -> None:
-            await asyncio.sleep(4 * engine_module.ACCEPT_SECONDS)
+            await asyncio.sleep(4 * calls_module.ACCEPT_SECONDS)
             raise BadRequestError("After some thought: no.", param="lora")
 
         monkeypatch.setattr(up.engine, "submit", refuse)
@@ -245,7 +255,7 @@ async def test_a_refusal_that_takes_its_time_comes_out_of_submit_too(monkeypatch
 async def test_constraints_go_as_the_engine_behind_takes_them(kind: str) -> None:
     tag = {"type": "structural_tag", "format": {"type": "const_string", "value": "yes"}}
     capabilities = frozenset({"generate", kind})
-    async with calling({"a": "yes"}, capabilities=capabilities) as up, driving(up.target) as (engine, folder):
+    async with calling({"a": "yes"}, capabilities=capabilities) as up, driving("grpc", up.target) as (engine, folder):
         assert {"constraints", "structural_tags"} & engine.info.capabilities == {kind}
         request = EngineRequest("r", [1], SamplingParams(max_tokens=5), Constraint('start: "yes"', tag))
         await engine.submit(request)
@@ -259,48 +269,48 @@ async def test_constraints_go_as_the_engine_behind_takes_them(kind: str) -> None
             assert arrived.constraint.lark.endswith('start: "yes"\n')
 
 
-async def test_keys() -> None:
-    async with calling({"a": "x"}, keys=["sesame"]) as up:
-        async with driving(up.target, key="sesame") as (engine, folder):
+async def test_keys(kind: str) -> None:
+    async with KINDS[kind]({"a": "x"}, keys=["sesame"]) as up:
+        async with driving(kind, up.target, key="sesame") as (engine, folder):
             await engine.submit(asking("r"))
             assert (await folder.finished("r")).finish_reason == "stop"
-        engine = GrpcEngine(f"grpc://{up.target}", key="wrong", start_seconds=1)
+        engine = GrpcEngine(f"{kind}://{up.target}", key="wrong", start_seconds=1)
         with pytest.raises(EngineError, match="UNAUTHENTICATED"):
             await engine.start()
         await engine.close()
 
 
-async def test_abort_reaches_the_other_side() -> None:
-    async with calling({"a": "x" * 50_000}, interval=0.01) as up, driving(up.target) as (engine, folder):
+async def test_abort_reaches_the_other_side(kind: str) -> None:
+    async with KINDS[kind]({"a": "x" * 50_000}, interval=0.01) as up, driving(kind, up.target) as (engine, folder):
         await engine.submit(asking("r"))
         await folder.begun("r")
         engine.abort("r")
         engine.abort("nobody")
-        await eventually(lambda: not up.line.in_flight)
+        await eventually(lambda: not up.engine._playing)
         count = len(folder.outputs["r"])
         await asyncio.sleep(0.1)
         assert len(folder.outputs["r"]) == count
 
 
-async def test_an_engines_failure_is_told_in_its_words() -> None:
+async def test_an_engines_failure_is_told_in_its_words(kind: str) -> None:
     script = Script([1, 2, 3, 4], finish_reason="error", error="Out of luck.")
-    async with calling({"a": script}, interval=0.2) as up, driving(up.target) as (engine, folder):
+    async with KINDS[kind]({"a": script}, interval=0.2) as up, driving(kind, up.target) as (engine, folder):
         await engine.submit(asking("r"))
         last = await folder.finished("r")
         assert (last.finish_reason, last.error) == ("error", "Out of luck.")
 
 
-async def test_work_is_spread_and_a_dead_host_passed_over() -> None:
+async def test_work_is_spread_and_a_dead_host_passed_over(kind: str) -> None:
     scripts = {"a": "x" * 50_000}
     async with (
-        calling(scripts, interval=0.02) as one,
-        calling(scripts, interval=0.02) as other,
-        driving(one.target, other.target) as (engine, folder),
+        KINDS[kind](scripts, interval=0.02) as one,
+        KINDS[kind](scripts, interval=0.02) as other,
+        driving(kind, one.target, other.target) as (engine, folder),
     ):
         await eventually(lambda: all(host.healthy for host in engine._hosts))
         for n in range(6):
             await engine.submit(asking(f"r{n}"))
-        assert (one.line.in_flight, other.line.in_flight) == (3, 3)
+        assert (len(one.engine._playing), len(other.engine._playing)) == (3, 3)
         for n in range(6):
             engine.abort(f"r{n}")
         await one.server._server.stop(0)
@@ -310,12 +320,12 @@ async def test_work_is_spread_and_a_dead_host_passed_over() -> None:
         assert engine.healthy
 
 
-async def test_death_ends_requests_and_return_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_death_ends_requests_and_return_is_noticed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "RETURN_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    async with calling({"a": "x" * 50_000}, interval=0.01, port=port) as up:
-        engine = GrpcEngine(f"grpc://127.0.0.1:{port}")
+    async with KINDS[kind]({"a": "x" * 50_000}, interval=0.01, port=port) as up:
+        engine = GrpcEngine(f"{kind}://127.0.0.1:{port}")
         await engine.start()
         folder = Folder(engine)
         await engine.submit(asking("r"))
@@ -327,7 +337,7 @@ async def test_death_ends_requests_and_return_is_noticed(monkeypatch: pytest.Mon
         await eventually(lambda: not engine.healthy)
         with pytest.raises(EngineDeadError):
             await engine.submit(asking("s"))
-    async with calling({"a": "back"}, port=port):
+    async with KINDS[kind]({"a": "back"}, port=port):
         await eventually(lambda: engine.healthy)
         await engine.submit(asking("t"))
         assert (await folder.finished("t")).finish_reason == "stop"
@@ -336,28 +346,28 @@ async def test_death_ends_requests_and_return_is_noticed(monkeypatch: pytest.Mon
     await folder._task
 
 
-async def test_a_host_that_starts_late_is_waited_for() -> None:
+async def test_a_host_that_starts_late_is_waited_for(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    engine = GrpcEngine(f"grpc://127.0.0.1:{port}", start_seconds=30)
+    engine = GrpcEngine(f"{kind}://127.0.0.1:{port}", start_seconds=30)
     starting = asyncio.create_task(engine.start())
     await asyncio.sleep(1.5)
     assert not starting.done()
-    async with calling({"a": "x"}, port=port):
+    async with KINDS[kind]({"a": "x"}, port=port):
         await asyncio.wait_for(starting, 120)
         assert engine.healthy
         await engine.close()
-    nobody = GrpcEngine(f"grpc://127.0.0.1:{port}", start_seconds=0.5)
+    nobody = GrpcEngine(f"{kind}://127.0.0.1:{port}", start_seconds=0.5)
     with pytest.raises(EngineError, match="No engine can be reached"):
         await nobody.start()
     await nobody.close()
 
 
-async def test_a_host_that_is_still_loading_is_waited_for() -> None:
+async def test_a_host_that_is_still_loading_is_waited_for(kind: str) -> None:
     """It answers, and says that it is not healthy yet."""
-    async with calling({"a": "x"}) as up:
+    async with KINDS[kind]({"a": "x"}) as up:
         up.engine.healthy = False
-        engine = GrpcEngine(f"grpc://{up.target}", start_seconds=30)
+        engine = GrpcEngine(f"{kind}://{up.target}", start_seconds=30)
         starting = asyncio.create_task(engine.start())
         await eventually(lambda: "not healthy" in engine._hosts[0].trouble)
         assert not starting.done()
@@ -367,14 +377,14 @@ async def test_a_host_that_is_still_loading_is_waited_for() -> None:
         await engine.close()
 
 
-async def test_another_model_on_the_same_port_gets_nothing() -> None:
+async def test_another_model_on_the_same_port_gets_nothing(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    engine = GrpcEngine(f"grpc://127.0.0.1:{port}")
-    async with calling({"a": "x"}, port=port):
+    engine = GrpcEngine(f"{kind}://127.0.0.1:{port}")
+    async with KINDS[kind]({"a": "x"}, port=port):
         await engine.start()
     await eventually(lambda: not engine.healthy)
-    async with calling({"a": "x"}, port=port, name="another"):
+    async with KINDS[kind]({"a": "x"}, port=port, name="another"):
         await eventually(lambda: "another model" in engine._hosts[0].trouble)
         assert not engine.healthy
     await engine.close()
@@ -417,12 +427,12 @@ class Hole:
 
 
 @pytest.mark.slow
-async def test_a_half_open_connection_is_found_out() -> None:
+async def test_a_half_open_connection_is_found_out(kind: str) -> None:
     """The other end vanishes without closing: health turns, the request in flight ends, and all is well afterwards."""
     async with (
-        calling({"a": "x" * 50_000}, interval=0.05, tokens_per_step=1) as up,
+        KINDS[kind]({"a": "x" * 50_000}, interval=0.05, tokens_per_step=1) as up,
         Hole(up.port) as hole,
-        driving(f"127.0.0.1:{hole.port}") as (engine, folder),
+        driving(kind, f"127.0.0.1:{hole.port}") as (engine, folder),
     ):
         await engine.submit(asking("r"))
         await folder.begun("r")

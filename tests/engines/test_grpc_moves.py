@@ -12,17 +12,19 @@ from portico.server.line.flight import Flight
 from portico.server.line.line import Line
 from portico.server.observe.metrics import Metrics
 from support.generation import tiny_model
-from support.grpc import Calling, calling
+from support.grpc import Calling, Hosting, calling, hosting
 from support.mortal import Collecting, encoded
 from support.wait import eventually
 
+SCHEMES: dict[Any, str] = {calling: "grpc", hosting: "portico"}
 ANSWER = "It begins well, goes on for a while, and comes to an end. 🦜 " * 4
 
 
+@pytest.mark.parametrize("up", [calling, hosting])
 @pytest.mark.parametrize("leaving", [False, True])
-async def test_the_answer_moves(leaving: bool) -> None:
-    async with calling({"a": ANSWER}, interval=0.02) as one, calling({"a": ANSWER}, interval=0.02) as other:
-        engine = GrpcEngine(f"grpc://{one.target},{other.target}")
+async def test_the_answer_moves(leaving: bool, up: Any) -> None:
+    async with up({"a": ANSWER}, interval=0.02) as one, up({"a": ANSWER}, interval=0.02) as other:
+        engine = GrpcEngine(f"{SCHEMES[up]}://{one.target},{other.target}")
         line = Line(engine, Metrics(), keep_alive=0)
         await line.start()
         await eventually(lambda: all(host.healthy for host in engine._hosts))
@@ -33,7 +35,7 @@ async def test_the_answer_moves(leaving: bool) -> None:
         first, second = (one, other) if one.requests else (other, one)
         assert not second.requests
         if leaving:
-            first.line.drain()
+            first.drain()
         else:
             await first.server._server.stop(0)
         await asyncio.wait_for(sink.done.wait(), 120)
@@ -46,16 +48,17 @@ async def test_the_answer_moves(leaving: bool) -> None:
         await line.close()
 
 
-async def test_embeddings_move() -> None:
+@pytest.mark.parametrize("up", [calling, hosting])
+async def test_embeddings_move(up: Any) -> None:
     """The host that is gone in the middle of them is not asked again, the other is."""
     able = frozenset({"embed"})
-    async with calling({"a": ""}, capabilities=able) as one, calling({"a": ""}, capabilities=able) as other:
-        line = Line(GrpcEngine(f"grpc://{one.target},{other.target}"), Metrics(), keep_alive=0)
+    async with up({"a": ""}, capabilities=able) as one, up({"a": ""}, capabilities=able) as other:
+        line = Line(GrpcEngine(f"{SCHEMES[up]}://{one.target},{other.target}"), Metrics(), keep_alive=0)
         await line.start()
         undisturbed = await line.embed([[1, 2], [3]])
-        asked: list[Calling] = []
+        asked: list[Calling | Hosting] = []
 
-        def answering(host: Calling) -> Any:
+        def answering(host: Calling | Hosting) -> Any:
             embed = host.engine.embed
 
             async def computed(inputs: Any) -> Any:
@@ -75,5 +78,5 @@ async def test_embeddings_move() -> None:
         await line.close()
 
 
-def _playing(up: Calling) -> bool:
+def _playing(up: Calling | Hosting) -> bool:
     return bool(up.engine._playing)

@@ -40,9 +40,10 @@ MESSAGES: list[wire.ToHub | wire.FromHub] = [
     wire.Done(2, b"\x00\x00\x80\x3f", [1, 2]),
     wire.failure(wire.NOBODY, BadRequestError("no", param="prompt")),
     wire.Pong(),
-    wire.Step(
+    wire.step(
         [
             EngineOutput("1", [5], [TokenLogprob(5, -0.5, ((5, -0.5), (6, -math.inf)))], cached_tokens=3),
+            EngineOutput("3", [7]),
             EngineOutput("2", [], finish_reason="stop", stop_token=2, prompt_logprobs=[None, TokenLogprob(1, -1.0)]),
         ]
     ),

@@ -36,6 +36,7 @@ class EngineInfo:
     media_places: bool = False  # it wants to be told where media stand, not to find the template's own placeholders
     audio_rate: int = 0  # samples a second of the sounds that it hears
     resumes: frozenset[str] = frozenset()  # what of an interrupted answer it takes up exactly: see ``resuming``
+    adapters: tuple[str, ...] = ()  # LoRA adapters, which requests name
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

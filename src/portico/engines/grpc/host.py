@@ -1,4 +1,4 @@
-"""One host that serves the protocol: a channel that reconnects by itself, and whether it can be given work.
+"""One host: a channel that reconnects by itself, and whether it can be given work.
 
 Whether it can is asked every ``CHECK_SECONDS``. A host that does not answer, says that it is not healthy, or has come
 back with another model gets no new requests. When nothing at all has come from it for ``SILENCE_SECONDS``, the other
@@ -11,19 +11,20 @@ import asyncio
 import io
 import logging
 import zipfile
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
-from portico.engines.resuming import AS_PROMPT
-from portico.errors import EngineError
+from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines.grpc.messages import error_of
+from portico.errors import EngineError, NotSupportedError, PorticoError
+from portico.events import EngineOutput, EngineRequest, Media
 from portico.protos import smg_common_pb2 as common
-from portico.protos import vllm_engine_pb2 as pb
-from portico.protos.vllm_engine_pb2_grpc import VllmEngineStub
 
-__all__ = ["Host"]
+__all__ = ["CHECK_DEADLINE", "CHECK_SECONDS", "SILENCE_SECONDS", "Host", "rpc_error"]
 
 log = logging.getLogger("portico")
 
@@ -49,49 +50,63 @@ _OPTIONS: Final = [
 ]
 
 
-class Host:
+class Host(ABC):
     """``address`` is ``host:port``. ``key`` goes with every call; ``secure`` speaks TLS, trusting the usual roots."""
+
+    embeds_together = 1  # inputs in one question
 
     def __init__(self, address: str, *, key: str | None = None, secure: bool = False) -> None:
         self.address = address
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._secure = secure
         self._open()
-        self.model: pb.GetModelInfoResponse | None = None
-        self.server_type = ""
-        self.resumes = AS_PROMPT
+        self.info: EngineInfo | None = None  # when it has once been healthy
+        self.more_ends: frozenset[int] = frozenset()  # tokens that end an answer, beside those that it tells
         self.in_flight = 0
         self.healthy = False
         self.trouble = "it has not answered yet"
         self.leaving = False  # it answers, and says that it takes no requests
-        self.last_heard = 0.0  # in the loop's time
+        self.deliver: Callable[[list[EngineOutput]], None] = lambda outputs: None
         self._checking: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()  # it may have turned: look now
 
-    def _open(self) -> None:
-        self._channel = (
-            grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(), _OPTIONS)
-            if self._secure
-            else grpc.aio.insecure_channel(self.address, _OPTIONS)
-        )
-        self.stub: Any = VllmEngineStub(self._channel)  # type: ignore[no-untyped-call]
+    # -- what it is asked ---------------------------------------------------------------------------------------------
 
-    @property
-    def is_portico(self) -> bool:
-        """Whether it is Portico's own server, which says at once whether it accepts a request."""
-        return self.server_type.startswith("portico")
+    @abstractmethod
+    async def submit(self, request: EngineRequest) -> None:
+        """Hand the request over; returns when it is accepted. Raises what it is refused for, or ``EngineDeadError``
+        where the host is gone."""
 
-    @property
-    def takes_lark(self) -> bool:
-        """Whether it takes grammars as they are. Portico's server before an engine that does not says so."""
-        return self.server_type == "portico"
+    @abstractmethod
+    def abort(self, request_id: str) -> None:
+        """Stop a request; unknown ids are ignored."""
 
-    @property
-    def takes_generated(self) -> bool:
-        """Whether it tells what exists of an answer from the prompt, as Portico's own server does."""
-        return self.resumes != AS_PROMPT
+    @abstractmethod
+    async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
+        """Embed so many inputs as go together. Raises as ``submit`` does."""
 
-    def start(self, on_change: Callable[[], None]) -> None:
-        """Keep ``healthy`` up to date from now on; ``on_change`` is called when it turns."""
+    async def expand(self, media: Media) -> list[int]:
+        """The prompt as it will be computed. Raises as ``submit`` does."""
+        raise NotSupportedError("This engine's protocol has no media.")
+
+    @abstractmethod
+    async def flush_cache(self) -> bool:
+        """Whether it has forgotten its prefixes."""
+
+    @abstractmethod
+    def _new_stub(self) -> Any:
+        """The calls of its service, on the channel."""
+
+    @abstractmethod
+    async def _check(self) -> str:
+        """What is wrong; empty if nothing is. Raises ``AioRpcError`` where it does not answer."""
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self, deliver: Callable[[list[EngineOutput]], None], on_change: Callable[[], None]) -> None:
+        """Keep ``healthy`` up to date from now on; ``on_change`` is called when it turns, ``deliver`` gets what it
+        gives."""
+        self.deliver = deliver
         self._checking = asyncio.create_task(self._check_for_ever(on_change))
 
     async def close(self) -> None:
@@ -107,10 +122,26 @@ class Host:
             self.healthy, self.trouble = False, "the connection was lost"
             log.warning("engine %s: %s", self.address, self.trouble)
 
+    def _open(self) -> None:
+        self._channel = (
+            grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(), _OPTIONS)
+            if self._secure
+            else grpc.aio.insecure_channel(self.address, _OPTIONS)
+        )
+        self.stub: Any = self._new_stub()
+
+    async def _open_anew(self) -> None:
+        await self._channel.close()
+        self._open()
+
     async def _check_for_ever(self, on_change: Callable[[], None]) -> None:
         while True:
             was, before = self.healthy, self.trouble
-            self.trouble = await self._check()
+            self._look.clear()
+            try:
+                self.trouble = await self._check()
+            except grpc.aio.AioRpcError as error:
+                self.trouble = f"it does not answer ({error.code().name}: {(error.details() or '')[:200]})"
             self.healthy = not self.trouble
             if self.healthy != was or (not self.healthy and self.trouble != before):
                 log.log(
@@ -120,42 +151,15 @@ class Host:
                     self.trouble or "ready",
                 )
                 on_change()
-            await asyncio.sleep(CHECK_SECONDS)
+            timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._look.set)
+            await self._look.wait()
+            timer.cancel()
 
-    async def _check(self) -> str:
-        """What is wrong; empty if nothing is."""
-        try:
-            health = await self.stub.HealthCheck(
-                pb.HealthCheckRequest(), metadata=self.metadata, timeout=CHECK_DEADLINE
-            )
-            self.last_heard = asyncio.get_running_loop().time()
-            self.leaving = not health.healthy
-            if self.leaving:
-                return f"it says that it is not healthy ({health.message or 'no reason given'})"
-            if not self.healthy:
-                return await self._meet()
-        except grpc.aio.AioRpcError as error:
-            silent = asyncio.get_running_loop().time() - self.last_heard > SILENCE_SECONDS
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and silent:
-                await self._channel.close()
-                self._open()
-            return f"it does not answer ({error.code().name}: {(error.details() or '')[:200]})"
-        return ""
-
-    async def _meet(self) -> str:
-        """Learn which model the host has; a host that comes back must have the one it had."""
-        options = {"metadata": self.metadata, "timeout": CHECK_DEADLINE}
-        model = await self.stub.GetModelInfo(pb.GetModelInfoRequest(), **options)
-        if self.model is not None and _identity(model) != _identity(self.model):
-            return f"it now has another model ({model.served_model_name or model.model_path})"
-        try:
-            server = await self.stub.GetServerInfo(pb.GetServerInfoRequest(), **options)
-            self.server_type = server.server_type
-            self.resumes = frozenset(server.portico_resumes) or AS_PROMPT
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise
-        self.model = model
+    def _meet(self, info: EngineInfo) -> str:
+        """What is wrong with what it says of itself: a host that comes back must have the model that it had."""
+        if self.info is not None and _identity(info) != _identity(self.info):
+            return f"it now has another model ({info.model})"
+        self.info = info
         return ""
 
     async def fetch_tokenizer(self, directory: Path) -> None:
@@ -177,5 +181,12 @@ class Host:
             raise EngineError(f"{self.address} gives no tokenizer ({reason}): name one with --tokenizer DIR.") from None
 
 
-def _identity(model: pb.GetModelInfoResponse) -> tuple[str, int, int]:
-    return model.served_model_name or model.model_path, model.vocab_size, model.max_context_length
+def _identity(info: EngineInfo) -> tuple[str, int, int]:
+    return info.model, info.vocab_size, info.context_length
+
+
+def rpc_error(error: grpc.aio.AioRpcError) -> PorticoError:
+    """The error that a call's end means to the client of this request."""
+    trailing = dict(error.trailing_metadata() or ())
+    param = trailing.get("portico-param")
+    return error_of(error.code().name, error.details() or "", param if isinstance(param, str) else None)

@@ -203,7 +203,7 @@ class _Process:
             waiting.look(time.monotonic())
             outputs = engine.step()
             if outputs:
-                self.send(wire.Step(outputs))
+                self.send(wire.step(outputs))
 
     def _embed(self, engine: Embedder) -> None:
         waiting = Waiting()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final, cast
@@ -14,10 +14,10 @@ import msgspec
 
 from portico.engines import Engine, FlushesCache, GivesSigns, Perceives
 from portico.engines.shared import wire
-from portico.errors import NotSupportedError, PorticoError
+from portico.errors import EngineDeadError, NotSupportedError, PorticoError
 from portico.events import EngineOutput
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "Member"]
 
 log = logging.getLogger("portico")
 
@@ -28,19 +28,40 @@ class Hub:
     """Shares a started engine, whose steps it consumes, with every process that is joined."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._members: dict[int, _Member] = {}
+        self.engine = engine
+        self._members: dict[int, Member] = {}
         self._numbers = count()
+        self._said = wire.Health(engine.healthy)
+        self.leaving = False
         self._tasks = [asyncio.create_task(self._deal()), asyncio.create_task(self._watch())]
+
+    @property
+    def running(self) -> int:
+        """How many requests are being answered."""
+        return sum(member.running for member in self._members.values())
 
     async def join(self, connection: socket.socket) -> None:
         """Serve the process at the other end of ``connection`` until it is gone."""
-        number = next(self._numbers)
         loop = asyncio.get_running_loop()
-        _, member = await loop.create_unix_connection(
-            lambda: _Member(number, self._engine, self._members), sock=connection
-        )
-        self._members[number] = member
+        await loop.create_unix_connection(lambda: _Socket(self), sock=connection)
+
+    def enter(self, write: Callable[[bytes], None], end: Callable[[], None]) -> Member:
+        """Serve whoever gets what ``write`` takes, until ``Member.leave``. ``end`` ends its connection."""
+        self._tell()
+        number = next(self._numbers)
+        member = self._members[number] = Member(self, number, write, end)
+        member.send(self._said)
+        member.send(wire.facts(self.engine.info, isinstance(self.engine, FlushesCache)))
+        return member
+
+    def forget(self, number: int) -> None:
+        """That member has left."""
+        self._members.pop(number, None)
+
+    def drain(self) -> None:
+        """Tell every process that the engine is leaving: no request is taken any more, those that run may end."""
+        self.leaving = True
+        self._tell()
 
     async def close(self) -> None:
         """Part from every process; the engine is the caller's."""
@@ -48,11 +69,11 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for member in list(self._members.values()):
-            member.close()
+            member.end()
 
     async def _deal(self) -> None:
         """Every step's outputs to the processes whose requests they are of."""
-        async for outputs in self._engine.steps():
+        async for outputs in self.engine.steps():
             shares: dict[int, list[EngineOutput]] = {}
             for output in outputs:
                 member, _, output.request_id = output.request_id.partition(":")
@@ -62,41 +83,47 @@ class Hub:
                     found.step(share)
 
     async def _watch(self) -> None:
-        healthy = self._engine.healthy
         while True:
             await asyncio.sleep(HEALTH_SECONDS)
-            if self._engine.healthy != healthy:
-                healthy = self._engine.healthy
-                for member in self._members.values():
-                    member.send(wire.Health(healthy))
+            self._tell()
+
+    def _tell(self) -> None:
+        now = wire.Health(self.engine.healthy and not self.leaving, self.leaving)
+        if now != self._said:
+            self._said = now
+            for member in self._members.values():
+                member.send(now)
 
 
-class _Member(asyncio.Protocol):
-    """One process. When its connection ends, its requests are aborted."""
+class Member:
+    """One process. When it leaves, its requests are aborted."""
 
-    def __init__(self, number: int, engine: Engine, members: dict[int, _Member]) -> None:
+    def __init__(self, hub: Hub, number: int, write: Callable[[bytes], None], end: Callable[[], None]) -> None:
+        self._hub = hub
+        self._engine = hub.engine
         self._number = number
-        self._engine = engine
-        self._members = members
+        self._write = write
+        self.end = end
         self._frames = wire.FrameReader()
         self._running: set[int] = set()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._transport: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self.send(wire.Health(self._engine.healthy))
-        self.send(wire.facts(self._engine.info, isinstance(self._engine, FlushesCache)))
+    @property
+    def running(self) -> int:
+        """Its requests that are being answered."""
+        return len(self._running)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._members.pop(self._number, None)
+    def leave(self) -> None:
+        """It is gone."""
+        self._hub.forget(self._number)
         for task in self._tasks.values():
             task.cancel()
         for number in self._running:
             self._engine.abort(self._id(number))
         self._running.clear()
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
+        """The next bytes of its frames. Raises ``msgspec.MsgspecError`` for what is none."""
         for frame in self._frames.feed(data):
             message = wire.to_hub.decode(frame)
             if isinstance(message, wire.Ping):
@@ -119,26 +146,21 @@ class _Member(asyncio.Protocol):
 
     def send(self, message: wire.FromHub) -> None:
         """Send a frame; lost if the process is gone."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.encode(message))
+        self._write(wire.encode(message))
 
     def step(self, outputs: list[EngineOutput]) -> None:
         """Send a step's outputs."""
         for output in outputs:
             if output.finish_reason is not None:
                 self._running.discard(int(output.request_id))
-        self.send(wire.Step(outputs))
-
-    def close(self) -> None:
-        """End the connection."""
-        if self._transport is not None:
-            self._transport.close()
+        self.send(wire.step(outputs))
 
     def _id(self, number: int) -> str:
         return f"{self._number}:{number}"
 
     def _start(self, number: int, work: Coroutine[Any, Any, wire.Done | wire.Pong]) -> None:
-        self._tasks[number] = asyncio.create_task(self._answer(number, work))
+        task = self._tasks[number] = asyncio.create_task(self._answer(number, work))
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
 
     async def _answer(self, number: int, work: Coroutine[Any, Any, wire.Done | wire.Pong]) -> None:
         try:
@@ -149,7 +171,7 @@ class _Member(asyncio.Protocol):
             log.exception("a shared engine failed on a request")
             self.send(wire.failure(number, PorticoError("The engine failed on this request.")))
         finally:
-            del self._tasks[number]
+            self._tasks.pop(number, None)
 
     async def _live(self) -> wire.Pong:
         if isinstance(self._engine, GivesSigns):
@@ -158,6 +180,8 @@ class _Member(asyncio.Protocol):
         return wire.Pong()
 
     async def _submit(self, message: wire.Submit) -> wire.Done:
+        if self._hub.leaving:
+            raise EngineDeadError("The engine is leaving, and takes no more requests.", retry_after=1)
         await self._engine.submit(msgspec.structs.replace(message.request, request_id=self._id(message.number)))
         self._running.add(message.number)
         return wire.Done(message.number)
@@ -174,3 +198,24 @@ class _Member(asyncio.Protocol):
     async def _flush(self, message: wire.FlushCache) -> wire.Done:
         flushed = isinstance(self._engine, FlushesCache) and await self._engine.flush_cache()
         return wire.Done(message.number, flushed=flushed)
+
+
+class _Socket(asyncio.Protocol):
+    """A process of this machine, at the other end of a socket."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._member = self._hub.enter(self._write, self._transport.close)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._member.leave()
+
+    def data_received(self, data: bytes) -> None:
+        self._member.receive(data)
+
+    def _write(self, frame: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(frame)

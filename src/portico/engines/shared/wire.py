@@ -1,5 +1,7 @@
 """The frames between a process that has an engine and one that uses it: msgpack, each after its length.
 
+On one machine they cross a socket, between machines a gRPC stream (``portico.v1.Engine``).
+
 One frame is one message, and one engine step is one frame. ``number`` is the using process's own number of a request,
 and its outputs' ``request_id`` (as text) on the way back: an id that a client uses again cannot meet outputs of its
 former life.
@@ -7,6 +9,7 @@ former life.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +23,8 @@ from portico.events import EngineOutput, EngineRequest, Media
 
 __all__ = [
     "NOBODY",
+    "VERSION",
+    "VERSION_NAME",
     "Abort",
     "Done",
     "Embed",
@@ -40,9 +45,12 @@ __all__ = [
     "facts",
     "failure",
     "from_hub",
+    "step",
     "to_hub",
 ]
 
+VERSION: Final = 1  # of these frames; between machines both ends must be of one
+VERSION_NAME: Final = "portico-wire"  # in a gRPC call's metadata
 NOBODY: Final = 0  # no request's number: the failure is the engine's, which cannot start
 _LENGTH_BYTES: Final = 4  # little-endian
 
@@ -92,9 +100,11 @@ class Facts(Struct, tag=True, array_like=True):
 
 
 class Health(Struct, tag=True, array_like=True):
-    """Whether the engine can take requests; sent when it turns."""
+    """Whether the engine can take requests; sent when it turns. One that is ``leaving`` takes no more, and gives those
+    that it has a while."""
 
     healthy: bool
+    leaving: bool = False
 
 
 class Done(Struct, tag=True, array_like=True):
@@ -123,8 +133,11 @@ class Pong(Struct, tag=True, array_like=True):
 
 
 class Step(Struct, tag=True, array_like=True):
-    """What one engine step gave the requests of this process."""
+    """What one engine step gave the requests of this process: ``numbers`` got a token each, which runs parallel, and
+    ``outputs`` say more. Made by ``step``."""
 
+    numbers: list[int]
+    tokens: list[int]
     outputs: list[EngineOutput]
 
 
@@ -142,6 +155,25 @@ def encode(message: ToHub | FromHub) -> bytes:
     _encoder.encode_into(message, frame, _LENGTH_BYTES)
     frame[:_LENGTH_BYTES] = (len(frame) - _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "little")
     return bytes(frame)
+
+
+def step(outputs: Sequence[EngineOutput]) -> Step:
+    """The frame of these outputs, whose ids are numbers as text; most are a token and nothing else."""
+    numbers, tokens, others = [], [], []
+    for output in outputs:
+        ids = output.token_ids
+        if (
+            len(ids) == 1
+            and output.finish_reason is None
+            and output.logprobs is None
+            and output.cached_tokens is None
+            and output.prompt_logprobs is None
+        ):
+            numbers.append(int(output.request_id))
+            tokens.append(ids[0])
+        else:
+            others.append(output)
+    return Step(numbers, tokens, others)
 
 
 def facts(info: EngineInfo, flushes: bool) -> Facts:

@@ -107,6 +107,7 @@ class VllmCore(Described):
             eos_token_ids=self._ends,
             resumes=AS_PROMPT,
             max_logprobs=model.max_logprobs if model.max_logprobs >= 0 else model.get_vocab_size(),
+            adapters=tuple(self._loras),
             metadata={
                 "engine": "vllm",
                 "dtype": str(model.dtype),

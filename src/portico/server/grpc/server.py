@@ -1,6 +1,5 @@
-"""The gRPC server beside HTTP: same process, same event loop, same line, same keys.
+"""A gRPC server: the services that it is given, behind the keys, with health (grpc.health.v1) and reflection.
 
-    calls               those of ``grpc.vllm_engine`` and ``grpc.inference``, health (grpc.health.v1) and reflection
     keys                in the metadata, as ``authorization: Bearer KEY`` or ``x-api-key: KEY``; health needs none
     what goes wrong     a status code: INVALID_ARGUMENT also for bytes that are no such message, UNIMPLEMENTED for an
                         unknown call, RESOURCE_EXHAUSTED for a message over the limit, UNAUTHENTICATED for no key
@@ -13,40 +12,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import grpc
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from portico.errors import BadRequestError, MethodNotAllowedError, PorticoError
-from portico.keys import KEY, enter
-from portico.protocols.bounds import LARGE
+from portico.keys import enter
 from portico.protocols.grpc.status import error_metadata, status_name
-from portico.protocols.grpc.wire import check_bounds
-from portico.server.grpc.inference import InferenceService
-from portico.server.grpc.vllm_engine import VllmEngineService
-from portico.server.http.app import Outcome
 from portico.server.http.auth import Keys, given_key
-from portico.server.http.gate import Gate
-from portico.server.line.served import Served
-from portico.server.observe.metrics import Metrics
-from portico.threads import Threads
 
-__all__ = ["GrpcServer", "Tls"]
+__all__ = ["GrpcServer", "Handlers", "Service", "Tls", "encode"]
 
 log = logging.getLogger("portico")
 
-WORK: Final = frozenset({"Chat", "Complete", "CountTokens", "Embed", "Generate"})  # calls that take a place
+Handlers: TypeAlias = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 
-_LARGE_MESSAGES: Final = Threads("messages", 2, waiting=64)
 HEALTH_SECONDS: Final = 1.0  # between looks at whether the engines are alive
 
 _OPTIONS: Final = [
@@ -74,18 +58,26 @@ class Tls:
         self.credentials = grpc.ssl_server_credentials([(private, chain)], trusted, trusted is not None)
 
 
+class Service(NamedTuple):
+    """What a server offers under a name. ``idle`` waits until none of its calls runs, at most so many seconds."""
+
+    name: str
+    handlers: Handlers
+    idle: Callable[[float], Awaitable[None]]
+
+
 class GrpcServer:
-    """Serves ``served`` on ``host`` and ``port`` (0 picks a free one; ``port`` then says which).
+    """Serves ``services`` on ``host`` and ``port`` (0 picks a free one; ``port`` then says which), and tells whether
+    they are ``healthy``.
 
     ``share_port`` lets other processes' servers have the same port; without it a taken port is an error.
     """
 
     def __init__(
         self,
-        served: Served,
+        services: Sequence[Service],
         keys: Keys,
-        metrics: Metrics,
-        gate: Gate,
+        healthy: Callable[[], bool],
         *,
         host: str,
         port: int,
@@ -93,8 +85,8 @@ class GrpcServer:
         tls: Tls | None = None,
         share_port: bool = False,
     ) -> None:
-        self._served = served
-        self._calls = _Calls(metrics, gate)
+        self._services = services
+        self._healthy = healthy
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[_Door(keys)],
@@ -104,17 +96,12 @@ class GrpcServer:
                 ("grpc.so_reuseport", int(share_port)),
             ],
         )
-        services: list[VllmEngineService | InferenceService] = [VllmEngineService(served), InferenceService(served)]
         for service in services:
-            handlers = {
-                method.name: self._calls.handler(method, getattr(service, method.name))
-                for method in service.descriptor.methods
-            }
             self._server.add_generic_rpc_handlers(
-                [grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)]
+                [grpc.method_handlers_generic_handler(service.name, dict(service.handlers))]
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._names = ["", *(service.descriptor.full_name for service in services)]
+        self._names = ["", *(service.name for service in services)]
         reflection.enable_server_reflection(
             [*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )
@@ -139,9 +126,10 @@ class GrpcServer:
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self, grace: float) -> None:
-        """Wait up to ``grace`` seconds for the calls in flight, then end what is left. The line must be draining."""
+        """Wait up to ``grace`` seconds for the calls in flight, then end what is left. Whoever takes work must have
+        been told to take no more."""
         await self._tell_health()
-        await self._calls.idle(grace)
+        await asyncio.gather(*(service.idle(grace) for service in self._services))
         if self._watching is not None:
             self._watching.cancel()
         await self._server.stop(0.2)  # what is left are watchers of health, and calls that are being told their end
@@ -153,111 +141,15 @@ class GrpcServer:
 
     async def _tell_health(self) -> None:
         status = health_pb2.HealthCheckResponse
-        now = status.SERVING if self._served.healthy else status.NOT_SERVING
+        now = status.SERVING if self._healthy() else status.NOT_SERVING
         for name in self._names:
             await self._health.set(name, now)
 
 
-class _Calls:
-    """What surrounds every call: decoding, errors, counting."""
-
-    def __init__(self, metrics: Metrics, gate: Gate) -> None:
-        self._metrics = metrics
-        self._gate = gate
-        self._active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def idle(self, timeout: float) -> None:
-        """Wait until no call is running, at most so many seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
-        except TimeoutError:
-            pass
-
-    def _place(self, route: str) -> AbstractContextManager[None]:
-        """Work takes a place; to look at the server does not."""
-        return self._gate.passing(KEY.get()) if route.rpartition("/")[2] in WORK else nullcontext()
-
-    def handler(
-        self, method: MethodDescriptor, work: Callable[[Any], Awaitable[Any]]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """The handler of one call over ``work``, a method of a service."""
-        route = f"/{method.containing_service.full_name}/{method.name}"
-        message = GetMessageClass(method.input_type)
-
-        async def unary(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            return await self._guarded(route, context, self._unary(work, message, data))
-
-        async def streaming(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await self._guarded(route, context, self._streaming(work, message, data, context))
-
-        if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(streaming, bytes, _encode)
-        return grpc.unary_unary_rpc_method_handler(unary, bytes, _encode)
-
-    @staticmethod
-    async def _unary(work: Callable[[Any], Awaitable[Any]], message: type[Message], data: bytes) -> Any:
-        return await work(await _decoded(message, data))
-
-    @staticmethod
-    async def _streaming(
-        work: Callable[[Any], Awaitable[Any]], message: type[Message], data: bytes, context: Any
-    ) -> None:
-        async with aclosing(await work(await _decoded(message, data))) as messages:
-            warnings = (("x-portico-warning", one) for one in getattr(messages, "warnings", ()))
-            await context.send_initial_metadata((("portico-accepted", "1"), *warnings))  # clients may wait for that
-            async for message in messages:
-                await context.write(message)
-
-    async def _guarded(self, route: str, context: Any, work: Coroutine[Any, Any, Any]) -> Any:
-        started = time.perf_counter()
-        outcome: Outcome = "ok"
-        cause = ""
-        refusal: PorticoError | None = None
-        self._active += 1
-        self._idle.clear()
-        try:
-            with self._place(route):
-                return await work
-        except asyncio.CancelledError:
-            outcome = "gone"
-            raise
-        except PorticoError as error:
-            outcome, cause = "refused" if error.status < 500 else "failed", error.code or error.type
-            refusal = error
-        except Exception:
-            outcome, cause = "failed", "internal_error"
-            log.exception("%s failed", route)
-            refusal = PorticoError("The server failed on this request; the error has been logged.")
-        finally:
-            work.close()  # where there was no place for it
-            self._active -= 1
-            if not self._active:
-                self._idle.set()
-            seconds = time.perf_counter() - started
-            self._metrics.count("grpc", route, "", outcome, cause, seconds)
-            log.info("%s %s %.0f ms", route, outcome, seconds * 1000)
-        code = getattr(grpc.StatusCode, status_name(refusal))
-        await context.abort(code, refusal.message, error_metadata(refusal))
-
-
-def _encode(message: Any) -> bytes:
+def encode(message: Any) -> bytes:
+    """The bytes of a message."""
     data: bytes = message.SerializeToString()
     return data
-
-
-async def _decoded(message: type[Message], data: bytes) -> Message:
-    """The request in ``data``. Raises ``BadRequestError`` where it is none, or holds more than it may."""
-
-    def decode() -> Message:
-        check_bounds(data, cast(Descriptor, message.DESCRIPTOR))
-        try:
-            return message.FromString(data)
-        except DecodeError:
-            raise BadRequestError("The bytes of this request are not the message that the call takes.") from None
-
-    return await _LARGE_MESSAGES.run(decode) if len(data) > LARGE else decode()
 
 
 class _Door(grpc.aio.ServerInterceptor):
@@ -286,7 +178,7 @@ def _headers(metadata: Sequence[tuple[str, str | bytes]]) -> dict[bytes, bytes]:
 def _refusal(error: PorticoError) -> grpc.RpcMethodHandler[Any, Any]:
     """A handler that refuses whatever it is called with."""
 
-    async def refuse(request: Any, context: Any) -> None:
+    async def refuse(messages: Any, context: Any) -> None:
         await context.abort(getattr(grpc.StatusCode, status_name(error)), error.message, error_metadata(error))
 
-    return grpc.unary_unary_rpc_method_handler(refuse, bytes, _encode)
+    return grpc.stream_stream_rpc_method_handler(refuse, bytes, encode)  # one that waits for no message first

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -13,21 +11,18 @@ from typing import TypeAlias
 from portico import __version__
 from portico.engines import FlushesCache
 from portico.errors import NotSupportedError
-from portico.prompting import Tokenizer
 from portico.protocols.grpc import vllm_engine
-from portico.protocols.grpc.tokenizer_files import tokenizer_zip
 from portico.protocols.openai import embeddings
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
 from portico.server.grpc.answers import Answer, admitted, new_id
+from portico.server.grpc.tokenizer import TokenizerFiles
 from portico.server.line.served import Served, Wanted
 from portico.threads import CALLER
 
 __all__ = ["VllmEngineService"]
 
 Name: TypeAlias = tuple[str, str]  # of an answer: whose it is, and the client's id for it; two keys may use one id
-
-CHUNK = 64 << 10  # bytes of a tokenizer's zip file in one message
 
 
 class VllmEngineService:
@@ -40,8 +35,7 @@ class VllmEngineService:
         self._started = time.time()
         self._last_request = 0.0
         self._running: dict[Name, set[Running]] = {}
-        self._tokenizer: Tokenizer | None = None  # the one that was asked for last
-        self._files = b""  # its zip file
+        self._files = TokenizerFiles()
 
     async def Generate(self, request: engine.GenerateRequest) -> Running:
         started = time.perf_counter()
@@ -115,10 +109,7 @@ class VllmEngineService:
     async def GetTokenizer(self, request: common.GetTokenizerRequest) -> AsyncIterator[common.GetTokenizerChunk]:
         with ExitStack() as held:
             tokenizer = (await self._wanted.get(held)).model.tokenizer
-            if tokenizer is not self._tokenizer:
-                files = await asyncio.get_running_loop().run_in_executor(None, tokenizer_zip, tokenizer)
-                self._tokenizer, self._files = tokenizer, files
-        return _chunks(self._files, hashlib.sha256(self._files).hexdigest())
+        return await self._files.chunks(tokenizer)
 
     @property
     def _wanted(self) -> Wanted:
@@ -146,9 +137,3 @@ class Running:
         self._all[self._name].discard(self)
         if not self._all[self._name]:
             del self._all[self._name]
-
-
-async def _chunks(files: bytes, digest: str) -> AsyncIterator[common.GetTokenizerChunk]:
-    for start in range(0, len(files), CHUNK):
-        last = start + CHUNK >= len(files)
-        yield common.GetTokenizerChunk(data=files[start : start + CHUNK], sha256=digest if last else "")

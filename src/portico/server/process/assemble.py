@@ -124,12 +124,13 @@ def _offer(settings: Settings, load: Callable[[], Awaitable[ServedModel]]) -> Of
 async def _load(settings: Settings, meter: Meter, engine: Engine | None) -> ServedModel:
     if settings.elsewhere:
         return await _elsewhere(settings, meter)
+    adapters(settings)  # there may be none
     resolved = await asyncio.to_thread(resolved_model, settings)
     tokenizer = await asyncio.to_thread(load_tokenizer, settings.tokenizer or resolved.tokenizer_path or resolved.path)
     template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
     if engine is None:
         engine = await asyncio.to_thread(engine_of, settings, resolved)
-    return await _serve(settings, meter, resolved, tokenizer, engine, template, list(adapters(settings)))
+    return await _serve(settings, meter, resolved, tokenizer, engine, template)
 
 
 async def _elsewhere(settings: Settings, meter: Meter) -> ServedModel:
@@ -168,7 +169,6 @@ async def _serve(
     tokenizer: Tokenizer,
     engine: Engine,
     template: ChatTemplate | None,
-    adapters: Sequence[str] = (),
 ) -> ServedModel:
     """Start the line of one model and say what it is."""
     line = Line(
@@ -183,7 +183,7 @@ async def _serve(
     try:
         await line.start()
         await warming
-        described = partial(_described, settings, resolved, tokenizer, template, adapters, line)
+        described = partial(_described, settings, resolved, tokenizer, template, line)
         served = await asyncio.to_thread(described)  # others may be served meanwhile
     except BaseException:
         await line.close()
@@ -197,14 +197,13 @@ def _described(
     resolved: models.ResolvedModel,
     tokenizer: Tokenizer,
     template: ChatTemplate | None,
-    adapters: Sequence[str],
     line: Line,
 ) -> ServedModel:
     """What a model is whose engine has started. Raises ``BadRequestError`` for settings that do not fit it."""
     info = line.engine.info
     generates = "generate" in info.capabilities
     names, patterns = _names(settings.served_model_name, resolved.name)
-    if taken := set(names) & set(adapters):
+    if taken := set(names) & set(info.adapters):
         raise BadRequestError(f"'{taken.pop()}' is the name of a model and of an adapter.", param="lora")
     tool_parser, reasoning_parser = (settings.tool_parser, settings.reasoning_parser) if generates else (None, None)
     declared = _declared(settings, resolved) if generates and resolved.kind != "embedding" else None
@@ -246,7 +245,7 @@ def _described(
         sampling=settings.sampling.model_dump(exclude_none=True),
     )
     checker = Checker(_vocabulary(tokenizer, info)) if "constraints" in info.capabilities else None
-    adapted = [replace(model, name=name, parent=model.name) for name in adapters]
+    adapted = [replace(model, name=name, parent=model.name) for name in info.adapters]
     return ServedModel(model, names, line, checker, adapted, patterns)
 
 

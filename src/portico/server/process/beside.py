@@ -19,10 +19,10 @@ from portico.server.observe.metrics import Metrics
 from portico.trace import Recorder
 
 if TYPE_CHECKING:
-    from portico.server.grpc.server import GrpcServer
+    from portico.server.grpc.server import GrpcServer, Tls
     from portico.server.observe.telemetry import Telemetry
 
-__all__ = ["grpc_beside", "inspecting", "sending_spans"]
+__all__ = ["grpc_beside", "grpc_tls", "inspecting", "sending_spans"]
 
 log = logging.getLogger("portico")
 
@@ -60,17 +60,12 @@ def grpc_beside(settings: Settings, served: Served, keys: Keys, metrics: Metrics
     if settings.grpc_port is None:
         return None
     try:
-        from portico.server.grpc.server import GrpcServer, Tls
+        from portico.server.grpc.services import grpc_server
     except ImportError as error:
         raise BadRequestError(
             f"gRPC needs more packages ({error.name} is missing): {installing('grpc')}.", param="grpc_port"
         ) from None
-    tls = None
-    if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:
-        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
-    elif settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
-        raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
-    return GrpcServer(
+    return grpc_server(
         served,
         keys,
         metrics,
@@ -78,6 +73,17 @@ def grpc_beside(settings: Settings, served: Served, keys: Keys, metrics: Metrics
         host=settings.host,
         port=settings.grpc_port,
         max_message=settings.max_body,
-        tls=tls,
+        tls=grpc_tls(settings),
         share_port=settings.workers > 1,
     )
+
+
+def grpc_tls(settings: Settings) -> Tls | None:
+    """The files of gRPC's TLS, where the settings name them. Raises ``BadRequestError`` for a half of them."""
+    from portico.server.grpc.server import Tls
+
+    if settings.grpc_tls_cert is not None and settings.grpc_tls_key is not None:
+        return Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
+    if settings.grpc_tls_cert or settings.grpc_tls_key or settings.grpc_tls_client_ca:
+        raise BadRequestError("TLS for gRPC takes both --grpc-tls-cert and --grpc-tls-key.", param="grpc_tls_cert")
+    return None

@@ -55,7 +55,8 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
         tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
         return _replay(Path(settings.engine.removeprefix("replay:")), tokenizer, settings)
     raise BadRequestError(
-        f"Unknown engine '{settings.engine}': use llamacpp, vllm, grpc://HOST:PORT or replay:FILE.", param="engine"
+        f"Unknown engine '{settings.engine}': use llamacpp, vllm, portico://HOST:PORT, grpc://… or replay:FILE.",
+        param="engine",
     )
 
 

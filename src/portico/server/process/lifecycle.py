@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import gc
 import logging
 import socket
-import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import uvicorn
-from rich.logging import RichHandler
 
 from portico.config import Settings
 from portico.engines import Engine
@@ -40,9 +34,9 @@ from portico.server.process.draining import DrainingServer
 from portico.server.process.key_watch import KeyWatch
 from portico.server.process.listener import listening, placed, refuse_to_be_open
 from portico.server.process.reloading import Live, Reloading
+from portico.server.process.running import give_back, run, start_logging
 from portico.server.process.settling import Settling
 from portico.server.routes.paths import routes
-from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal
 
 __all__ = ["serve", "serve_on"]
 
@@ -56,16 +50,16 @@ def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> No
     bad ones. Raises ``PorticoError`` when it cannot start."""
     with listening(settings) as (settings, listener):
         refuse_to_be_open(settings)
-        _start_logging(settings)
+        start_logging(settings)
         reading = None if again is None else lambda: placed(again(), listener)
         if settings.workers > 1:
             from portico.server.process.workers import supervise
 
-            _run(supervise(settings, listener, reading))
+            run(supervise(settings, listener, reading))
         else:
             live = Live(settings)
             ready = partial(systemd.notify, "READY=1")
-            _run(_serve(settings, listener, live, Reloading(settings, reading, live.change), ready=ready))
+            run(_serve(settings, listener, live, Reloading(settings, reading, live.change), ready=ready))
 
 
 def serve_on(
@@ -84,38 +78,13 @@ def serve_on(
     ``live`` hands on what of the settings changes; ``ready`` is called when requests are taken. ``accounts`` is where
     what each API key uses is counted over all workers, ``ledger`` where their metrics come together.
     """
-    _start_logging(settings)
+    start_logging(settings)
     with listener:
-        _run(
+        run(
             _serve(
                 settings, listener, live, None, shared, announce=announce, ready=ready, accounts=accounts, ledger=ledger
             )
         )
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    loop = _new_event_loop()
-    try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(work)
-    finally:
-        loop.close()
-
-
-def _start_logging(settings: Settings) -> None:
-    """Colours and short lines for people, one plain line or JSON object per event for files and collectors."""
-    handler: logging.Handler
-    if settings.log_format == "json":
-        handler = logging.StreamHandler()
-        handler.setFormatter(JsonLogFormatter())
-    elif sys.stderr.isatty():
-        handler = RichHandler(console=Terminal(stderr=True), show_path=False, log_time_format="[%X]")
-        handler.setFormatter(ShortLogFormatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    log.setLevel(settings.log_level.upper())
 
 
 async def _serve(
@@ -188,7 +157,7 @@ async def _serve(
         listener.listen(BACKLOG)  # who comes between the announcement and the first accept waits, and is not refused
         if announce:
             announcement.announce(settings, served, listener, grpc_server.port if grpc_server is not None else None)
-        _give_back()
+        give_back()
         ready()
         config.load()
         config.ssl = certificates.context
@@ -211,19 +180,3 @@ async def _serve(
         await release(served)
         if telemetry is not None:
             await telemetry.close()
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # Windows has no uvloop
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def _give_back() -> None:
-    """What start-up made lives as long as the process and need not be looked at again; what it used up goes back."""
-    gc.collect()
-    gc.freeze()
-    with contextlib.suppress(OSError, AttributeError):  # others than GNU's C library give it back by themselves
-        ctypes.CDLL(None).malloc_trim(0)

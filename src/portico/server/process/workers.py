@@ -5,7 +5,7 @@ the workers, starts another when one dies, and passes SIGTERM and changed settin
 that inherits the listening socket, so the kernel hands a connection to whichever is free. A worker whose parent is gone
 ends.
 
-An engine that is elsewhere (``grpc://``) needs no sharing: each worker has its own connections to it.
+An engine that is elsewhere (``portico://``, ``grpc://``) needs no sharing: each worker has its own connections to it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""What every process that serves has: an event loop, a log, and memory that it gives back when it has started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from rich.logging import RichHandler
+
+from portico.config import Settings
+from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal
+
+__all__ = ["give_back", "run", "start_logging"]
+
+log = logging.getLogger("portico")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` on an event loop of its own."""
+    loop = _new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+def start_logging(settings: Settings) -> None:
+    """Colours and short lines for people, one plain line or JSON object per event for files and collectors."""
+    handler: logging.Handler
+    if settings.log_format == "json":
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLogFormatter())
+    elif sys.stderr.isatty():
+        handler = RichHandler(console=Terminal(stderr=True), show_path=False, log_time_format="[%X]")
+        handler.setFormatter(ShortLogFormatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log.setLevel(settings.log_level.upper())
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # Windows has no uvloop
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def give_back() -> None:
+    """What start-up made lives as long as the process and need not be looked at again; what it used up goes back."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # others than GNU's C library give it back by themselves
+        ctypes.CDLL(None).malloc_trim(0)

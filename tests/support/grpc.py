@@ -72,7 +72,8 @@ async def calling(
     line = Line(engine, metrics)
     await line.start()
     facts: dict[str, Any] = {"capabilities": capabilities, "embedding_size": 16, **model}
-    served = Served(Offers([Offer.standing(ServedModel(tiny_model(**facts), ["tiny"], line))]))
+    own = tiny_model(**facts)
+    served = Served(Offers([Offer.standing(ServedModel(own, [own.name], line))]))
     gate = Gate(max_in_flight, max_per_key)
     door = Keys(keys)
     door.accept(people, "store")

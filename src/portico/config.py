@@ -233,6 +233,9 @@ class Settings(ModelSettings, BaseSettings):
     # What is recorded
     inspect: bool = Field(False, description="Record requests and show them on /inspect, with a playground on /play.")
     inspect_keep: int = Field(200, ge=1, le=10_000, description="Requests that the inspector keeps.")
+    inspect_log: Path | None = Field(
+        None, description="Directory that the inspector's requests are kept in, too: as many, and at most 1 GiB."
+    )
     inspect_redact: bool = Field(False, description="Record sizes in place of texts, tokens and bodies.")
     trace_header: bool = Field(False, description="Record requests that ask for it with 'X-Portico-Trace: 1'.")
 

@@ -127,7 +127,6 @@ class TestWhoMaySee:
             ({"inspect": True, "host": "0.0.0.0"}, "--api-key"),
             ({"trace_header": True, "host": "0.0.0.0"}, "--api-key"),
             ({"inspect": True, "host": "0.0.0.0", "insecure": True}, "--api-key"),
-            ({"inspect": True, "workers": 2}, "--workers 1"),
         ],
     )
     def test_what_does_not_start(self, settings: dict[str, Any], told: str) -> None:

@@ -16,6 +16,7 @@ from portico.server.line.served import Served
 from portico.server.observe.export import about
 from portico.server.observe.inspector import Inspector
 from portico.server.observe.metrics import Metrics
+from portico.server.observe.trace_files import TraceFiles
 from portico.trace import Recorder
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def inspecting(settings: Settings, served: Served) -> Inspector | None:
     if not settings.inspect and not settings.trace_header:
         return None
     recorder = Recorder(time.perf_counter, time.time, keep=settings.inspect_keep, redact=settings.inspect_redact)
-    return Inspector(recorder, served, everything=settings.inspect, about=about(settings))
+    files = TraceFiles(settings.inspect_log, settings.inspect_keep) if settings.inspect_log is not None else None
+    return Inspector(recorder, served, everything=settings.inspect, about=about(settings), files=files)
 
 
 def sending_spans(settings: Settings) -> Telemetry | None:

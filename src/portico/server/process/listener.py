@@ -26,8 +26,6 @@ def refuse_to_be_open(settings: Settings) -> None:
             f"Recorded requests would be shown to everybody who can reach {settings.host}: set --api-key "
             "(or PORTICO_API_KEY), bind 127.0.0.1, or leave --inspect and --trace-header out."
         )
-    if (settings.inspect or settings.trace_header) and settings.workers > 1:
-        raise BadRequestError("Each worker would record its own requests: inspect with --workers 1.", param="workers")
     if settings.resume_grace and settings.workers > 1:
         raise BadRequestError(
             "A client that comes back may reach another worker, which does not know its answer: "

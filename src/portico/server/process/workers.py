@@ -19,7 +19,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from prometheus_client.metrics_core import CounterMetricFamily
@@ -56,6 +58,9 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     }
     if settings.signing_key is None:
         changes["signing_key"] = SecretStr(secrets.token_hex(32))  # what one worker signs, another accepts
+    between = ExitStack()
+    if (settings.inspect or settings.trace_header) and settings.inspect_log is None:
+        changes["inspect_log"] = Path(between.enter_context(TemporaryDirectory(prefix="portico-traces-")))
     placeholder = None
     if settings.grpc_port is not None:
         placeholder, changes["grpc_port"] = _reserve(settings.host, settings.grpc_port)
@@ -92,6 +97,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         if counted is not None:
             counted.cancel()
         loop.remove_reader(heard)
+        between.close()
         for hub in hubs:
             await hub.close()
         await asyncio.gather(*(engine.close() for engine in shared))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import rich_click as click
@@ -19,6 +20,7 @@ COMMANDS = {  # with what the list of them says; they are imported when they are
     "engine": "Run the engine of MODEL for front doors on other machines.",
     "chat": "Talk to MODEL (smollm2 if none is named). With PROMPT, or text on standard input: one answer, then the "
     "end.",
+    "doctor": "Look at this machine: what it has, what would be used, what is missing and the command that mends it.",
     "batch": "Run many requests at once, from a file of OpenAI's batch lines.",
     "pull": "Fetch MODEL so that it can be used offline.",
     "models": "List the models on this machine, and those that 'portico pull' knows by name.",
@@ -53,6 +55,10 @@ class LazyGroup(click.RichGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """A command as it is called."""
+        if args and args[0] not in (*COMMANDS, "") and not args[0].startswith("-") and not ctx.resilient_parsing:
+            meant = get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean '{meant[0]}'?" if meant else " 'portico --help' lists them."
+            raise click.UsageError(f"There is no command '{args[0]}'.{hint}", ctx)
         name, listed, rest = super().resolve_command(ctx, args)
         return name, None if listed is None else import_module(f"portico.commands.{listed.name}").command, rest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from typing import Any
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 __all__ = ["JsonLogFormatter", "LogFormatter", "ShortLogFormatter", "Terminal", "echo", "shown"]
 
@@ -41,8 +43,24 @@ def echo(text: str | bytes, *, nl: bool = True, err: bool = False) -> None:
     click.echo(text, nl=nl, err=err)
 
 
+UNBOUNDED = 100_000  # columns of what is no terminal: programs read lines whole
+
+
 class Terminal(Console):
-    """Rich's console, whose texts are ``shown`` where it writes to a terminal."""
+    """Rich's console, whose texts are ``shown`` where it writes to a terminal. Nothing is shortened: in a narrow
+    terminal names, paths and numbers of tables go on in the next line, and into a pipe a row is a line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not self.is_terminal and "width" not in settings and "COLUMNS" not in os.environ:
+            self.width = UNBOUNDED
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As ``Console.print``."""
+        for table in objects:
+            for column in table.columns if isinstance(table, Table) else ():
+                column.overflow, column.no_wrap = "fold", False
+        super().print(*objects, **how)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As ``Console.render``."""

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -16,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from portico.config import ModelSettings, Settings
+from portico.commands.options import setting_groups
+from portico.config import Settings
 
 __all__ = ["PAGE", "SAMPLE", "sample", "tables"]
 
@@ -25,24 +23,10 @@ PAGE, SAMPLE = ROOT / "docs" / "configuration.md", ROOT / "deploy" / "portico.to
 BEGIN, END = "<!-- made from the settings -->", "<!-- end -->"
 
 
-def groups() -> Iterator[tuple[str, list[str]]]:
-    """The settings' names, in groups as the comments between them name these."""
-    title, names = "", list[str]()
-    source = inspect.getsource(ModelSettings) + inspect.getsource(Settings)
-    for group, name in re.findall(r"^    (?:# (.+)|(\w+): )", source, re.MULTILINE):
-        if group:
-            if names:
-                yield title, names
-            title, names = group, []
-        elif name in Settings.model_fields:
-            names.append(name)
-    yield title, names
-
-
 def tables() -> str:
     """A table for each group."""
     lines = [BEGIN]
-    for title, names in groups():
+    for title, names in setting_groups():
         lines += ["", f"## {title}", "", "| setting | without it | what it says |", "|---|---|---|", *map(row, names)]
     return "\n".join([*lines, "", END])
 
@@ -64,7 +48,7 @@ def shown(default: Any) -> str:
 def sample() -> str:
     """A TOML file in which every setting stands as it is by default, behind a ``#``."""
     lines = ["# Every setting of 'portico serve --config FILE', as it is without it: take a '#' away to change one."]
-    for title, names in groups():
+    for title, names in setting_groups():
         lines += ["", "", f"# ---- {title} ----"]
         for name in names:
             field = Settings.model_fields[name]

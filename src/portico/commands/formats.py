@@ -63,8 +63,11 @@ def _rows() -> list[dict[str, Any]]:
 def command(context: click.Context, as_json: bool, parser_plugin: str | None) -> None:
     """List the output formats: which parsers there are, for which models.
 
-    [dim]portico formats show hermes[/dim]    markers, a sample, the grammar
-    [dim]portico formats detect chat_template.jinja[/dim]    which format a model uses
+    Examples:
+
+      portico formats show hermes
+
+      portico formats detect chat_template.jinja
     """
     if parser_plugin is not None:
         try:
@@ -79,9 +82,9 @@ def command(context: click.Context, as_json: bool, parser_plugin: str | None) ->
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("Family", "Tools", "Reasoning"):
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, overflow="fold")
     table.add_column("Models", min_width=16, overflow="fold")
-    table.add_column("Example", no_wrap=True, overflow="ellipsis", max_width=48)
+    table.add_column("Example", overflow="fold")
     for row in rows:
         table.add_row(
             f"[bold]{escape(row['family'])}[/bold]",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +16,10 @@ import rich_click as click
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from portico.config import Settings, load_settings
+from portico.config import ModelSettings, Settings, load_settings
 from portico.errors import BadRequestError
 
-__all__ = ["reread", "settings_from", "settings_options"]
+__all__ = ["model_argument", "reread", "setting_groups", "settings_from", "settings_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,6 +36,20 @@ def settings_options(names: Iterable[str]) -> Callable[[Function], Function]:
         return config(function)
 
     return decorate
+
+
+def setting_groups() -> Iterator[tuple[str, list[str]]]:
+    """The settings' names, in groups as the comments between them in ``config.py`` name these."""
+    title, names = "", list[str]()
+    source = inspect.getsource(ModelSettings) + inspect.getsource(Settings)
+    for group, name in re.findall(r"^    (?:# (.+)|(\w+): )", source, re.MULTILINE):
+        if group:
+            if names:
+                yield title, names
+            title, names = group, []
+        elif name in Settings.model_fields:
+            names.append(name)
+    yield title, names
 
 
 def settings_from(config: Path | None, given: dict[str, Any]) -> Settings:
@@ -88,7 +105,25 @@ def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
         return click.option(flag, name, multiple=True, help=text)
     if isinstance(kind, click.ParamType):
         return click.option(flag, name, type=kind, default=None, help=text)
-    return click.option(flag, name, type=str if kind in (SecretStr, Path) else kind, default=None, help=text)
+    kind = str if kind in (SecretStr, Path) else kind
+    return click.option(flag, name, type=kind, default=None, help=text, shell_complete=_COMPLETED.get(name))
+
+
+def _completed(what: str) -> Callable[..., Any]:
+    """What completes, imported when a shell asks for it."""
+    return lambda *asked: getattr(import_module("portico.commands.completing"), what)(*asked)
+
+
+def model_argument(required: bool = False) -> Callable[[Function], Function]:
+    """Decorate a command with ``MODEL``."""
+    return click.argument("model", required=required, shell_complete=_completed("model_names"))
+
+
+_COMPLETED = {
+    "tool_parser": _completed("tool_parsers"),
+    "reasoning_parser": _completed("reasoning_parsers"),
+    "embedding_model": _completed("model_names"),
+}
 
 
 def _plain_type(annotation: Any) -> Any:

@@ -91,9 +91,11 @@ def command(
 ) -> None:
     """Read model output from FILE or standard input: reasoning, content, tool calls, as JSON.
 
-    [dim]echo '<think>hm</think>Yes.' | portico parse --reasoning-parser qwen3[/dim]
-
     Without --tools every name may be called and bare values are typed by what they look like.
+
+    Examples:
+
+      echo '<think>hm</think>Yes.' | portico parse --reasoning-parser qwen3
     """
     if parser_plugin is not None:
         try:

@@ -85,7 +85,7 @@ def command(
         echo(prompt.text, nl=console.is_terminal)
         return
     console.print(_coloured(prompt, tokenizer), soft_wrap=True)
-    console.rule(f"{len(prompt.token_ids):,} tokens", style="dim")
+    console.print(f"── {len(prompt.token_ids):,} tokens ──", style="dim")
     console.print(_listed(prompt, tokenizer))
     for name in prompt.passed_over:
         console.print(f"[yellow]The model does not know the variable '{name}'; it was passed over.[/yellow]")

@@ -8,17 +8,20 @@ from typing import Any
 
 import rich_click as click
 
-from portico.commands.options import reread, settings_from, settings_options
+from portico.commands.options import model_argument, reread, setting_groups, settings_from, settings_options
 from portico.commands.progress import fetched
 from portico.config import Settings
 
 __all__ = ["command"]
 
+click.rich_click.OPTION_GROUPS["*serve"] = [
+    {"name": title, "options": [f"--{name.replace('_', '-')}" for name in names]} for title, names in setting_groups()
+]
 OPTIONS = [name for name in Settings.model_fields if name not in ("model", "models")]
 
 
 @click.command("serve")
-@click.argument("model", required=False)
+@model_argument()
 @settings_options(OPTIONS)
 def command(model: str | None, config: Path | None, **given: Any) -> None:
     """Serve MODEL (smollm2 if none is named; it is fetched if absent).

@@ -18,7 +18,7 @@ import rich_click as click
 
 from portico.commands.chat.talk import Talk, tools_from
 from portico.commands.chat.talkers import Messages, Talker, local, remote
-from portico.commands.options import settings_from, settings_options
+from portico.commands.options import model_argument, settings_from, settings_options
 from portico.commands.progress import loading, progress_bar
 from portico.config import Settings
 from portico.terminal import Terminal
@@ -29,7 +29,7 @@ OPTIONS = ("chat_template", "context_length", "threads", "tool_parser", "reasoni
 
 
 @click.command("chat")
-@click.argument("model", required=False)
+@model_argument()
 @click.argument("prompt", nargs=-1)
 @click.option("--system", help="System message.")
 @click.option("--temperature", type=float, default=0.7, show_default=True, help="0 is greedy.")

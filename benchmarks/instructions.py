@@ -1,11 +1,11 @@
 """What outliving costs a streamed event, in instructions: what no other work on the machine can change.
 
-    python benchmarks/instructions.py [--streams 8] [--tokens 1024]
+    python benchmarks/instructions.py [--streams 8] [--tokens 640]
 
-The line's own work, from the engine's step to the connection, runs under valgrind's callgrind, once for answers of a
-few tokens and once for long ones: the difference in instructions over the difference in events is what an event costs.
-Each step is written, which is the dearest case. Once in fifty steps comes what the line does for all its answers every
-second.
+The line's own work, from the engine's step to the connection, runs under valgrind's callgrind, for answers of a few
+tokens and for long ones: the difference in instructions over the difference in events is what an event costs. Each step
+is written, which is the dearest case. Once in fifty steps comes what the line does for all its answers every second.
+All kinds of answers take turns in one process, twice.
 """
 
 from __future__ import annotations
@@ -79,33 +79,45 @@ async def inside(kind: str, streams: int, tokens: int) -> None:
         reader.cancel()
 
 
-def instructions(kind: str, streams: int, tokens: int) -> int:
-    """Those of a process that serves them and does nothing else."""
-    with tempfile.TemporaryDirectory() as directory:
-        out = Path(directory) / "out"
-        command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, __file__]
-        inner = [f"--inside={kind}", "--streams", str(streams), "--tokens", str(tokens)]
-        subprocess.run([*command, *inner], check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
-        (total,) = re.findall(r"^totals: (\d+)$", out.read_text(), re.MULTILINE)
+def instructions(directory: Path) -> int:
+    """Those of this process since this was last asked."""
+    known = set(directory.iterdir())
+    subprocess.run(["callgrind_control", "--dump", str(os.getpid())], check=True, capture_output=True)
+    (dump,) = set(directory.iterdir()) - known
+    (total,) = re.findall(r"^totals: (\d+)$", dump.read_text(), re.MULTILINE)
     return int(total)
 
 
-def main() -> None:
-    """One kind after the other."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--streams", type=int, default=8)
-    options.add_argument("--tokens", type=int, default=1024)
-    options.add_argument("--inside", choices=KINDS, help=argparse.SUPPRESS)
-    given = options.parse_args()
-    if given.inside:
-        asyncio.run(inside(given.inside, given.streams, given.tokens))
-        return
+def measure(directory: Path, streams: int, tokens: int) -> None:
+    """In the process that is counted."""
     first = 0.0
-    for kind, what in KINDS.items():
-        many, few = (instructions(kind, given.streams, tokens) for tokens in (given.tokens, FEW))
-        cost = (many - few) / (given.tokens - FEW) / given.streams
+    asyncio.run(inside("default", 1, FEW))  # what is done once only
+    subprocess.run(["callgrind_control", "--instr=on", str(os.getpid())], check=True, capture_output=True)
+    for kind, what in [*KINDS.items()] * 2:
+        found = []
+        for length in (FEW, tokens):
+            instructions(directory)
+            asyncio.run(inside(kind, streams, length))
+            found.append(instructions(directory))
+        cost = (found[1] - found[0]) / (tokens - FEW) / streams
         first = first or cost
         print(f"{kind} ({what}): {cost:,.0f} instructions per event, {cost / first:.4f} times the first's", flush=True)
+
+
+def main() -> None:
+    """Start the process that is counted."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--streams", type=int, default=8)
+    options.add_argument("--tokens", type=int, default=640)
+    options.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.inside:
+        measure(given.inside, given.streams, given.tokens)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        under = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={directory}/out"]
+        command = [*under, sys.executable, *sys.argv, f"--inside={directory}"]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
 
 
 main()

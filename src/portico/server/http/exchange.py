@@ -176,12 +176,12 @@ class Exchange:
         """What ``parse`` makes of the request body. Raises what it raises, and where the body is over a limit or there
         is no place for it."""
         with self.bodies.holding() as held:
-            body = await self._body(held)
+            pieces = await self._body(held)
             if self.later:
                 self._gate.later(KEY.get())
             else:
                 self.place.enter_context(self._gate.passing(KEY.get()))
-            return await self.work(partial(parse, body))
+            return await self.work(lambda: parse(_whole(pieces)))
 
     async def request(self, model: type[Body]) -> Body:
         """The request body as ``model``. Raises where it is not one, is over a limit, or there is no place for it."""
@@ -216,7 +216,7 @@ class Exchange:
             working.cancel()
             gone.cancel()
 
-    async def _body(self, held: Held) -> bytes:
+    async def _body(self, held: Held) -> list[bytes]:
         media_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if media_type != b"application/json" and not media_type.endswith(b"+json"):
             raise UnsupportedMediaTypeError("The body must be JSON: send 'Content-Type: application/json'.")
@@ -226,7 +226,7 @@ class Exchange:
             pieces.append(piece)
         self._stage("read")
         self.large = sum(map(len, pieces)) > LARGE
-        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+        return pieces
 
     async def pieces(self, most: int) -> AsyncIterator[bytes]:
         """The body as it comes. Raises where that is compressed or has more than ``most`` bytes, before it is read if
@@ -351,6 +351,13 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
+
+
+def _whole(pieces: list[bytes]) -> bytes:
+    """What they are together; they are gone then."""
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    pieces.clear()
+    return body
 
 
 def _too_large(most: int) -> RequestTooLargeError:

@@ -100,6 +100,27 @@ class ModelSettings(BaseModel):
     mmproj: Path | None = Field(None, description="GGUF file of what the model sees or hears with, beside --model.")
     max_sequences: int = Field(8, ge=1, le=256, description="Sequences that are computed together.")
     threads: int | None = Field(None, ge=1, description="CPU threads of the engine; all cores if absent.")
+    batch_size: int = Field(512, ge=1, le=16384, description="Tokens of prompts that are computed together.")
+    cache_tokens: int | None = Field(
+        None, ge=16, description="Tokens that the KV cache holds; the context, or 512 for each sequence, if absent."
+    )
+    cache_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0"] = Field(
+        "f16", description="How the KV cache is stored: q8_0 takes half of the memory of f16, q4_0 a quarter."
+    )
+    flash_attention: Literal["auto", "on", "off"] = Field(
+        "auto", description="Flash attention; a quantised cache needs it."
+    )
+    gpu_layers: int | None = Field(
+        None, ge=-1, description="Layers that are computed on a GPU, -1 for all; as many as fit if absent."
+    )
+    main_gpu: int = Field(0, ge=0, description="Which of several GPUs.")
+    rope_scaling: Literal["none", "linear", "yarn"] | None = Field(
+        None, description="How a context longer than the model was trained for is reached; the model's own if absent."
+    )
+    rope_scale: float = Field(1.0, ge=1, description="By how much the context is stretched.")
+    rope_freq_base: float | None = Field(
+        None, gt=0, description="Base of RoPE's frequencies; the model's own if absent."
+    )
 
     # The replay engine
     replay_rate: float = Field(0.0, ge=0, description="Steps per second; 0: as fast as possible.")

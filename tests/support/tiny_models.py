@@ -274,10 +274,11 @@ ARCHITECTURES: Final = {
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def write(name: str, path: Path, *, seed: int = 1) -> Path:
-    """Write the architecture ``name`` of ``ARCHITECTURES`` as a GGUF file."""
+def write(name: str, path: Path, *, seed: int = 1, part: int = 0) -> Path:
+    """Write the architecture ``name`` of ``ARCHITECTURES`` as a GGUF file, or with ``part`` as several, of so many
+    tensors each; returns the first."""
     one, random = ARCHITECTURES[name], np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(path, one.name)
+    writer = gguf.GGUFWriter(path, one.name, split_max_tensors=part)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(one.layers)
@@ -302,7 +303,7 @@ def write(name: str, path: Path, *, seed: int = 1) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return min(path.parent.glob(f"{path.stem}-00001-of-*.gguf")) if part else path
 
 
 def _write_vocabulary(writer: gguf.GGUFWriter) -> None:

@@ -7,5 +7,6 @@ each other.
 """
 
 from portico.engines.llamacpp.engine import LlamaCppEngine
+from portico.engines.llamacpp.tuning import Tuning
 
-__all__ = ["LlamaCppEngine"]
+__all__ = ["LlamaCppEngine", "Tuning"]

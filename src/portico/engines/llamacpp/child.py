@@ -167,7 +167,7 @@ class _Process:
     def run(self, load: Load) -> None:
         """Load the model, then decode for ever."""
         try:
-            model = Model(Library(), load.model_path)
+            model = Model(Library(), load.model_path, load.tuning)
             projector = _projector(model, load)
             engine: Generator | Embedder = (
                 _embedder(model, load) if load.embedding else _generator(model, load, projector)

@@ -18,6 +18,7 @@ import numpy as np
 from portico.engines import EmbeddingBatch
 from portico.engines.llamacpp.admission import check_embedding_inputs, check_media, check_request
 from portico.engines.llamacpp.process import LlamaCppProcess, Load
+from portico.engines.llamacpp.tuning import Tuning
 from portico.engines.revived import SILENCE, RevivedEngine
 from portico.engines.shared import SharedEngine
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
@@ -36,7 +37,7 @@ class LlamaCppEngine(RevivedEngine):
     ``cache_tokens`` is how many tokens the KV cache holds, shared by running requests and cached prefixes: at least
     ``context_length``, and 512 for each sequence unless said. A token's entry takes 2 bytes x layers x (key width +
     value width): 23 kB for SmolLM2-135M. With ``embedding`` the model embeds, and nothing else. ``projector`` is a file
-    with what it sees or hears with.
+    with what it sees or hears with. ``tuning`` is for those who know llama.cpp.
     """
 
     patience = 30.0
@@ -53,6 +54,7 @@ class LlamaCppEngine(RevivedEngine):
         cache_tokens: int | None = None,
         embedding: bool = False,
         projector: str | os.PathLike[str] | None = None,
+        tuning: Tuning | None = None,
         silence: float = SILENCE,
     ) -> None:
         super().__init__(silence=silence)
@@ -68,6 +70,7 @@ class LlamaCppEngine(RevivedEngine):
             cache_tokens,
             embedding,
             None if self._projector is None else str(self._projector),
+            tuning or Tuning(),
         )
 
     def _new_process(self) -> LlamaCppProcess:

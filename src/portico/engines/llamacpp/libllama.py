@@ -175,6 +175,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "llama_log_set": (None, (_LogCallback, c_void_p)),
     "llama_backend_init": (None, ()),
     "llama_version": (c_char_p, ()),
+    "llama_supports_gpu_offload": (c_bool, ()),
     "llama_model_default_params": (_ModelParams, ()),
     "llama_context_default_params": (_ContextParams, ()),
     "llama_sampler_chain_default_params": (_SamplerChainParams, ()),

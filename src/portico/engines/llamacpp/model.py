@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.engines.llamacpp.libllama import BatchStruct, Library, LlamaError, LogitBias
+from portico.engines.llamacpp.tuning import CACHE_TYPES, FLASH_ATTENTION, ROPE_SCALINGS, Tuning
 
 __all__ = ["Batch", "Context", "Model", "SamplerChain"]
 
@@ -31,9 +32,16 @@ _STATE_ONLY: Final = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: what cannot be cut
 class Model:
     """A GGUF file's weights and vocabulary, loaded. Raises ``LlamaError`` for what llama.cpp cannot load."""
 
-    def __init__(self, library: Library, path: str) -> None:
+    def __init__(self, library: Library, path: str, tuning: Tuning | None = None) -> None:
         self.library, c = library, library.c
-        self.pointer = c.llama_model_load_from_file(path.encode(), c.llama_model_default_params())
+        self.tuning = tuning = tuning or Tuning()
+        params = c.llama_model_default_params()
+        if tuning.gpu_layers is not None:
+            if tuning.gpu_layers and not c.llama_supports_gpu_offload():
+                raise LlamaError("--gpu-layers needs a GPU that this build of llama.cpp can use; there is none")
+            params.n_gpu_layers = tuning.gpu_layers
+        params.main_gpu = tuning.main_gpu
+        self.pointer = c.llama_model_load_from_file(path.encode(), params)
         if not self.pointer:
             raise library.error("llama.cpp cannot load this file")
         self.vocab = c.llama_model_get_vocab(self.pointer)
@@ -51,11 +59,13 @@ class Model:
         self.window: int = c.llama_model_n_swa(self.pointer)  # tokens; 0 where attention looks back without an end
 
     def context_length(self, wanted: int | None, default: int) -> int:
-        """What is wanted, if the model was trained for it; else the model's own, at most ``default``."""
+        """What is wanted, if the model was trained for it, or is stretched to it; else the model's own, at most
+        ``default``."""
+        most = int(self.trained_context * self.tuning.rope_scale)
         if wanted is None:
-            return min(self.trained_context, default)
-        if not 0 < wanted <= self.trained_context:
-            raise LlamaError(f"the context length must be 1 to {self.trained_context} tokens for this model")
+            return min(most, default)
+        if not 0 < wanted <= most:
+            raise LlamaError(f"the context length must be 1 to {most} tokens for this model")
         return wanted
 
     def description(self) -> dict[str, object]:
@@ -165,6 +175,15 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         params.embeddings = embeddings
         params.kv_unified = True
+        tuning = model.tuning
+        params.type_k = params.type_v = CACHE_TYPES[tuning.cache_type]
+        params.flash_attn_type = FLASH_ATTENTION[tuning.flash_attention]
+        if tuning.rope_scaling is not None:
+            params.rope_scaling_type = ROPE_SCALINGS[tuning.rope_scaling]
+        if tuning.rope_scale != 1.0:
+            params.rope_freq_scale = 1.0 / tuning.rope_scale
+        if tuning.rope_freq_base is not None:
+            params.rope_freq_base = tuning.rope_freq_base
         if pooling is not None:
             params.pooling_type = pooling
         self.pointer = self._c.llama_init_from_model(model.pointer, params)

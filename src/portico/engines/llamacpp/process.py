@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from portico.engines.llamacpp import waiting
+from portico.engines.llamacpp.tuning import Tuning
 from portico.engines.process import EngineProcess
 
 __all__ = ["LlamaCppProcess", "Load"]
@@ -35,6 +36,7 @@ class Load(msgspec.Struct):
     cache_tokens: int | None
     embedding: bool
     projector_path: str | None = None
+    tuning: Tuning = Tuning()
 
 
 class LlamaCppProcess(EngineProcess):

@@ -29,7 +29,7 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
     if settings.mmproj is not None and settings.engine != "llamacpp":
         raise BadRequestError("--mmproj is for the embedded engine; leave it out.", param="mmproj")
     if settings.engine == "llamacpp" or embeds:
-        from portico.engines.llamacpp import LlamaCppEngine
+        from portico.engines.llamacpp import LlamaCppEngine, Tuning
 
         return LlamaCppEngine(
             resolved.path,
@@ -37,8 +37,11 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             context_length=None if embeds else settings.context_length,
             max_sequences=settings.max_sequences,
             threads=settings.threads,
+            batch_tokens=settings.batch_size,
+            cache_tokens=settings.cache_tokens,
             embedding=embeds,
             projector=None if embeds else settings.mmproj,
+            tuning=Tuning(**{name: getattr(settings, name) for name in Tuning.__struct_fields__}),
             silence=settings.engine_silence,
         )
     if settings.engine == "vllm":

@@ -64,6 +64,9 @@ class ModelSettings(BaseModel):
     )
     engine_api_key: SecretStr | None = Field(None, description="Key that an engine elsewhere asks for.")
     lora: CommaList = Field([], description="LoRA adapter(s) for --engine vllm, as NAME=DIR; NAME is a model.")
+    lora_dir: Path | None = Field(
+        None, description="Directory whose adapters clients may load and unload while the server runs; for vllm."
+    )
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
     template_kwargs: dict[str, Any] = Field({}, description="Template variables for every chat, as a JSON object.")
@@ -367,8 +370,8 @@ class Settings(ModelSettings, BaseSettings):
 
 # What the server's own settings say of its main model alone.
 _OF_ONE = (
-    *("model", "embedding", "served_model_name", "engine", "engine_args", "engine_api_key", "lora", "tokenizer"),
-    *("chat_template", "tool_parser", "reasoning_parser", "sampling", "context_length", "mmproj"),
+    *("model", "embedding", "served_model_name", "engine", "engine_args", "engine_api_key", "lora", "lora_dir"),
+    *("tokenizer", "chat_template", "tool_parser", "reasoning_parser", "sampling", "context_length", "mmproj"),
 )
 
 

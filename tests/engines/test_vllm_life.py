@@ -156,6 +156,21 @@ async def test_every_field_of_a_request_arrives(log: Path) -> None:
                 await engine.submit(asking("w", [1], **dict([wrong])))
 
 
+async def test_adapters_come_and_go_while_it_runs(log: Path) -> None:
+    async with loaded(loras={"poet": "/adapters/poet"}) as (engine, reader):
+        await engine.adapt("pirate", "/adapters/pirate")
+        await engine.submit(asking("r", [1, 2], lora="pirate"))
+        await reader.last("r")
+        assert noted(log, "add")[0]["lora_request"]["lora_path"] == "/adapters/pirate"
+        with pytest.raises(BadRequestError, match="rank is too high"):
+            await engine.adapt("misfit", "/adapters/misfit")
+        await engine.adapt("pirate", None)
+        assert noted(log, "adapted")[-1]["number"] == 2
+        with pytest.raises(BadRequestError, match="no adapter"):
+            await engine.submit(asking("s", [1], lora="pirate"))
+        assert engine._load.loras == {"poet": "/adapters/poet"}  # what the next process begins with
+
+
 async def test_what_exists_of_an_answer_is_a_part_of_the_prompt(log: Path) -> None:
     async with loaded() as (engine, reader):
         assert engine.info.resumes == AS_PROMPT

@@ -49,7 +49,7 @@ def test_all_parts_of_a_split_model() -> None:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The two answers that fetching a file needs: its metadata and its bytes."""
+    """The answers that fetching a file needs: its metadata and its bytes; and what files there are."""
 
     files: ClassVar[dict[str, bytes]] = {}
 
@@ -62,6 +62,10 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self, *, body: bool) -> None:
         repository, _, path = self.path.partition("/resolve/main/")
         data = self.files.get(path) if repository == "/org/repo" else None
+        if self.path.partition("?")[0] == "/api/models/org/repo":
+            repository = "/org/repo"
+            siblings = [{"rfilename": name, "size": len(content)} for name, content in self.files.items()]
+            data = json.dumps({"id": "org/repo", "sha": COMMIT, "siblings": siblings}).encode()
         if data is None:
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound" if repository == "/org/repo" else "RepoNotFound")
@@ -107,20 +111,23 @@ print(json.dumps({"models": out, "steps": steps, "installed": [model.spec for mo
 """
 
 
-def resolve_with(tmp_path: Path, endpoint: str, *specs: str, offline: bool = False) -> dict[str, list[list[str]]]:
-    """Resolve in a process of its own: the hub's library reads its environment once, when it is imported."""
-    environment = {
+def environment_of(tmp_path: Path, endpoint: str, offline: bool = False) -> dict[str, str]:
+    return {
         **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         "HF_HOME": str(tmp_path / "hf"),
         "HF_ENDPOINT": endpoint,
         "HF_HUB_OFFLINE": "1" if offline else "0",
         "PORTICO_CACHE": str(tmp_path / "cache"),
     }
+
+
+def resolve_with(tmp_path: Path, endpoint: str, *specs: str, offline: bool = False) -> dict[str, list[list[str]]]:
+    """Resolve in a process of its own: the hub's library reads its environment once, when it is imported."""
     child = subprocess.run(
         [sys.executable, "-c", SCRIPT, *specs],
         capture_output=True,
         text=True,
-        env=environment,
+        env=environment_of(tmp_path, endpoint, offline),
         timeout=120,
         check=False,
     )
@@ -141,6 +148,27 @@ def test_fetched_once_then_offline(hub: str, tmp_path: Path) -> None:
     again = resolve_with(tmp_path, hub, "hf:org/repo/small.gguf", offline=True)
     assert again["models"] == [first["models"][0]]
     assert again["steps"] == []
+
+
+def test_a_quantisation_is_chosen_kept_and_deleted(hub: str, tmp_path: Path) -> None:
+    for name in ("tiny-Q8_0.gguf", "tiny-Q4_K_M.gguf", "F16/tiny-F16.gguf"):
+        Hub.files[name] = Hub.files["small.gguf"] + name.encode()
+    found = resolve_with(tmp_path, hub, "hf:org/repo", "hf:org/repo:q8_0", "hf:org/repo:Q2_K")
+    assert [one[0] for one in found["models"]] == ["tiny-Q4_K_M", "tiny-Q8_0", "ModelNotFoundError"]
+    assert found["models"][2][1].startswith("org/repo: the repository has no file of the quantisation Q2_K; it has ")
+    assert [step for step, *_ in found["steps"] if step.startswith("taking Q4_K_M, which fits into ")]
+    again = resolve_with(tmp_path, hub, "hf:org/repo:Q8_0", "hf:org/repo", "hf:org/repo:F16", offline=True)
+    assert again["models"][:2] == [found["models"][1], found["models"][0]]
+    assert again["models"][2][0] == "OfflineError"
+    command = [sys.executable, "-m", "portico", "rm", "hf:org/repo:Q8_0"]
+    environment = environment_of(tmp_path, hub, offline=True)
+    asked = subprocess.run(command, env=environment, input=b"n\n", capture_output=True, check=False)
+    assert (asked.returncode, b"Delete hf:org/repo/tiny-Q8_0.gguf" in asked.stderr) == (130, True)
+    deleted = subprocess.run([*command, "--yes", "--json"], env=environment, capture_output=True, check=True)
+    told = json.loads(deleted.stdout)
+    assert (told["name"], told["size"]) == ("hf:org/repo/tiny-Q8_0.gguf", len(Hub.files["tiny-Q8_0.gguf"]))
+    assert not any(Path(file).exists() for file in told["files"])
+    assert resolve_with(tmp_path, hub, offline=True)["installed"] == ["hf:org/repo/tiny-Q4_K_M.gguf"]
 
 
 def test_absent_things_are_named(hub: str, tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ import numpy.typing as npt
 
 from portico.events import EngineOutput, EngineRequest, Media
 
-__all__ = ["Described", "EmbeddingBatch", "Engine", "EngineInfo", "FlushesCache", "GivesSigns", "Perceives"]
+__all__ = [
+    "Described",
+    "EmbeddingBatch",
+    "Engine",
+    "EngineInfo",
+    "FlushesCache",
+    "GivesSigns",
+    "Perceives",
+    "TakesAdapters",
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,16 @@ class FlushesCache(Protocol):
 
     async def flush_cache(self) -> bool:
         """True when nothing of earlier prompts is kept."""
+        ...
+
+
+@runtime_checkable
+class TakesAdapters(Protocol):
+    """What an engine may do beside: load and unload LoRA adapters while it runs."""
+
+    async def adapt(self, name: str, path: str | None) -> None:
+        """Load the adapter in the directory ``path`` as ``name``; None: unload it. Raises ``BadRequestError`` for what
+        does not fit."""
         ...
 
 

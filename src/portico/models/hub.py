@@ -183,7 +183,7 @@ def _in_words(what: str, repo: str, revision: str | None) -> Iterator[None]:
             f"HF_HUB_OFFLINE if they are set"
         ) from error
     except errors.EntryNotFoundError as error:
-        raise ModelNotFoundError(f"{repo} has no {what.partition(' of ')[0]}") from error
+        raise ModelNotFoundError(f"{repo} has no file {what.partition(' of ')[0]}") from error
     except (errors.HfHubHTTPError, OSError) as error:
         raise PullError(f"fetching {what} failed: {error}") from error
 

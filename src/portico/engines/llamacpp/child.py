@@ -59,7 +59,12 @@ class _Process:
         self._connection = connection
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[
-            wire.Abort | wire.Embed | wire.FlushCache | wire.Ping | tuple[EngineRequest, Grammar | None, Seen | None]
+            wire.Abort
+            | wire.Adapt
+            | wire.Embed
+            | wire.FlushCache
+            | wire.Ping
+            | tuple[EngineRequest, Grammar | None, Seen | None]
         ] = SimpleQueue()
         self._grammars: GrammarCompiler | None = None
         self._eye: tuple[Projector, int, int] | None = None  # with the most that it can take at once, and a token
@@ -197,7 +202,7 @@ class _Process:
                     self.send(wire.Pong())
                 elif isinstance(message, wire.FlushCache):
                     self.send(wire.Done(message.number, flushed=engine.flush()))
-                else:
+                elif isinstance(message, wire.Embed):
                     error = NotSupportedError("This model generates; it does not embed.", param="model")
                     self.refuse(message.number, error)
             waiting.look(time.monotonic())

@@ -104,6 +104,11 @@ class SharedEngine(Asking, asyncio.Protocol):
             self._stepped.clear()
             await self._stepped.wait()
 
+    async def adapt(self, name: str, path: str | None) -> None:
+        """Have the shared engine load or unload an adapter."""
+        number = next(self._numbers)
+        await self._ask(number, wire.Adapt(number, name, path))
+
     # -- whether the hub is alive -------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from portico.engines import Engine, FlushesCache, GivesSigns, Perceives
+from portico.engines import Engine, FlushesCache, GivesSigns, Perceives, TakesAdapters
 from portico.engines.shared import wire
 from portico.errors import EngineDeadError, NotSupportedError, PorticoError
 from portico.events import EngineOutput
@@ -45,11 +45,12 @@ class Hub:
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: _Socket(self), sock=connection)
 
-    def enter(self, write: Callable[[bytes], None], end: Callable[[], None]) -> Member:
-        """Serve whoever gets what ``write`` takes, until ``Member.leave``. ``end`` ends its connection."""
+    def enter(self, write: Callable[[bytes], None], end: Callable[[], None], *, local: bool = False) -> Member:
+        """Serve whoever gets what ``write`` takes, until ``Member.leave``. ``end`` ends its connection. Who is
+        ``local`` may name directories of this machine."""
         self._tell()
         number = next(self._numbers)
-        member = self._members[number] = Member(self, number, write, end)
+        member = self._members[number] = Member(self, number, write, end, local)
         member.send(self._said)
         member.send(wire.facts(self.engine.info, isinstance(self.engine, FlushesCache)))
         return member
@@ -98,8 +99,11 @@ class Hub:
 class Member:
     """One process. When it leaves, its requests are aborted."""
 
-    def __init__(self, hub: Hub, number: int, write: Callable[[bytes], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self, hub: Hub, number: int, write: Callable[[bytes], None], end: Callable[[], None], local: bool
+    ) -> None:
         self._hub = hub
+        self._local = local
         self._engine = hub.engine
         self._number = number
         self._write = write
@@ -138,6 +142,8 @@ class Member:
                 self._start(number, self._expand(message))
             elif isinstance(message, wire.FlushCache):
                 self._start(number, self._flush(message))
+            elif isinstance(message, wire.Adapt):
+                self._start(number, self._adapt(message))
             elif (task := self._tasks.get(number)) is not None:
                 task.cancel()
             else:
@@ -199,6 +205,12 @@ class Member:
         flushed = isinstance(self._engine, FlushesCache) and await self._engine.flush_cache()
         return wire.Done(message.number, flushed=flushed)
 
+    async def _adapt(self, message: wire.Adapt) -> wire.Done:
+        if not isinstance(self._engine, TakesAdapters) or not self._local:
+            raise NotSupportedError("This engine takes no adapters while it runs.", param="lora_name")
+        await self._engine.adapt(message.name, message.path)
+        return wire.Done(message.number)
+
 
 class _Socket(asyncio.Protocol):
     """A process of this machine, at the other end of a socket."""
@@ -208,7 +220,7 @@ class _Socket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._member = self._hub.enter(self._write, self._transport.close)
+        self._member = self._hub.enter(self._write, self._transport.close, local=True)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._member.leave()

@@ -26,6 +26,7 @@ __all__ = [
     "VERSION",
     "VERSION_NAME",
     "Abort",
+    "Adapt",
     "Done",
     "Embed",
     "Expand",
@@ -88,6 +89,14 @@ class FlushCache(Struct, tag=True, array_like=True):
     number: int
 
 
+class Adapt(Struct, tag=True, array_like=True):
+    """Load the LoRA adapter in the directory ``path``; None: unload it. Answered by ``Done`` or ``Failed``."""
+
+    number: int
+    name: str
+    path: str | None
+
+
 class Ping(Struct, tag=True, array_like=True):
     """A sign of life is wanted: ``Pong``, as soon as the engine is done with the batch that it is at."""
 
@@ -141,7 +150,7 @@ class Step(Struct, tag=True, array_like=True):
     outputs: list[EngineOutput]
 
 
-ToHub: TypeAlias = Submit | Abort | Embed | Expand | FlushCache | Ping
+ToHub: TypeAlias = Submit | Abort | Embed | Expand | FlushCache | Adapt | Ping
 FromHub: TypeAlias = Facts | Health | Done | Failed | Pong | Step
 
 to_hub: Final = msgspec.msgpack.Decoder(ToHub)

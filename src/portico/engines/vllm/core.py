@@ -34,8 +34,10 @@ class VllmCore(Described):
     def __init__(self, model: str, arguments: Sequence[str] = (), *, name: str, loras: Mapping[str, str] | None = None):
         self._model = model
         self._name = name
-        self._arguments = [*(["--enable-lora"] if loras else []), *arguments]
+        self._arguments = [*(["--enable-lora"] if loras is not None else []), *arguments]
+        self._takes_adapters = loras is not None
         self._adapters = dict(loras or {})
+        self._adapted = count(1)  # vLLM's numbers of adapters
         self._loras: dict[str, Any] = {}  # the same as vLLM's requests for them
         self._core: Any = None
         self._inputs: Any = None
@@ -75,13 +77,27 @@ class VllmCore(Described):
 
     async def _load_adapters(self) -> None:
         """Load every adapter once, so that one which does not fit is told now and not to a client."""
-        for number, (name, path) in enumerate(self._adapters.items(), 1):
-            adapter = self._names.adapter(name, number, path)
+        for name, path in self._adapters.items():
+            await self._load_adapter(name, path)
+
+    async def _load_adapter(self, name: str, path: str) -> None:
+        adapter = self._names.adapter(name, next(self._adapted), path)
+        try:
+            await self._core.add_lora_async(adapter)
+        except Exception as error:
+            raise EngineError(f"vLLM cannot load the adapter '{name}': {error}") from error
+        self._loras[name] = adapter
+
+    async def adapt(self, name: str, path: str | None) -> None:
+        """Load or unload an adapter while requests run; those that use it have what they need. Raises
+        ``BadRequestError``."""
+        if path is not None:
             try:
-                await self._core.add_lora_async(adapter)
-            except Exception as error:
-                raise EngineError(f"vLLM cannot load the adapter '{name}': {error}") from error
-            self._loras[name] = adapter
+                await self._load_adapter(name, path)
+            except EngineError as error:
+                raise BadRequestError(error.message, param="lora_path") from None
+        elif (adapter := self._loras.pop(name, None)) is not None:
+            await self._core.remove_lora_async(adapter.lora_int_id)
 
     def _describe(self, config: Any) -> None:
         model = config.model_config
@@ -91,7 +107,7 @@ class VllmCore(Described):
         ends |= set(extra if isinstance(extra, list) else [extra])
         self._ends = frozenset(end for end in ends if end is not None)
         capabilities = {"generate", "logprobs", "prompt_logprobs", "structural_tags", "priority", "cache_salt"}
-        if self._loras:
+        if self._takes_adapters:
             capabilities.add("lora")
         if hasattr(self._names.sampling, "logprob_token_ids"):  # in later versions
             capabilities.add("logprob_ids")

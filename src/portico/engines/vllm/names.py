@@ -19,8 +19,8 @@ __all__ = ["KNOWN", "Names", "find"]
 KNOWN: Final = ("0.22.1", "0.32.0", "0.33.0")
 
 _CLIENT: Final = (
-    *("make_async_mp_client", "shutdown", "get_supported_tasks_async", "add_lora_async", "add_request_async"),
-    *("abort_requests_async", "get_output_async", "reset_prefix_cache_async"),
+    *("make_async_mp_client", "shutdown", "get_supported_tasks_async", "add_lora_async", "remove_lora_async"),
+    *("add_request_async", "abort_requests_async", "get_output_async", "reset_prefix_cache_async"),
 )
 _PROCESSING: Final = ("lora_request", "trace_headers", "priority", "data_parallel_rank")
 

@@ -26,7 +26,7 @@ class Load(msgspec.Struct):
     model: str
     name: str
     arguments: list[str]
-    loras: dict[str, str]
+    loras: dict[str, str] | None
 
 
 class VllmProcess(EngineProcess):

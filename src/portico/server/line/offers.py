@@ -17,10 +17,12 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from portico.errors import EngineDeadError, NotSupportedError, OverloadedError, PorticoError
+from portico.generation import Model
 from portico.server.line.model import ServedModel
 
 __all__ = ["Offer", "Offers", "State"]
@@ -34,11 +36,12 @@ LOOK: Final = 1.0  # seconds between two looks for models that nobody uses
 
 @dataclass(eq=False)
 class Offer:
-    """One model. ``load`` loads it, under the ``names`` that are known by then; None: it is loaded, and stays so.
+    """One model. ``load`` loads it, under the ``names`` that are known by then; where it ``stays`` it is never
+    unloaded, and without ``load`` it is loaded already.
 
     ``capabilities`` are a guess before the first time, None where there is none. It is unloaded when it has not been
-    used for ``idle`` seconds, unless that is 0; ``at_start`` it is loaded before anybody asks. ``described`` is equal
-    for two offers of the same.
+    used for ``idle`` seconds, unless that is 0; ``at_start`` it is loaded before anybody asks. Adapters may be
+    loaded out of ``lora_dir``. ``described`` is equal for two offers of the same.
     """
 
     names: Sequence[str]
@@ -50,6 +53,8 @@ class Offer:
     created: int = 0
     idle: float = 0.0
     at_start: bool = True
+    lora_dir: Path | None = None
+    stays: bool = False
     described: object = None
     served: ServedModel | None = None
     state: State = "unloaded"
@@ -60,7 +65,7 @@ class Offer:
     @staticmethod
     def standing(served: ServedModel) -> Offer:
         """Of a model that is loaded and stays so."""
-        offer = Offer(served.names, None)
+        offer = Offer(served.names, None, stays=True)
         offer.has(served)
         return offer
 
@@ -71,6 +76,12 @@ class Offer:
         self.adapters = [adapter.name for adapter in served.adapters]
         self.capabilities, self.context_length = served.model.capabilities, served.model.context_length
         self.created = served.model.created
+
+    def adapted(self, adapters: Sequence[Model]) -> None:
+        """It has these adapters now."""
+        assert self.served is not None
+        self.served = replace(self.served, adapters=adapters)
+        self.adapters = [adapter.name for adapter in adapters]
 
     def held(self, held: ExitStack) -> ServedModel:
         """The model; it is not unloaded before ``held`` is closed."""
@@ -171,7 +182,7 @@ class Offers:
     async def unload(self, offer: Offer) -> None:
         """Returns when it is unloaded, which the answers on their way do not notice. Raises ``NotSupportedError`` where
         it stays."""
-        if offer.load is None:
+        if offer.stays:
             raise NotSupportedError("With --workers every model stays loaded.", param="model")
         while offer.state != "unloaded":
             if offer.state == "loaded":
@@ -257,7 +268,7 @@ class Offers:
     def _to_go(self) -> Offer | None:
         """The loaded one that is missed least."""
         loaded = [(offer.served.line, offer) for offer in self.present if offer.served and offer.state == "loaded"]
-        able = [(line.in_use, line.used, offer) for line, offer in loaded if offer.load is not None]
+        able = [(line.in_use, line.used, offer) for line, offer in loaded if not offer.stays]
         return min(able, key=lambda one: one[:2])[2] if able else None
 
     @staticmethod

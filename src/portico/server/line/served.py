@@ -155,6 +155,10 @@ class Served:
             if offer.served is not None:
                 yield card.name, offer.served.called(card.name).model
 
+    def has(self, name: str) -> bool:
+        """Whether a model has this name."""
+        return self._named(name) is not None
+
     def card(self, name: str) -> Card:
         """The card of that name. Raises as ``model`` does."""
         return _card(self.model(name).offer, name)

@@ -16,6 +16,8 @@ REFUSALS: Final = frozenset({401, 403, 429})
 TOLD: Final = {  # of what is asked for with POST
     "/v1/batches": "batch made",
     "/v1/messages/batches": "batch made",
+    "/v1/load_lora_adapter": "adapter loaded",
+    "/v1/unload_lora_adapter": "adapter unloaded",
     "/v1/models/{model}/load": "model loaded",
     "/v1/models/{model}/unload": "model unloaded",
 }

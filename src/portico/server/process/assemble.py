@@ -117,6 +117,8 @@ def _offer(settings: Settings, load: Callable[[], Awaitable[ServedModel]]) -> Of
         created=int(time.time()),
         idle=settings.idle_unload,
         at_start=settings.load == "start",
+        lora_dir=settings.lora_dir,
+        stays=settings.workers > 1,
         described={name: getattr(settings, name) for name in ModelSettings.model_fields},
     )
 

@@ -51,7 +51,7 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             str(resolved.path),
             shlex.split(settings.engine_args),
             name=resolved.name,
-            loras=adapters(settings),
+            loras=None if settings.lora_dir is None and not settings.lora else adapters(settings),
             silence=settings.engine_silence,
         )
     if settings.engine.startswith("replay:"):
@@ -76,10 +76,10 @@ def resolved_model(settings: Settings) -> models.ResolvedModel:
 
 def adapters(settings: Settings) -> dict[str, str]:
     """The LoRA adapters' directories by name. Raises ``BadRequestError`` for what is not there or cannot be had."""
-    if settings.lora and settings.engine != "vllm":
+    if (settings.lora or settings.lora_dir) and settings.engine != "vllm":
         raise BadRequestError(
-            "--lora needs --engine vllm: llama.cpp applies adapters to whole batches, not to single requests, and the "
-            "protocol of grpc:// engines has no field for them.",
+            "--lora and --lora-dir need --engine vllm: llama.cpp applies adapters to whole batches, not to single "
+            "requests, and the protocol of grpc:// engines has no field for them.",
             param="lora",
         )
     found = {}

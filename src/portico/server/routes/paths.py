@@ -9,6 +9,7 @@ from portico.server.http.pages import Pages
 from portico.server.line.served import Served
 from portico.server.observe.metrics import Metrics
 from portico.server.routes import (
+    adapters,
     anthropic,
     batches,
     decisions,
@@ -37,6 +38,7 @@ BODIES = {
     **files.BODIES,
     **batches.BODIES,
     **uploads.BODIES,
+    **adapters.BODIES,
 }
 
 
@@ -51,6 +53,7 @@ def routes(
     paths = {
         **about.routes(),
         **models.routes(),
+        **adapters.AdapterHandlers(served).routes(),
         **openai.OpenAIHandlers(served).routes(),
         **decisions.DecisionHandlers(served).routes(),
         **embeddings.EmbeddingHandlers(served).routes(),

@@ -38,6 +38,11 @@ class EngineCoreClient:
     async def add_lora_async(self, adapter: Any) -> bool:
         if adapter.lora_path.endswith("misfit"):
             raise RuntimeError("its rank is too high")
+        self._note("adapted", name=adapter.lora_name, path=adapter.lora_path)
+        return True
+
+    async def remove_lora_async(self, number: int) -> bool:
+        self._note("adapted", number=number)
         return True
 
     async def add_request_async(self, request: Any) -> None:

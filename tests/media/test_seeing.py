@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from portico.engines.llamacpp import LlamaCppEngine
-from portico.errors import BadRequestError, EngineError, NotSupportedError
+from portico.errors import BadRequestError, EngineError
 from portico.events import EngineRequest, Media, Medium, SamplingParams
 from portico.prompting import load_tokenizer
 from support.llamacpp import Answer, Client
-from support.pictures import hostile, picture, png, url
+from support.pictures import hostile, picture, png, sound, url
 from support.seeing import write_pair
 from support.server import RunningServer, running_server
 
@@ -44,6 +44,11 @@ def http(server: RunningServer) -> Iterator[httpx.Client]:
 
 def image(*colours: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url(*colours)}}
+
+
+def audio(*colours: str) -> dict[str, Any]:
+    data = base64.b64encode(sound(*colours)).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
 
 def block(*colours: str) -> dict[str, Any]:
@@ -86,6 +91,12 @@ def test_chat_sees_images_where_they_stand(http: httpx.Client) -> None:
     assert said(chat(http, image("blue"), text("and"), image("green"), text("and"), image("red"))) == "blue green red "
     assert said(chat(http, image("green"), image("blue"))) == "green blue "
     assert said(chat(http, text("nothing to see"))) == ""
+
+
+def test_chat_hears_sounds_beside_images(http: httpx.Client) -> None:
+    assert said(chat(http, text("What?"), audio("red"))) == "red "
+    assert said(chat(http, audio("blue", "red"), text("?"))) == "blue red "
+    assert said(chat(http, image("green"), text("and"), audio("red", "blue"))) == "green red blue "
 
 
 def test_earlier_turns_and_answers_of_tools_are_seen(http: httpx.Client) -> None:
@@ -165,7 +176,7 @@ def test_an_image_that_was_seen_is_not_computed_again(http: httpx.Client) -> Non
 
 
 def test_capabilities_are_told(http: httpx.Client) -> None:
-    assert "image" in http.get("/v1/models").json()["data"][0]["capabilities"]
+    assert {"image", "audio"} <= set(http.get("/v1/models").json()["data"][0]["capabilities"])
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -179,7 +190,8 @@ def test_capabilities_are_told(http: httpx.Client) -> None:
         ([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}], None, "only http, https and data"),
         ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,!"}}], None, "base64 is not valid"),
         ([{"type": "image_url"}], "messages[0].content[0].image_url", "no URL"),
-        ([{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}], None, "cannot hear audio"),
+        ([{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}], None, "it is empty"),
+        ([{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}], None, "cannot watch video"),
     ],
 )
 def test_what_cannot_be_seen_is_refused_by_its_place(
@@ -262,8 +274,8 @@ async def test_an_engine_keeps_its_word_about_media(pair: tuple[Path, Path], tmp
         ):
             with pytest.raises(BadRequestError, match=words):
                 await engine.expand(media)
-        with pytest.raises(NotSupportedError):
-            await engine.expand(Media([1], (Medium("audio", b"", (800, 8000), "x"),), (0,)))
+        with pytest.raises(BadRequestError):
+            await engine.expand(Media([1], (Medium("audio", b"", (800, 44_100), "x"),), (0,)))
         ids = await engine.expand(asked[0])
         for request in (
             EngineRequest("short", ids[:-1], SamplingParams(max_tokens=1), media=asked[0]),

@@ -8,13 +8,13 @@ import math
 import struct
 import wave
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
-from support.seeing import COLOURS
+from support.seeing import COLOURS, RATE, TONES
 
-__all__ = ["flac", "hostile", "mp3", "picture", "png", "saved", "url", "wav"]
+__all__ = ["flac", "hostile", "mp3", "picture", "png", "saved", "sound", "url", "wav"]
 
 SIDE = 96  # pixels; the constructed projector sees 12 x 12 patches of it
 
@@ -46,15 +46,25 @@ def url(*colours: str) -> str:
 # -- sounds ------------------------------------------------------------------------------------------------------------
 
 
+def sound(*colours: str) -> bytes:
+    """The tones of these colours, a fifth of a second each."""
+    count = RATE // 5
+    tones = (int(9000 * math.sin(2 * math.pi * TONES[c] * n / RATE)) for c in colours for n in range(count))
+    return _wav(tones, RATE)
+
+
 def wav(seconds: float = 0.1, rate: int = 8000) -> bytes:
     """A tone in one channel of 16 bits."""
+    return _wav((int(12000 * math.sin(n / 5)) for n in range(int(seconds * rate))), rate)
+
+
+def _wav(samples: Iterable[int], rate: int) -> bytes:
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        tone = (int(12000 * math.sin(n / 5)) for n in range(int(seconds * rate)))
-        file.writeframes(b"".join(struct.pack("<h", sample) for sample in tone))
+        file.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
     return buffer.getvalue()
 
 

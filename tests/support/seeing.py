@@ -1,11 +1,12 @@
-"""A pair of GGUF files that can see, constructed: ``python -m support.seeing DIR`` writes ``seeing.gguf`` and
+"""A pair of GGUF files that can see and hear, constructed: ``python -m support.seeing DIR`` writes ``seeing.gguf`` and
 ``seeing-mmproj.gguf``.
 
 The projector (of an architecture without an encoder: Gemma 4's unified one) maps a patch of pure red, green or blue to
 an embedding of its own, by weights that are computed for it. The model has one layer of two heads. The first looks at
 patches, the farther back the more, and writes their colours where the head of the vocabulary reads them; the second
 looks at the colours that were named already, and takes them out. So it names the colours of a conversation's images
-in the order in which they stand, each once, and then ends its turn: ``red green ``. It reads nothing else.
+in the order in which they stand, each once, and then ends its turn: ``red green ``. It reads nothing else. A tone is a
+colour, too: the projector finds three of them in a sound, whatever their loudness.
 
 There is a second pair, whose positions are those of a grid (M-RoPE, as Qwen2-VL has it): all of an image stands at one
 position of the first kind, and takes fewer positions than embeddings. It names an image's colours in no certain order.
@@ -23,9 +24,12 @@ import numpy.typing as npt
 
 from support.tiny_models import MERGES, TOKENS
 
-__all__ = ["COLOURS", "CONTEXT", "TEMPLATE", "write_pair"]
+__all__ = ["COLOURS", "CONTEXT", "RATE", "TEMPLATE", "TONES", "write_pair"]
 
 COLOURS: Final = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+TONES: Final = {"red": 250, "green": 500, "blue": 1000}  # Hz; whole periods in a frame
+RATE: Final = 16_000  # samples a second
+FRAME: Final = 640  # samples to a token
 CONTEXT: Final = 4096  # tokens
 PATCH: Final = 8  # pixels a side
 TEMPLATE: Final = (
@@ -43,7 +47,7 @@ SLOW, STILL = 4, 7  # pairs of a head: one turns by a thousandth for each token,
 
 Array = npt.NDArray[np.float32]
 
-_CONTROL: Final = ["<|im_start|>", "<|im_end|>", "<|image>", "<image|>"]
+_CONTROL: Final = ["<|im_start|>", "<|im_end|>", "<|image>", "<image|>", "<|audio>", "<audio|>"]
 _TOKENS: Final = [*TOKENS[:-2], *(f"{colour}Ġ" for colour in COLOURS), *_CONTROL]
 _END: Final = _TOKENS.index("<|im_end|>")
 
@@ -146,7 +150,7 @@ def _model_tensors(grid: bool) -> dict[str, Array]:
 
 def _projector_facts(writer: gguf.GGUFWriter, grid: bool) -> None:
     writer.add_bool("clip.has_vision_encoder", True)
-    writer.add_string("clip.projector_type", "qwen2vl_merger" if grid else "gemma4uv")
+    writer.add_string("clip.vision.projector_type", "qwen2vl_merger" if grid else "gemma4uv")
     writer.add_uint32("clip.vision.image_size", 64)
     writer.add_uint32("clip.vision.patch_size", PATCH)
     writer.add_uint32("clip.vision.projector.scale_factor", 1)
@@ -158,6 +162,17 @@ def _projector_facts(writer: gguf.GGUFWriter, grid: bool) -> None:
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
     writer.add_array("clip.vision.image_mean", [0.0, 0.0, 0.0])
     writer.add_array("clip.vision.image_std", [1.0, 1.0, 1.0])
+    if grid:
+        return
+    writer.add_bool("clip.has_audio_encoder", True)
+    writer.add_string("clip.audio.projector_type", "gemma4ua")
+    writer.add_uint32("clip.audio.num_mel_bins", FRAME)
+    writer.add_uint32("clip.audio.embedding_length", FRAME)
+    writer.add_uint32("clip.audio.feed_forward_length", WIDTH)
+    writer.add_uint32("clip.audio.block_count", 0)
+    writer.add_uint32("clip.audio.projection_dim", WIDTH)
+    writer.add_uint32("clip.audio.attention.head_count", 1)
+    writer.add_float32("clip.audio.attention.layer_norm_epsilon", 1e-6)
 
 
 def _projector_tensors() -> dict[str, Array]:
@@ -185,7 +200,14 @@ def _projector_tensors() -> dict[str, Array]:
         "v.patch_norm.3.weight": np.ones(WIDTH),
         "v.patch_norm.3.bias": np.zeros(WIDTH),
         "mm.input_projection.weight": (np.linalg.pinv(inside) @ wanted).T,
+        "mm.a.input_projection.weight": wanted.T @ _tones() / FRAME,
     }
+
+
+def _tones() -> Array:
+    """A frame of each, as loud as the projector makes every frame."""
+    times = np.arange(FRAME) / RATE
+    return np.sqrt(2) * np.sin(2 * np.pi * np.outer(list(TONES.values()), times))
 
 
 def _grid_tensors() -> dict[str, Array]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from portico.protocols.bounds import FEW, Items, Objects
+from portico.protocols.kinds import FLAG, OBJECT, TEXT, Kinds
 from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = [
@@ -48,6 +49,21 @@ TOOL = Keys.of(
     *("max_uses", "allowed_domains", "blocked_domains", "user_location", "max_content_tokens", "citations"),
     *("configs", "mcp_server_name", "default_config", "model"),  # of tools that are left out as a whole
     cache_control=CACHE,
+)
+
+CACHED = Kinds({"cache_control": OBJECT}, {"cache_control": Kinds({"type": TEXT, "ttl": TEXT})})
+BLOCK_KINDS = Kinds(
+    {**CACHED.of, "signature": TEXT, "is_error": FLAG, "input": OBJECT},
+    {**CACHED.inside, "content": CACHED},
+)
+MESSAGE_KINDS = Kinds(
+    {},
+    {
+        "messages": Kinds({}, {"content": BLOCK_KINDS}),
+        "system": BLOCK_KINDS,
+        "tools": Kinds({**CACHED.of, "strict": FLAG, "defer_loading": FLAG}, CACHED.inside),
+        "metadata": Kinds({"user_id": TEXT}),
+    },
 )
 
 MIN_BUDGET = 1024  # tokens; the API's own lower bound
@@ -146,6 +162,11 @@ class CountTokensRequest(RequestModel):
     # accepted, without a meaning here
     cache_control: Annotated[dict[str, Any] | None, CACHE] = None  # every prefix is cached, asked for or not
     speed: str | None = None
+
+    @model_validator(mode="after")
+    def _kinds(self) -> CountTokensRequest:
+        MESSAGE_KINDS.check({name: getattr(self, name, None) for name in MESSAGE_KINDS.inside}, "")
+        return self
 
     @model_validator(mode="after")
     def _what_cannot_be(self) -> CountTokensRequest:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from portico.constraints import OLDER
+from portico.errors import BadRequestError
 from portico.protocols.bounds import IDS, Items, Objects, TokenIds
+from portico.protocols.kinds import FLAG, LIST, OBJECT, TEXT, Kinds
 from portico.protocols.validation import Keys, RequestModel, fault
 
 __all__ = ["ChatRequest", "CompletionRequest", "ConversationFields", "GenerationRequest", "StreamOptions"]
@@ -68,6 +70,24 @@ TOOL_CHOICE = Keys.of(
     function=Keys.of("name"),
     custom=Keys.of("name"),
     allowed_tools=Keys.of("mode", "tools"),
+)
+
+# and of which kinds their values are
+FUNCTION = Kinds({"name": TEXT, "description": TEXT, "parameters": OBJECT, "strict": FLAG})
+CUSTOM = Kinds({"name": TEXT, "description": TEXT, "format": OBJECT})
+CALL = Kinds(
+    {"type": TEXT, "id": TEXT, "function": OBJECT, "custom": OBJECT},
+    {"function": Kinds({"name": TEXT, "arguments": TEXT + OBJECT}), "custom": Kinds({"name": TEXT, "input": TEXT})},
+)
+CHAT = Kinds(
+    {},
+    {
+        "messages": Kinds({"name": TEXT, "refusal": TEXT, "tool_call_id": TEXT}, {"tool_calls": CALL}),
+        "tools": Kinds({"type": TEXT, "function": OBJECT, "custom": OBJECT}, {"function": FUNCTION, "custom": CUSTOM}),
+        "functions": FUNCTION,
+        "function_call": Kinds({"name": TEXT}),
+        "prediction": Kinds({"type": TEXT, "content": TEXT + LIST}),
+    },
 )
 
 
@@ -206,7 +226,7 @@ class ChatRequest(GenerationRequest, ConversationFields):
     parallel_tool_calls: bool | None = None
 
     # OpenAI fields that have no meaning in front of one model, or that nothing here can do
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
     store: bool | None = None
     service_tier: str | None = None
     modalities: Items[str] | None = None
@@ -231,6 +251,15 @@ class ChatRequest(GenerationRequest, ConversationFields):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @model_validator(mode="after")
+    def _kinds(self) -> ChatRequest:
+        CHAT.check({name: getattr(self, name) for name in CHAT.inside}, "")
+        for index, tool in enumerate(self.tools or ()):
+            if tool.get("type") in (None, "function") and tool.get("function") is None:
+                param = f"tools[{index}].function"
+                raise BadRequestError(f"{param} must be an object with a name.", param=param)
+        return self
+
+    @model_validator(mode="after")
     def _top_logprobs_need_logprobs(self) -> ChatRequest:
         if self.top_logprobs and not self.logprobs:
             raise fault("top_logprobs", "top_logprobs is only allowed when 'logprobs' is true")
@@ -244,5 +273,5 @@ class CompletionRequest(GenerationRequest):
     max_tokens: MaxTokens | None = None
     echo: bool | None = None
     suffix: str | None = None
-    best_of: int | None = None
+    best_of: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0)] | None = None

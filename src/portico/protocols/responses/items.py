@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from portico.errors import BadRequestError
+from portico.protocols.kinds import LIST, TEXT, Kinds
 from portico.protocols.responses.ids import LONGEST_ID, item_id
 
 __all__ = ["REFERENCE", "Item", "check_items", "kept_items", "kind_of", "references", "thoughts_without_text"]
@@ -29,30 +30,17 @@ def kind_of(item: Mapping[str, Any]) -> str:
     return REFERENCE if "id" in item and "role" not in item else "message"
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {"type": (str,), "id": (str,), "status": (str,), "phase": (str,)}
-_OF_MESSAGES: Mapping[str, tuple[type, ...]] = {"content": (str, list)}
-_OF_PARTS: Mapping[str, tuple[type, ...]] = {"type": (str,), "annotations": (list,), "logprobs": (list,)}
-_SAID: Mapping[type, str] = {str: "text", list: "a list"}
+_ITEM = Kinds({"type": TEXT, "id": TEXT, "status": TEXT, "phase": TEXT})
+_PART = Kinds({"type": TEXT, "annotations": LIST, "logprobs": LIST})
+_MESSAGE = Kinds({"content": TEXT + LIST}, {"content": _PART})
 
 
 def check_items(items: Sequence[Item], where: str = "input") -> None:
     """Raise ``BadRequestError`` for what would be kept, and is of another kind than its field."""
+    _ITEM.check(items, where)
     for index, item in enumerate(items):
-        path = f"{where}[{index}]"
-        _check(item, _TYPES, path)
         if kind_of(item) == "message":
-            _check(item, _OF_MESSAGES, path)
-            parts = item.get("content")
-            for number, part in enumerate(parts if isinstance(parts, list) else ()):
-                if isinstance(part, dict):
-                    _check(part, _OF_PARTS, f"{path}.content[{number}]")
-
-
-def _check(value: Item, kinds: Mapping[str, tuple[type, ...]], path: str) -> None:
-    for key, of in kinds.items():
-        if value.get(key) is not None and not isinstance(value[key], of):
-            what = " or ".join(_SAID[kind] for kind in of)
-            raise BadRequestError(f"{path}.{key} must be {what}.", param=f"{path}.{key}")
+            _MESSAGE.check(item, f"{where}[{index}]")
 
 
 def references(items: Sequence[Item], where: str = "input") -> list[tuple[int, str]]:

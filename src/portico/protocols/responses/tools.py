@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portico.errors import BadRequestError
+from portico.protocols.kinds import FLAG, OBJECT, TEXT, Kinds
 
 __all__ = ["CLIENT_RUN", "Called", "ClientRun", "Offered", "echoed_tools", "flat_name", "offered_tools"]
 
@@ -139,23 +140,16 @@ def _members(tool: Tool, where: str, offered: Offered, *, hidden: bool) -> Itera
         offered.left_out.append(f"{where} ({str(kind)[:40]}, which this server does not run)")
 
 
-_KINDS: Mapping[str, tuple[type, str]] = {
-    "description": (str, "text"),
-    "parameters": (dict, "a JSON schema (an object)"),
-    "strict": (bool, "true or false"),
-    "defer_loading": (bool, "true or false"),
-}
+_TYPE = Kinds({"type": TEXT})
+_OWN = Kinds({"description": TEXT, "parameters": OBJECT, "strict": FLAG, "defer_loading": FLAG})
 
 
 def _check(tool: Tool, where: str) -> None:
     """Raise ``BadRequestError`` for what is of another kind than its field; of hosted tools their type alone counts."""
+    _TYPE.check(tool, where)
     kind = tool.get("type")
-    if not isinstance(kind, str | None):
-        raise BadRequestError(f"{where}.type must be text.", param=f"{where}.type")
     if kind in (None, "function", "custom", "namespace") or kind in CLIENT_RUN:
-        for key, (of, what) in _KINDS.items():
-            if not isinstance(tool.get(key), of | None):
-                raise BadRequestError(f"{where}.{key} must be {what}.", param=f"{where}.{key}")
+        _OWN.check(tool, where)
 
 
 def _shown(tool: Tool, name: str, where: str) -> Tool | None:

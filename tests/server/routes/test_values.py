@@ -115,7 +115,7 @@ CHAT: dict[str, Any] = {
     "documents": [{"text": "d"}],
 }
 COMPLETION: dict[str, Any] = {**SAMPLING, "prompt": "Hi", "echo": False, "best_of": 1, "logprobs": 1}
-EMBEDDING: dict[str, Any] = {"input": ["Hi"], "encoding_format": "float", "dimensions": 4, "user": "u", "priority": 1}
+EMBEDDING: dict[str, Any] = {"input": ["Hi"], "encoding_format": "float", "dimensions": 4, "user": "u"}
 MESSAGE: dict[str, Any] = {
     "max_tokens": 5,
     "messages": [
@@ -196,7 +196,7 @@ LENIENT = {
     r"stop|temperature|logit_bias.*|max_tokens|functions(\[0\])?|function_call|tool_choice\.allowed_tools\.tools.*": (
         "vLLM's wider bounds, and what means nothing"
     ),
-    r"(service_tier|modalities|prediction|verbosity)(\[0\]|\.type)?": "texts of any kind: they have no effect here",
+    r"(service_tier|modalities|prediction|verbosity)(\[0\]|\.type|\.content)?": "texts of any kind: they have no effect here",
 }
 
 

@@ -196,7 +196,7 @@ LENIENT = {
     r"stop|temperature|logit_bias.*|max_tokens|functions(\[0\])?|function_call|tool_choice\.allowed_tools\.tools.*": (
         "vLLM's wider bounds, and what means nothing"
     ),
-    r"(service_tier|modalities|prediction|verbosity)(\[0\]|\.type|\.content)?": "texts of any kind: they have no effect here",
+    r"(service_tier|modalities|prediction|verbosity)(\[0\]|\.type|\.content)?": "of any kind: no effect here",
 }
 
 

@@ -15,6 +15,7 @@ from portico.engines.resuming import EVERYTHING
 from portico.engines.shared import Hub
 from portico.events import EngineRequest
 from portico.keys import Key
+from portico.keys.audit import Audit
 from portico.server.grpc.server import GrpcServer, Tls
 from portico.server.grpc.services import grpc_server
 from portico.server.grpc.steps import StepsService
@@ -61,6 +62,7 @@ async def calling(
     port: int = 0,
     max_in_flight: int = 1024,
     max_per_key: int | None = None,
+    audit: Audit | None = None,
     resumes: Collection[str] = EVERYTHING,
     capabilities: frozenset[str] = frozenset({"generate", "logprobs", "constraints", "embed"}),
     **model: Any,
@@ -77,7 +79,8 @@ async def calling(
     gate = Gate(max_in_flight, max_per_key)
     door = Keys(keys)
     door.accept(people, "store")
-    server = grpc_server(served, door, metrics, gate, host="127.0.0.1", port=port, max_message=max_message, tls=tls)
+    where: dict[str, Any] = {"host": "127.0.0.1", "port": port, "max_message": max_message, "tls": tls}
+    server = grpc_server(served, door, metrics, gate, audit, **where)
     await server.start()
     target = f"localhost:{server.port}"
     options = [("grpc.max_receive_message_length", -1)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -17,6 +19,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from portico.engines.replay import Script
 from portico.errors import BadRequestError, OverloadedError
+from portico.keys import Key, hash_of
+from portico.keys.audit import Audit
 from portico.protos import inference_pb2 as pb
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
@@ -270,6 +274,25 @@ async def test_unknown_calls_wrong_bytes_and_oversized_messages() -> None:
         assert (await refused(VllmEngineStub(up.channel).Generate(request_for("x" * 20_000)))).code() == (
             Code.RESOURCE_EXHAUSTED
         )
+
+
+async def test_calls_are_counted_by_model_and_refusals_audited(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    ann = Key(name="ann", hash=hash_of("sesame"), requests_per_minute=1)
+    async with calling({"a": "x"}, people=[ann], audit=Audit(file)) as up:
+        own, key = InferenceStub(up.channel), (("x-api-key", "sesame"),)
+        assert await collected(own.Chat(chat_for(), metadata=key))
+        await refused(own.Chat(chat_for(), metadata=key))
+        await refused(own.Chat(chat_for(), metadata=(("x-api-key", "something secret"),)))
+        page = up.line.meter.render().decode()
+    assert re.search(r'portico_requests_total\{api="grpc",cause="",model="tiny",outcome="ok",', page)
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(one["who"], one["cause"], one["route"]) for one in told] == [
+        ("ann", "rate_limit_exceeded", "/portico.v1.Inference/Chat"),
+        ("", "invalid_api_key", "/portico.v1.Inference/Chat"),
+    ]
+    assert {one["address"] for one in told} <= {"127.0.0.1", "::1"}
+    assert "secret" not in file.read_text()
 
 
 async def test_keys() -> None:

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack
+from contextvars import ContextVar
 from typing import Generic, Protocol, TypeVar
 
 from portico.errors import PorticoError
@@ -21,10 +22,12 @@ from portico.server.line.flight import Flight
 from portico.server.line.model import ServedModel
 from portico.server.line.served import Served
 
-__all__ = ["Answer", "MessageSink", "admitted", "new_id"]
+__all__ = ["ABOUT", "Answer", "MessageSink", "admitted", "new_id"]
 
 MOST_JOINED = 256  # messages that become one for a client that lags; keeps it within clients' limits
 MAX_UNREAD = 1 << 16  # messages collected for a client that does not read before its flight ends
+
+ABOUT: ContextVar[str] = ContextVar("about", default="")  # the model that the call of this task is counted by
 
 Message = TypeVar("Message")
 
@@ -136,6 +139,7 @@ async def admitted(
 ) -> Answer[Message]:
     """Hand the generation to the engine. What is refused is refused here. ``left_out`` names what of the request did
     not reach the prompt."""
+    ABOUT.set(by.model.label)
     sink = MessageSink(encoder)
     flight = Flight([generation], sink, served.request_timeout)
     await by.check(flight.generations)

@@ -16,10 +16,12 @@ from google.protobuf.message_factory import GetMessageClass
 
 from portico.errors import BadRequestError, PorticoError
 from portico.keys import KEY
+from portico.keys.audit import Audit
 from portico.protocols.bounds import LARGE
 from portico.protocols.grpc.status import error_metadata, status_name
 from portico.protocols.grpc.wire import check_bounds
-from portico.server.grpc.server import Service, encode
+from portico.server.grpc.answers import ABOUT
+from portico.server.grpc.server import Service, encode, tell_refusal
 from portico.server.http.app import Outcome
 from portico.server.http.gate import Gate
 from portico.server.observe.metrics import Metrics
@@ -44,9 +46,10 @@ class Called(Protocol):
 class Calls:
     """What surrounds every call: decoding, errors, counting."""
 
-    def __init__(self, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate, audit: Audit) -> None:
         self._metrics = metrics
         self._gate = gate
+        self._audit = audit
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,8 +129,9 @@ class Calls:
             if not self._active:
                 self._idle.set()
             seconds = time.perf_counter() - started
-            self._metrics.count("grpc", route, "", outcome, cause, seconds)
+            self._metrics.count("grpc", route, ABOUT.get(), outcome, cause, seconds)
             log.info("%s %s %.0f ms", route, outcome, seconds * 1000)
+        tell_refusal(self._audit, refusal, route, context)
         code = getattr(grpc.StatusCode, status_name(refusal))
         await context.abort(code, refusal.message, error_metadata(refusal))
 

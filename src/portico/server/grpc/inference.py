@@ -10,7 +10,7 @@ from portico.prompting import Prompt
 from portico.protocols.grpc import inference
 from portico.protocols.openai import chat, completions, embeddings
 from portico.protos import inference_pb2 as pb
-from portico.server.grpc.answers import Answer, admitted, new_id
+from portico.server.grpc.answers import ABOUT, Answer, admitted, new_id
 from portico.server.line.served import Served
 
 __all__ = ["InferenceService"]
@@ -49,6 +49,7 @@ class InferenceService:
         inputs: list[list[int]] = []
         with ExitStack() as held:
             by = await self._served.embedding(request.model or None).get(held)
+            ABOUT.set(by.model.label)
             for one in checked:
                 for given in embeddings.inputs(one, by.model):
                     prompt = await by.model.prompter.completion(given)

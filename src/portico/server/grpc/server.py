@@ -13,19 +13,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from portico.errors import BadRequestError, MethodNotAllowedError, PorticoError
-from portico.keys import enter
+from portico.keys import KEY, enter
+from portico.keys.audit import Audit
 from portico.protocols.grpc.status import error_metadata, status_name
 from portico.server.http.auth import Keys, given_key
+from portico.server.observe.audit import REFUSALS
 
-__all__ = ["GrpcServer", "Handlers", "Service", "Tls", "encode"]
+__all__ = ["GrpcServer", "Handlers", "Service", "Tls", "encode", "tell_refusal"]
 
 log = logging.getLogger("portico")
 
@@ -84,12 +88,13 @@ class GrpcServer:
         max_message: int,
         tls: Tls | None = None,
         share_port: bool = False,
+        audit: Audit | None = None,
     ) -> None:
         self._services = services
         self._healthy = healthy
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[_Door(keys)],
+            interceptors=[_Door(keys, audit or Audit(None))],
             options=[
                 *_OPTIONS,
                 ("grpc.max_receive_message_length", max_message),
@@ -155,8 +160,9 @@ def encode(message: Any) -> bytes:
 class _Door(grpc.aio.ServerInterceptor):
     """Lets calls through that bring a key and are known here; health needs no key, as on HTTP."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, audit: Audit) -> None:
         self._keys = keys
+        self._audit = audit
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         call: str = handler_call_details.method
@@ -164,7 +170,7 @@ class _Door(grpc.aio.ServerInterceptor):
             try:
                 enter(self._keys.verify(given_key(_headers(handler_call_details.invocation_metadata))))
             except PorticoError as error:
-                return _refusal(error)
+                return _refusal(error, partial(tell_refusal, self._audit, error, call[:200]))
         known = await continuation(handler_call_details)
         return known or _refusal(
             MethodNotAllowedError(f"This server has no call '{call[:200]}'; reflection lists those that it has.")
@@ -175,10 +181,22 @@ def _headers(metadata: Sequence[tuple[str, str | bytes]]) -> dict[bytes, bytes]:
     return {name.encode(): value.encode() if isinstance(value, str) else value for name, value in metadata or ()}
 
 
-def _refusal(error: PorticoError) -> grpc.RpcMethodHandler[Any, Any]:
+def tell_refusal(audit: Audit, error: PorticoError, route: str, context: Any) -> None:
+    """Note in the audit log that a call was refused for who asks."""
+    if error.status in REFUSALS:
+        peer: str = context.peer()  # ipv4:HOST:PORT, ipv6:[HOST]:PORT
+        address = unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]")
+        who = KEY.get().shown
+        audit.note("refused", who, cause=error.code or error.type, method="gRPC", route=route, address=address)
+
+
+def _refusal(
+    error: PorticoError, told: Callable[[Any], None] = lambda context: None
+) -> grpc.RpcMethodHandler[Any, Any]:
     """A handler that refuses whatever it is called with."""
 
     async def refuse(messages: Any, context: Any) -> None:
+        told(context)
         await context.abort(getattr(grpc.StatusCode, status_name(error)), error.message, error_metadata(error))
 
     return grpc.stream_stream_rpc_method_handler(refuse, bytes, encode)  # one that waits for no message first

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from portico.keys.audit import Audit
 from portico.server.grpc.calls import Calls
 from portico.server.grpc.inference import InferenceService
 from portico.server.grpc.server import GrpcServer
@@ -19,8 +20,10 @@ from portico.server.observe.metrics import Metrics
 __all__ = ["grpc_server"]
 
 
-def grpc_server(served: Served, keys: Keys, metrics: Metrics, gate: Gate, **where: Any) -> GrpcServer:
+def grpc_server(
+    served: Served, keys: Keys, metrics: Metrics, gate: Gate, audit: Audit | None = None, **where: Any
+) -> GrpcServer:
     """A server over ``served``; ``where`` is as ``GrpcServer`` takes it."""
-    calls = Calls(metrics, gate)
+    calls = Calls(metrics, gate, audit or Audit(None))
     services = [calls.service(VllmEngineService(served)), calls.service(InferenceService(served))]
-    return GrpcServer(services, keys, lambda: served.healthy, **where)
+    return GrpcServer(services, keys, lambda: served.healthy, audit=audit, **where)

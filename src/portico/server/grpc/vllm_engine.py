@@ -15,7 +15,7 @@ from portico.protocols.grpc import vllm_engine
 from portico.protocols.openai import embeddings
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
-from portico.server.grpc.answers import Answer, admitted, new_id
+from portico.server.grpc.answers import ABOUT, Answer, admitted, new_id
 from portico.server.grpc.tokenizer import TokenizerFiles
 from portico.server.line.served import Served, Wanted
 from portico.threads import CALLER
@@ -59,6 +59,7 @@ class VllmEngineService:
         checked = embeddings.EmbeddingRequest(input=list(request.tokenized.input_ids))
         with ExitStack() as held:
             by = await self._served.embedding(None).get(held)
+            ABOUT.set(by.model.label)
             inputs = [list(one) for one in embeddings.inputs(checked, by.model) if not isinstance(one, str)]
             batch = await by.line.embed(embeddings.check_lengths(checked, inputs, by.model))
         vector = batch.vectors[0]

@@ -10,7 +10,7 @@ from portico.keys.audit import Audit
 from portico.server.http.app import Outcome
 from portico.server.http.exchange import Exchange
 
-__all__ = ["AuditObserver"]
+__all__ = ["REFUSALS", "AuditObserver"]
 
 REFUSALS: Final = frozenset({401, 403, 429})
 TOLD: Final = {  # of what is asked for with POST

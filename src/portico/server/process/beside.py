@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from portico.config import Settings
 from portico.errors import BadRequestError
 from portico.extras import installing
+from portico.keys.audit import Audit
 from portico.server.http.auth import Keys
 from portico.server.http.gate import Gate
 from portico.server.line.served import Served
@@ -72,6 +73,7 @@ def grpc_beside(settings: Settings, served: Served, keys: Keys, metrics: Metrics
         keys,
         metrics,
         gate,
+        Audit(settings.audit_log),
         host=settings.host,
         port=settings.grpc_port,
         max_message=settings.max_body,

@@ -1,7 +1,7 @@
 """One line in the log for every request: what was asked of which model, by whom, and what came of it.
 
 A key is told by its name, or the first digits of its hash, never by itself; nothing of prompts and answers is told.
-Probes, and what an open page asks again and again, are logged at debug: they come all day.
+Probes, scrapes of metrics, and what an open page asks again and again, are logged at debug: they come all day.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class AccessLog:
 
     def ended(self, exchange: Exchange, outcome: Outcome, cause: str) -> None:
         """Tell it."""
-        level = logging.DEBUG if exchange.path in QUIET else logging.INFO
+        scraped = exchange.path == "/metrics" and outcome == "ok"
+        level = logging.DEBUG if exchange.path in QUIET or scraped else logging.INFO
         if not log.isEnabledFor(level):
             return
         fields = _fields(exchange, outcome, cause)

@@ -133,6 +133,7 @@ def test_the_rest_of_the_document(server: Replaying) -> None:
                 continue
             response = httpx.request(method.upper(), server.url + target)
             there = 404 if "{" in target else 200  # nothing of such an id is here
+            there = 400 if target.endswith("/unload") else there  # this model stays loaded
             assert response.status_code == (there if method in methods else 405), (method, path)
             if method not in methods:
                 assert {one.strip().lower() for one in response.headers["allow"].split(",")} == set(methods)

@@ -3,4 +3,4 @@
 bytes -> protocols -> prompting -> engines -> decoding -> parsing -> protocols -> bytes
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -56,6 +56,8 @@ class Head(Struct):
     began: float
     redacted: bool
     model: str | None = None
+    asked: str | None = None  # the beginning of what was said last, unless it is redacted
+    tools: int = 0  # that were offered
     state: Literal["open", "ok", "refused", "failed", "gone"] = "open"
     status: int = 0
     stream: bool = False

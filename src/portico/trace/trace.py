@@ -16,6 +16,7 @@ from portico.generation import Choice, Generation, Model
 from portico.prompting import Prompt
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
 from portico.trace.artifacts import Artifact, Head, Lane
+from portico.trace.asked import asked
 from portico.trace.choices import ChoiceTrace
 from portico.trace.record import Clock, Record, spelled
 from portico.trace.wire import TracedBody, TracedStream
@@ -68,6 +69,9 @@ class Trace(Record):
         """The body is legal; ``fields`` are those the client set."""
         self.head.model = fields.get("model")
         self.head.stream = bool(fields.get("stream"))
+        self.head.tools = len(fields.get("tools") or ())
+        if not self.head.redacted:
+            self.head.asked = asked(fields)
         self._stage("request", "validated", f"{len(fields)} fields", {"fields": dict(fields)}, "protocols", began)
         self._asked = self.latest
         self._tell(self.head)

@@ -82,6 +82,17 @@ def test_requests_are_listed_newest_first_and_as_they_come(server: Replaying, op
     text = rows.first.inner_text()
     for figure in (CHAT, "tiny", "done", f"{head['prompt_tokens']} → {head['completion_tokens']}"):
         assert figure in text
+    assert "[[call]]" in text  # what was asked
+    assert "1 tool" in text
+    page.locator("#filter").fill("[[call]] done")
+    until(page, "document.querySelectorAll('#requests li').length === 1")
+    page.locator("#filter").fill("")
+    until(page, "document.querySelectorAll('#requests li').length > 1")
+    page.locator(f'#requests li[data-id="{second}"]').click()
+    page.get_by_text("What was said, as text").click()
+    said = page.locator(".words pre").all_inner_texts()
+    assert [said[0], *said[-3:-1]] == ["[[call]]", "Which city?", "I look it up."]
+    assert json.loads(said[-1]) == {"city": "Köln 🐌", "days": 3}
     before = rows.count()
     third = ask(server, "plain", "/v1/messages", model="nobody")  # while the page is open
     page.locator(f'#requests li[data-id="{third}"]').wait_for()
@@ -195,9 +206,9 @@ def test_what_was_held_back_is_drawn_as_long_as_it_lasted(
 def test_an_error_names_the_layer_that_refused(server: Replaying, open_page: OpenPage, pictures: Path) -> None:
     page = open_page(server.url + "/inspect")
     for name, fields, verb in (
-        ("plain", {"temperature": "hot"}, "Refused by"),
-        ("plain", {"model": "nobody"}, "Refused by"),
-        ("fails", {}, "Failed in"),
+        ("plain", {"temperature": "hot"}, "Refused"),
+        ("plain", {"model": "nobody"}, "Refused"),
+        ("fails", {}, "It broke off"),
     ):
         trace = ask(server, name, **fields)
         head, _ = traced(server, trace)
@@ -206,13 +217,14 @@ def test_an_error_names_the_layer_that_refused(server: Replaying, open_page: Ope
         row.wait_for()
         until(
             page,
-            "([id, layer]) => document.querySelector(`#requests li[data-id=${id}]`).innerText.includes(layer)",
-            [trace, layer],
+            "([id, words]) => document.querySelector(`#requests li[data-id=${id}]`).innerText.includes(words)",
+            [trace, head["error"]["message"]],
         )
         row.click()
         banner = page.locator(".refusal", has_text=head["error"]["message"])
         banner.wait_for()
-        assert banner.locator("strong").inner_text().startswith(f"{verb} {layer}")
+        assert banner.locator("strong").inner_text().startswith(verb)
+        assert layer in banner.inner_text()
         page.locator(".box.error").first.wait_for()
         assert page.locator(".box.error").count() == 1
         page.screenshot(path=pictures / f"error-{layer}.png")

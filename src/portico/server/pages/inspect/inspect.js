@@ -2,7 +2,7 @@
 // The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
 
 import { get, HERE, NoKeyError, open, values } from "../common/api.js";
-import { clock, duration, h, oncePerFrame, shortened } from "../common/dom.js";
+import { clock, count, duration, h, oncePerFrame, shortened } from "../common/dom.js";
 import { ChoiceList } from "../common/list.js";
 import { STATES, TraceView } from "../trace/view.js";
 import { chainList } from "./chain.js";
@@ -46,6 +46,7 @@ function searchable(head) {
     head.request_id,
     head.method,
     head.path,
+    head.asked,
     head.model,
     head.state,
     STATES[head.state],
@@ -65,18 +66,15 @@ function fill(row, head) {
   const tokens = [head.prompt_tokens, head.completion_tokens].some((n) => n !== null && n !== undefined)
     ? `${head.prompt_tokens ?? "–"} → ${head.completion_tokens ?? "…"}`
     : "";
+  const tools = head.tools ? ` ${count(head.tools, "tool")}` : "";
   row.className = head.state;
-  row.replaceChildren(
+  const parts = [
     h("span", { class: "state", "aria-hidden": "true" }),
-    h("span", { class: "path" }, head.path),
-    h(
-      "span",
-      { class: "status" },
-      head.error
-        ? `${head.status >= 400 ? head.status : STATES[head.state]} ${head.error.layer}`
-        : (STATES[head.state] ?? head.state),
-    ),
-    h("span", { class: "second" }, clock(head.began), " ", h("b", {}, shortened(head.model ?? "no model", 22))),
+    h("span", { class: "path", title: head.asked ?? null }, head.asked ?? head.path),
+    h("span", { class: "status" }, head.status >= 400 ? `${head.status} refused` : (STATES[head.state] ?? head.state)),
+    h("span", { class: "second" }, clock(head.began), " ", h("b", {}, shortened(head.model ?? "no model", 22)), tools),
+    head.asked && h("span", { class: "second" }, head.path),
+    head.error && h("span", { class: "said" }, head.error.message),
     h("span", { class: "duration", title: "duration" }, head.seconds === null ? "" : duration(head.seconds)),
     h(
       "span",
@@ -85,7 +83,8 @@ function fill(row, head) {
       head.first_token !== null &&
         h("span", { title: "time to first token" }, `first after ${duration(head.first_token)}`),
     ),
-  );
+  ];
+  row.replaceChildren(...parts.filter(Boolean));
 }
 
 function choose(id, artifact = null) {

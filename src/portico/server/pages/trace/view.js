@@ -7,6 +7,7 @@ import { details, family } from "./details.js";
 import { Lanes } from "./lanes.js";
 import { sentence, Trace, timing } from "./model.js";
 import { waterfall } from "./waterfall.js";
+import { inWords } from "./words.js";
 
 export const STATES = { open: "running", ok: "done", refused: "refused", failed: "failed", gone: "client gone" };
 
@@ -66,6 +67,15 @@ export class TraceView {
       role: "region",
       "aria-label": "Its family",
     });
+    this._words = h(
+      "details",
+      {
+        class: "card words",
+        ontoggle: () => this._words.open && this._inner.replaceChildren(...inWords(this.trace)),
+      },
+      h("summary", {}, "What was said, as text"),
+      (this._inner = h("div", {})),
+    );
     this.element = h("article", { class: "trace", hidden: true }, [
       this._compact ? null : this._head,
       this._error,
@@ -105,6 +115,7 @@ export class TraceView {
         (this._more = h("p", { class: "hint", hidden: true })),
       )),
       h("div", { class: "closer" }, this._details, this._family),
+      this._compact ? null : this._words,
       this._compact ? this._waterfall : null,
     ]);
     this._blank();
@@ -190,6 +201,7 @@ export class TraceView {
   // -- showing --------------------------------------------------------------------------------------------------------------
 
   _blank() {
+    this._words.open = false;
     this._error.hidden = true;
     this._more.hidden = true;
     this._look(null);
@@ -267,14 +279,16 @@ export class TraceView {
         h(
           "strong",
           {},
-          `${this.trace.head.state === "failed" ? "Failed in" : "Refused by"} ${error.layer}`,
+          this.trace.head.state === "failed" ? "It broke off" : "Refused",
           error.status >= 400 ? h("span", { class: "status" }, ` ${error.status}`) : null,
         ),
         this._compact ? null : h("p", {}, error.message ?? ""), // the answer beside it says it
         h(
           "p",
           { class: "where" },
-          [error.param && `field ${error.param}`, error.code && `code ${error.code}`].filter(Boolean).join(", "),
+          [error.param && `field ${error.param}`, error.code && `code ${error.code}`, `told by ${error.layer}`]
+            .filter(Boolean)
+            .join(", "),
         ),
       ].filter(Boolean),
     );

@@ -27,6 +27,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
+from portico.commands.bench.local import cpu_seconds
+
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 100000}
 RESPONSE = {"input": "Hi", "stream": True, "max_output_tokens": 100000}
 APIS = {  # path, body, and what stands near the end of the stream
@@ -35,11 +37,6 @@ APIS = {  # path, body, and what stands near the end of the stream
     "kept": ("/v1/responses", RESPONSE, b"event: response.completed"),
 }
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time of all threads of the process; the times of a whole process come in hundredths only."""
-    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 async def one_stream(host: str, port: int, api: str) -> tuple[int, int]:

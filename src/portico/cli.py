@@ -22,6 +22,7 @@ COMMANDS = {  # with what the list of them says; they are imported when they are
     "end.",
     "doctor": "Look at this machine: what it has, what would be used, what is missing and the command that mends it.",
     "batch": "Run many requests at once, from a file of OpenAI's batch lines.",
+    "bench": "Measure a running server: answers and events per second, waiting times, processor time.",
     "pull": "Fetch MODEL so that it can be used offline.",
     "models": "List the models on this machine, and those that 'portico pull' knows by name.",
     "ps": "List the models that a server has loaded.",

@@ -418,10 +418,12 @@ def _refuse_unknown(error: ValidationError, config_file: Path | None) -> None:
     """Raise for what the file sets and nothing here knows; other faults are told by whoever called."""
     for problem in error.errors(include_url=False):
         if problem["type"] == "extra_forbidden":
-            name = str(problem["loc"][0])
-            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            *inside, name = map(str, problem["loc"])
+            known = [*ModelSettings.model_fields, *SamplingDefaults.model_fields] if inside else Settings.model_fields
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out."
-            raise BadRequestError(f"There is no setting '{name}', which {config_file} sets; {hint}") from None
+            whole = ".".join([*inside, name])
+            raise BadRequestError(f"There is no setting '{whole}', which {config_file} sets; {hint}") from None
 
 
 def _refuse_misspelt(names: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from portico.config import Settings
+from portico.config import ModelSettings, Settings
 from portico.protos import inference_pb2 as pb
 from portico.protos.inference_pb2_grpc import InferenceStub
 from portico.server.process.workers import pack, unpack
@@ -29,6 +29,9 @@ WORKER = "portico.server.process.worker"
 def test_settings_reach_a_worker_whole() -> None:
     settings = Settings(model="m", api_key=[SecretStr("k")], chat_template=Path("/t"), workers=3)
     assert unpack(pack(settings)) == settings
+    entry = ModelSettings.model_validate({"model": "a", "sampling": {"top_k": 3}, "chat_template": "/t"})
+    several = Settings(models=[entry], workers=3)
+    assert unpack(pack(several)).each_model == several.each_model
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ class _Crew:
 
 def pack(settings: Settings) -> bytes:
     """Settings as one line, secrets and all: for a pipe between two processes, and nowhere else."""
-    return json.dumps({name: getattr(settings, name) for name in type(settings).model_fields}, default=_plain).encode()
+    return json.dumps({name: getattr(settings, name) for name in settings.model_fields_set}, default=_plain).encode()
 
 
 def unpack(line: bytes) -> Settings:

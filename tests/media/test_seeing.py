@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from portico.engines.llamacpp import LlamaCppEngine
 from portico.errors import BadRequestError, EngineError
@@ -18,7 +20,7 @@ from portico.events import EngineRequest, Media, Medium, SamplingParams
 from portico.prompting import load_tokenizer
 from support.llamacpp import Answer, Client
 from support.pictures import hostile, picture, png, sound, url
-from support.seeing import write_pair
+from support.seeing import COLOURS, write_pair
 from support.server import RunningServer, running_server
 
 
@@ -31,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def server(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     model, projector = pair
     store = tmp_path_factory.mktemp("store") / "store.db"
-    limits = ("--max-media", "3", "--max-pixels", "1000000")
+    limits = ("--max-media", "3", "--max-pixels", "1000000", "--trace-header")
     with running_server(model, "--mmproj", projector, "--store", store, *limits) as running:
         yield running
 
@@ -177,6 +179,20 @@ def test_an_image_that_was_seen_is_not_computed_again(http: httpx.Client) -> Non
 
 def test_capabilities_are_told(http: httpx.Client) -> None:
     assert {"image", "audio"} <= set(http.get("/v1/models").json()["data"][0]["capabilities"])
+
+
+def test_traces_show_what_was_seen(http: httpx.Client) -> None:
+    body = {"messages": [{"role": "user", "content": [text("What?"), image("blue", "red")]}], "temperature": 0}
+    response = http.post("/v1/chat/completions", json=body, headers={"X-Portico-Trace": "1"})
+    trace = http.get(f"/inspect/traces/{response.headers['x-portico-trace-id']}").json()
+    (medium,) = (one for one in trace["artifacts"] if one["kind"] == "medium")
+    (tokens,) = (one for one in trace["artifacts"] if one["kind"] == "prompt_tokens")
+    assert medium["id"] in tokens["of"]
+    assert medium["label"] == "image, 96 x 96"
+    head, _, encoded = medium["data"]["thumbnail"].partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as thumbnail:
+        assert thumbnail.convert("RGB").getpixel((10, 10)) == COLOURS["blue"]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from portico.child import Children, answer_questions
 from portico.errors import BadRequestError
 from portico.events import Medium
 
-__all__ = ["KEPT", "Decoder"]
+__all__ = ["KEPT", "Decoded", "Decoder"]
 
 IMAGES: Final = ("PNG", "JPEG", "WEBP", "GIF")
 SIGNS: Final = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
@@ -34,6 +34,7 @@ CPU_SECONDS: Final = 10.0
 SECONDS: Final = 20.0
 MEMORY: Final = 1 << 30
 AT_A_TIME: Final = 1 << 16  # samples
+THUMBNAIL: Final = 96  # pixels of its longer side
 
 
 class _Question(msgspec.Struct):
@@ -45,6 +46,13 @@ class _Question(msgspec.Struct):
     rate: int
 
 
+class Decoded(msgspec.Struct, array_like=True):
+    """A medium, and of an image a small PNG for people."""
+
+    medium: Medium
+    thumbnail: bytes = b""
+
+
 class Decoder:
     """Decodes media; ``pixels`` and ``seconds`` are the most that one may have, ``rate`` the engine's. ``decode``
     blocks; any thread may call it."""
@@ -52,14 +60,14 @@ class Decoder:
     def __init__(self, *, pixels: int, seconds: int, rate: int = 0) -> None:
         self._most = {"image": pixels, "audio": seconds}
         self._rate = rate or HEARD
-        self._children = Children(__name__, Medium, seconds=SECONDS, count=PROCESSES)
+        self._children = Children(__name__, Decoded, seconds=SECONDS, count=PROCESSES)
 
     @property
     def pids(self) -> list[int]:
         """The processes now running."""
         return self._children.pids
 
-    def decode(self, kind: Literal["image", "audio"], data: bytes) -> Medium:
+    def decode(self, kind: Literal["image", "audio"], data: bytes) -> Decoded:
         """The medium in ``data``. Raises ``BadRequestError``, whose message completes 'it cannot be used:'."""
         found = self._children.ask(_Question(kind, data, self._most[kind], self._rate))
         if found is None:
@@ -74,10 +82,11 @@ class Decoder:
 # -- there ------------------------------------------------------------------------------------------------------------
 
 
-def _work(question: _Question) -> Medium:
+def _work(question: _Question) -> Decoded:
+    thumbnail = b""
     try:
         if question.kind == "image":
-            data, size = _image(question.data, question.most)
+            data, size, thumbnail = _image(question.data, question.most)
         else:
             data, size = _sound(question.data, question.rate, question.most)
     except BadRequestError:
@@ -87,10 +96,10 @@ def _work(question: _Question) -> Medium:
     except Exception:  # decoders raise whatever a damaged file makes them stumble over
         raise BadRequestError("it is damaged, or not what its beginning says") from None
     named = hashlib.sha256(f"{question.kind} {size}".encode() + data).hexdigest()
-    return Medium(question.kind, data, size, named)
+    return Decoded(Medium(question.kind, data, size, named), thumbnail)
 
 
-def _image(data: bytes, most: int) -> tuple[bytes, tuple[int, int]]:
+def _image(data: bytes, most: int) -> tuple[bytes, tuple[int, int], bytes]:
     from PIL import Image
 
     kind = next((name for sign, name in SIGNS.items() if data.startswith(sign)), None)
@@ -114,7 +123,10 @@ def _image(data: bytes, most: int) -> tuple[bytes, tuple[int, int]]:
         if seen.size != target and scale < 1:
             seen = seen.resize(target, Image.Resampling.LANCZOS, reducing_gap=2.0)
         seen = _turned(seen, image)
-        return seen.tobytes(), seen.size
+        pixels, size, small = seen.tobytes(), seen.size, io.BytesIO()
+        seen.thumbnail((THUMBNAIL, THUMBNAIL))
+        seen.save(small, "PNG")
+        return pixels, size, small.getvalue()
 
 
 def _opaque(image: Any) -> Any:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Literal, cast
 
 from portico.errors import BadRequestError
-from portico.events import Media, Medium
-from portico.media.decoding import PROCESSES, Decoder
+from portico.events import Media
+from portico.media.decoding import PROCESSES, Decoded, Decoder
 from portico.media.fetching import Fetched, MediaFetcher
 from portico.prompting import MediaPart, Prompt
 from portico.threads import Threads
@@ -43,16 +43,16 @@ class Senses:
                 param=param,
             )
         fetched = await self._fetcher.fetch_all(prompt.media)
-        items = [await self._medium(*one) for one in zip(prompt.media, fetched, strict=True)]
-        media = Media(prompt.token_ids, tuple(items), tuple(prompt.places))
+        decoded = [await self._decoded(*one) for one in zip(prompt.media, fetched, strict=True)]
+        media = Media(prompt.token_ids, tuple(one.medium for one in decoded), tuple(prompt.places))
         try:
             ids = await self._expand(media)
         except BadRequestError as error:
             error.param = error.param or prompt.media[0].param
             raise
-        return replace(prompt, token_ids=ids, perceived=media)
+        return replace(prompt, token_ids=ids, perceived=media, thumbnails=[one.thumbnail for one in decoded])
 
-    async def _medium(self, part: MediaPart, fetched: Fetched) -> Medium:
+    async def _decoded(self, part: MediaPart, fetched: Fetched) -> Decoded:
         kind = cast(Literal["image", "audio"], part.kind)
         try:
             return await DECODING.run(partial(self._decoder.decode, kind, fetched.data))

@@ -55,6 +55,7 @@ class Prompt:
     media: Sequence[MediaPart] = ()
     places: Sequence[int] = ()
     perceived: Media | None = None
+    thumbnails: Sequence[bytes] = ()  # of what is perceived, PNG, empty for sounds; for people
     passed_over: Sequence[str] = field(default=())  # names in chat_template_kwargs that the model does not know
     left_out: Sequence[str] = field(default=())  # what of the messages did not reach the prompt, for people
     rendering: float = field(default=0.0, compare=False)  # seconds that the template took
@@ -250,9 +251,8 @@ class Prompter:
             rendered.tail,
             media,
             places,
-            None,
-            rendered.passed_over,
-            [*rendered.left_out, *left_out(messages, text, tools)],
+            passed_over=rendered.passed_over,
+            left_out=[*rendered.left_out, *left_out(messages, text, tools)],
             rendering=between - began,
             tokenizing=time.perf_counter() - between,
         )

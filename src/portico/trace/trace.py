@@ -6,12 +6,14 @@ The server tells a trace of every stage that it passes; each stage is made from 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from portico.events import Medium
 from portico.generation import Choice, Generation, Model
 from portico.prompting import Prompt
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
@@ -88,6 +90,9 @@ class Trace(Record):
                     "prompt", "prompt", label, {"text": prompt.text}, "prompting", of=of, at=at, took=prompt.rendering
                 )
             ]
+        if prompt.perceived is not None:
+            seen = zip(prompt.perceived.items, prompt.thumbnails, strict=True)
+            of = [*of, *(self._medium(medium, thumbnail, at) for medium, thumbnail in seen)]
         label = f"{len(prompt.token_ids)} tokens"
         data: dict[str, Any] = {"ids": list(prompt.token_ids), "tail": prompt.tail}
         at += prompt.rendering
@@ -96,6 +101,15 @@ class Trace(Record):
         self.latest = self._prompts
         self.head.prompt_tokens = (self.head.prompt_tokens or 0) + len(prompt.token_ids)
         self._tell(self.head)
+
+    def _medium(self, medium: Medium, thumbnail: bytes, at: float) -> int:
+        """An image or a sound of the prompt."""
+        data: dict[str, Any] = {"kind": medium.kind, "size": list(medium.size), "digest": medium.digest}
+        if thumbnail:
+            data["thumbnail"] = f"data:image/png;base64,{base64.b64encode(thumbnail).decode()}"
+        first, second = medium.size
+        label = f"image, {first} x {second}" if medium.kind == "image" else f"sound, {first / second:.1f} s"
+        return self.add("prompt", "medium", label, data, "media", of=self._asked, at=at)
 
     def follows(self, response: str, previous: str | None, conversation: str | None, background: bool) -> None:
         """What is made is the response of that id, and comes behind another one, or into a conversation."""

@@ -48,6 +48,7 @@ function contents(trace, artifact) {
     http_request: () => [headers(data.headers), typeof data.body === "string" ? body(data.body) : null],
     validated: () => value(data.fields ?? data),
     prompt: () => h("pre", { class: "code prompt", tabindex: 0 }, prompt(data.text ?? "")),
+    medium: () => [data.thumbnail ? h("img", { src: data.thumbnail, alt: artifact.label }) : null, value(data)],
     prompt_tokens: () => chips(data.ids ?? [], data.pieces, 600),
     constraint: () => [
       h("p", {}, "The engine may only sample what this grammar allows."),

@@ -160,6 +160,7 @@ const NAMES = {
   validated: "validated request",
   error: "error",
   prompt: "rendered prompt",
+  medium: "medium",
   prompt_tokens: "prompt tokens",
   constraint: "grammar",
   submitted: "engine request",

@@ -73,7 +73,7 @@ async def test_without_vllm_starting_says_what_to_install() -> None:
     try:
         import vllm  # noqa: F401
     except ImportError:
-        with pytest.raises(EngineError, match=r"portico\[vllm\]"):
+        with pytest.raises(EngineError, match=r"pip install .*\[vllm\]"):
             await VllmEngine("/nowhere", name="m").start()
     else:
         pytest.skip("vLLM is installed here")

@@ -187,6 +187,23 @@ TEXTS: list[tuple[str, str, list[dict[str, Any]], str]] = [
         [{"text": "a</tool_calls>", "priority": 3}],
         "",
     ),
+    # the arguments are the whole call once more, stand in a fence, in single quotes, or in another family's tags
+    ("functionary_v31", '<function=send_note>{"name": "send_note", "arguments": {"text": "a"}}</function>', [NOTE], ""),
+    ("glm47", '<tool_call>send_note{"name": "send_note", "arguments": {"text": "a"}}</tool_call>', [NOTE], ""),
+    ("mistral", '[TOOL_CALLS]send_note[ARGS]{"name": "x", "arguments": {}}', [{"name": "x", "arguments": {}}], ""),
+    ("mistral", '[TOOL_CALLS]send_note[ARGS]{"name": "send_note", "text": "a"}', [NOTE | {"name": "send_note"}], ""),
+    ("mistral", '[TOOL_CALLS]send_note[ARGS]```json\n{"text": "a"}\n```', [NOTE], ""),
+    ("openai", '<|channel|>commentary to=functions.send_note<|message|>```\n{"text": "a"}\n```<|call|>', [NOTE], ""),
+    ("step_audio_2", "<tool_call>function\nsend_note\n{'text': 'a'}</tool_call>", [NOTE], ""),
+    ("apertus", '<|tools_prefix|>[{"send_note": "{\\"text\\": \\"a\\"}"}]<|tools_suffix|>', [NOTE], ""),
+    ("glm47", "<tool_call>send_note<parameter=text>\na\n</parameter>\n</tool_call>", [NOTE], ""),
+    ("minicpm5", '<function name="send_note"><parameter name="text">a</parameter></function>', [NOTE], ""),
+    (
+        "deepseek_v4",
+        '<｜DSML｜invoke name="send_note">\n<parameter name="text">a</parameter>\n</｜DSML｜invoke>',
+        [NOTE],
+        "",
+    ),
     (
         "pangu",
         ']<]minimax[>[<tool_call>[{"name": "send_note", "arguments": {"text": "a"}}][unused12]',

@@ -272,8 +272,10 @@ class SingleKey:
             if not (yield from look.marker(markers(mark))):
                 return False
         key = yield from look.word(_WORD, _LONGEST_KEY)
+        value = ""
         if (yield from look.marker(markers('"'))) and (yield from look.marker(markers(":"))):
-            single = (yield from look.space()) == "{"
+            value = yield from look.space()
+            single = value == "{" or (value == '"' and key in m.tools)
         else:
             return False
         if not single and key in keyed.name:
@@ -284,8 +286,16 @@ class SingleKey:
         yield from comes(tape, markers("{"))
         yield from comes(tape, markers(f'"{key}"'))
         yield from comes(tape, markers(":"))
-        m.call(name)
-        yield from arguments_follow(m, Json(), name, ends)
+        if value == "{":
+            m.call(name)
+            yield from arguments_follow(m, Json(), name, ends)
+        else:
+            text = yield from arguments_object(m, ends, m.tools.get(name))
+            if text is None:
+                return False
+            m.call(name)
+            m.arguments(text)
+            m.end_call()
         yield from comes(tape, markers("}"))
         return True
 

@@ -131,7 +131,7 @@ class Headed:
                 return False
             m.recovered("JSON in place of the family's arguments")
         braced = isinstance(codec, Json) and (yield from comes(tape, markers("{"), take=False))
-        if braced and m.wary and not (yield from object_follows(tape)):
+        if braced and not (yield from object_follows(tape)):
             return False
         if isinstance(codec, Json) and not braced:
             text = yield from arguments_object(m, ends, m.tools.get(name))

@@ -192,6 +192,7 @@ TEXTS: list[tuple[str, str, list[dict[str, Any]], str]] = [
     ("glm47", '<tool_call>send_note{"name": "send_note", "arguments": {"text": "a"}}</tool_call>', [NOTE], ""),
     ("mistral", '[TOOL_CALLS]send_note[ARGS]{"name": "x", "arguments": {}}', [{"name": "x", "arguments": {}}], ""),
     ("mistral", '[TOOL_CALLS]send_note[ARGS]{"name": "send_note", "text": "a"}', [NOTE | {"name": "send_note"}], ""),
+    ("mistral", '[TOOL_CALLS]send_note[ARGS]{"name": "send_note"', [{"name": "send_note"}], ""),
     ("mistral", '[TOOL_CALLS]send_note[ARGS]```json\n{"text": "a"}\n```', [NOTE], ""),
     ("openai", '<|channel|>commentary to=functions.send_note<|message|>```\n{"text": "a"}\n```<|call|>', [NOTE], ""),
     ("step_audio_2", "<tool_call>function\nsend_note\n{'text': 'a'}</tool_call>", [NOTE], ""),

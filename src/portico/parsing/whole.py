@@ -103,6 +103,9 @@ class Whole:
             self._bare_value(out)
         if self._open:
             self._note("brackets left open")
+            if self._aside and self._first and not self._lifted:
+                self._held = []
+                self._flush(out)
             while self._open:
                 closer = self._open.pop()
                 out.append(closer)

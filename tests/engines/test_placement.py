@@ -91,3 +91,9 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(20):
         placement.choose(IDLE, asking(words(seed, 3)))
     assert len(placement._known) == 8
+
+
+def test_front_doors_that_know_nothing_of_each_other_do_not_all_go_to_the_first() -> None:
+    loads = {str(number): 0 for number in range(10)}
+    request = EngineRequest("r", [1], SamplingParams(max_tokens=1))
+    assert len({Placement(by_prefix=False).choose(loads, request) for _ in range(100)}) > 1

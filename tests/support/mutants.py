@@ -161,7 +161,7 @@ def shows(marker: str, text: str) -> bool:
     """Whether a marker stands in a text; a plain word, a fence, or a piece of a longer tag, is none."""
     return (
         not marker.strip("/=:").isalpha()
-        and not marker.endswith("```")
+        and marker != "```"
         and re.search(re.escape(marker) + (r"(?!\w)" * marker[-1].isalnum()), text) is not None
     )
 

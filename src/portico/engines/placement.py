@@ -17,6 +17,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
+from random import choice
 from typing import Final
 
 from portico.events import EngineRequest
@@ -43,10 +44,10 @@ class Placement:
     def choose(self, loads: Mapping[str, int], request: EngineRequest) -> str:
         """One of the hosts in ``loads`` (name -> requests in flight), of which there is at least one."""
         if not self._by_prefix or len(loads) == 1:
-            return min(loads, key=loads.__getitem__)
+            return _least(loads)
         known_by = request.cache_key.encode() if request.cache_key else self._own(request)
         if not known_by:
-            return min(loads, key=loads.__getitem__)
+            return _least(loads)
         most = SHARE * (sum(loads.values()) + 1) / len(loads) + SLACK
         free = [host for host, load in loads.items() if load < most]
         return max(free, key=lambda host: blake2b(known_by + b" " + host.encode(), digest_size=8).digest())
@@ -70,3 +71,10 @@ class Placement:
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
         return content[:own]
+
+
+def _least(loads: Mapping[str, int]) -> str:
+    """One of those with the fewest requests. Which of them is left to chance: front doors know only of their own, and
+    would else all go to the first."""
+    least = min(loads.values())
+    return choice([host for host, load in loads.items() if load == least])

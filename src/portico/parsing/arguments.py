@@ -30,7 +30,6 @@ __all__ = [
     "Unwritable",
     "arguments_follow",
     "arguments_object",
-    "fence",
     "object_follows",
     "read_json",
     "rest_of_arguments",
@@ -75,10 +74,10 @@ def read_json(m: Machine, ends: Ends) -> Done:
     """Give the machine an object, which begins with its brace: JSON, passed through as it is, or a literal of Python or
     JavaScript."""
     start = yield from comes(m.tape, markers('{"', "{'", "{"), take=False)
-    yield from space(m.tape)
     if start == "{'":
         m.recovered("Python in place of JSON")
         return (yield from literal(m.tape, m.arguments, PYTHON))
+    yield from space(m.tape)
     if start == "{" and (yield from _key_without_quotes(m.tape)):
         m.recovered("keys without quotes")
         return (yield from literal(m.tape, m.arguments, JAVASCRIPT, typed=as_json))
@@ -93,14 +92,6 @@ def _key_without_quotes(tape: Tape) -> Done:
     if not (yield from look.word(_WORD, _LONGEST_KEY)) or not (yield from look.marker(markers(":"))):
         return False
     return (yield from look.space()) in _VALUE
-
-
-def fence(m: Machine, name: str) -> Done:
-    """Consume the fence that stands around the arguments of a declared tool, on either side; whether one does."""
-    fenced = name in m.tools and bool((yield from comes(m.tape, markers("```json", "```"))))
-    if fenced:
-        m.recovered("a fence around arguments")
-    return fenced
 
 
 def object_follows(tape: Tape) -> Done:

@@ -7,20 +7,19 @@ the grammar of one. Where the name is declared, arguments may also be a JSON obj
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from portico import grammar as g
 from portico.events import ToolCall
-from portico.parsing.arguments import Codec, Json, arguments_follow, arguments_object, fence, object_follows
+from portico.parsing.arguments import Codec, Json, arguments_follow, arguments_object, object_follows
 from portico.parsing.json_text import Done
 from portico.parsing.machine import Machine
 from portico.parsing.objects import JsonObject, SingleKey
 from portico.parsing.schema import Schema
 from portico.parsing.strays import SHORTEST
-from portico.parsing.tagged import TAGS
 from portico.parsing.tape import Look, Markers, comes, markers
 from portico.parsing.unmarked import is_line
 from portico.parsing.wire import (
@@ -37,7 +36,6 @@ from portico.parsing.wire import (
     literals,
     parts,
     plain,
-    spellings,
     unslashed,
 )
 
@@ -108,7 +106,7 @@ class Headed:
     def read(self, m: Machine, calls: Calls) -> Done:
         tape, ends = m.tape, calls.ends_of(self)
         holes: dict[str, str] = {}
-        follow = (*self.arguments.openers, *ends.marks.spellings, *TAGS, "{", ">")
+        follow = (*self.arguments.openers, *ends.marks.spellings, "{", ">")
         if not (yield from fill(tape, self._read_header, holes, follow, self.entities)):
             return False
         word = holes.get("name") or holes.get("id") or ""
@@ -119,8 +117,7 @@ class Headed:
             m.recovered("an opener that is nearly right")
         if not calls.believes(m, name):
             return False
-        codec = yield from self._codec(m, name)
-        fenced = isinstance(codec, Json) and (yield from fence(m, name))
+        codec = self.arguments
         if not (yield from codec.begins(m, m.tools.get(name), ends)):
             if name not in m.tools:
                 return False
@@ -131,7 +128,7 @@ class Headed:
                 return False
             m.recovered("JSON in place of the family's arguments")
         braced = isinstance(codec, Json) and (yield from comes(tape, markers("{"), take=False))
-        if braced and not (yield from object_follows(tape)):
+        if braced and m.wary and not (yield from object_follows(tape)):
             return False
         if isinstance(codec, Json) and not braced:
             text = yield from arguments_object(m, ends, m.tools.get(name))
@@ -143,27 +140,12 @@ class Headed:
         else:
             m.call(name, holes.get("id"))
             yield from arguments_follow(m, codec, name, ends)
-        if fenced:
-            yield from comes(tape, markers("```"))
         if self.close:
             closers = markers(*self.closers, *map(unslashed, self.closers))
             if (yield from comes(tape, closers)):
                 while (yield from comes(tape, closers)):
                     m.recovered("a marker twice")
         return True
-
-    def _codec(self, m: Machine, name: str) -> Generator[None, None, Codec]:
-        """What reads the arguments that come: the family's codec or, where they stand in another's tags, that one's."""
-        look = Look(m.tape)
-        tag = name in m.tools and (yield from look.copy().marker(markers(*TAGS)))
-        if not tag:
-            return self.arguments
-        own = yield from look.marker(markers(*(s for opener in self.arguments.openers for s in spellings(opener))))
-        longer = tag[len(own) : len(own) + 1]  # the tag may only begin like the family's
-        if own and not longer.isalnum() and longer != "=":
-            return self.arguments
-        m.recovered("another family's tags around arguments")
-        return TAGS[tag]
 
     def starts(self, m: Machine, look: Look, calls: Calls) -> Done:
         at = next((index for index, part in enumerate(self._header) if isinstance(part, Hole)), 0)

@@ -285,7 +285,7 @@ class Heads:
         look = Look(tape)
         if (yield from look.marker(every)):  # most likely the call's end: wait for no more than a look
             char = yield from look.char()
-            if not char or char not in (" =" if isinstance(part, Attributes) else members.initials):
+            if not char or char not in (" " if isinstance(part, Attributes) else members.initials):
                 return None
         offset = 0
         while True:

@@ -206,7 +206,7 @@ class Machine:
         name, id = _whole(name), id and _whole(id)
         self.index, self.calls = self.calls, self.calls + 1
         self.open_call = True
-        self.whole = Whole(self.tools.get(name), self.recovered, name)
+        self.whole = Whole(self.tools.get(name), self.recovered)
         self.outcomes["call"] += 1
         if self.index == 0 or not self.first_only:
             self._flush()

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 from portico import grammar as g
-from portico.parsing.arguments import Json, arguments_follow, arguments_object, fence
+from portico.parsing.arguments import Json, arguments_follow, arguments_object
 from portico.parsing.calls import Calls
 from portico.parsing.ending import Ends
 from portico.parsing.machine import Machine, proper
@@ -260,12 +260,9 @@ class Messages:
     def _call(self, m: Machine, name: str) -> Generator[None, None, None]:
         """The call that a body is; text where it is no object."""
         name = m.named(name)
-        fenced = yield from fence(m, name)
         if (yield from space(m.tape)) == "{":
             m.call(name)
             yield from arguments_follow(m, Json(), name, self._ends)
-            if fenced:
-                yield from comes(m.tape, markers("```"))
             return
         text = yield from arguments_object(m, self._ends, m.tools.get(name))
         if text is None:

@@ -15,7 +15,7 @@ from portico.parsing.arguments import Json
 from portico.parsing.bodies import Headed, JsonObject, SingleKey
 from portico.parsing.literals import PYTHON
 from portico.parsing.machine import Machine
-from portico.parsing.tagged import TAGS
+from portico.parsing.tagged import Tagged
 from portico.parsing.tape import Look, markers
 
 __all__ = ["neighbour"]
@@ -26,11 +26,11 @@ _LONGEST = 256
 _Neighbour: TypeAlias = "Headed | JsonObject"
 _OBJECT = JsonObject()
 _BY_OPENER: dict[str, _Neighbour] = {
-    "<function": Headed("<function={name}>\n", TAGS["<parameter="], "</function>"),
-    "<invoke": Headed('<invoke name="{name}">\n', TAGS['<parameter name="'], "</invoke>"),
+    "<function": Headed("<function={name}>\n", Tagged("<parameter={key}>\n{value}\n</parameter>\n"), "</function>"),
+    "<invoke": Headed('<invoke name="{name}">\n', Tagged('<parameter name="{key}">{value}</parameter>\n'), "</invoke>"),
     "{": _OBJECT,
 }
-_TAGS = Headed("{name}", TAGS["<arg_key>"])
+_TAGS = Headed("{name}", Tagged("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>"))
 _ENDS_OF_HEADER = ('"', ">")
 _NAMED = Headed("{name}", Json())
 _AFTER_WORD = Headed("function\n{name}", Json())

@@ -272,10 +272,8 @@ class SingleKey:
             if not (yield from look.marker(markers(mark))):
                 return False
         key = yield from look.word(_WORD, _LONGEST_KEY)
-        value = ""
         if (yield from look.marker(markers('"'))) and (yield from look.marker(markers(":"))):
-            value = yield from look.space()
-            single = value == "{" or (value == '"' and key in m.tools)
+            single = (yield from look.space()) == "{"
         else:
             return False
         if not single and key in keyed.name:
@@ -286,16 +284,8 @@ class SingleKey:
         yield from comes(tape, markers("{"))
         yield from comes(tape, markers(f'"{key}"'))
         yield from comes(tape, markers(":"))
-        if value == "{":
-            m.call(name)
-            yield from arguments_follow(m, Json(), name, ends)
-        else:
-            text = yield from arguments_object(m, ends, m.tools.get(name))
-            if text is None:
-                return False
-            m.call(name)
-            m.arguments(text)
-            m.end_call()
+        m.call(name)
+        yield from arguments_follow(m, Json(), name, ends)
         yield from comes(tape, markers("}"))
         return True
 

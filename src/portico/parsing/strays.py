@@ -18,7 +18,6 @@ SHORTEST = 4  # characters of an opener that says by itself that a call begins
 _LONGEST_OPENER = 64
 _SIGNS = ' \t\r\n=>"'
 _MARKER = re.compile(r"(?:[<\[\]][^\s<>\[\]]*>?)+")  # another family's, as far as one can tell
-_LEFT_OVER = re.compile('[=">]*')  # of a header, behind its opener
 _LITTER = "}],"
 _LONGEST_LITTER = 6
 
@@ -68,14 +67,11 @@ def nothing(m: Machine, text: str, openers: tuple[str, ...], closers: tuple[str,
     if without(text, (*openers, *closers)).strip(_SIGNS):
         return False
     look = Look(m.tape)
-    signs = yield from look.word(_LEFT_OVER, _LONGEST_LITTER)
     behind = yield from look.space()
+    if m.calls and (not behind or (behind == "<" and m.voice.framed) or (yield from look.marker(m.final))):
+        return True
     begins = (opener for opener in openers if len(opener) > SHORTEST)
-    last = m.calls and (not behind or (behind == "<" and m.voice.framed) or (yield from look.marker(m.final)))
-    if not last and not (yield from look.marker(markers(*m.structure.spellings, *begins))):
-        return False
-    m.tape.take(m.tape.at + len(signs))
-    return True
+    return bool((yield from look.marker(markers(*m.structure.spellings, *begins))))
 
 
 def litter(m: Machine, closer: str, behind: Iterable[str]) -> Generator[None, None, None]:

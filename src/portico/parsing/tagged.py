@@ -27,7 +27,7 @@ from portico.parsing.tape import Look, Markers, Tape, comes, markers, peek
 from portico.parsing.values import as_json
 from portico.parsing.wire import BLANK, NEARLY, Literal, cores, fill_in, parts, split_at, unslashed
 
-__all__ = ["TAGS", "Tagged"]
+__all__ = ["Tagged"]
 
 _LINE_ENDS = ("\n", "\r")
 _SHORT = 8  # pieces of a value that are remembered
@@ -316,11 +316,3 @@ def _told(holes: Mapping[str, str], declared: Schema | None) -> Schema | None:
         return declared if declared is not None and "string" not in declared.types else None
     named = holes.get("type")
     return Schema({"type": named}) if named else declared
-
-
-# The tags that models of many families write, by what they begin with.
-TAGS = {
-    "<parameter=": Tagged("<parameter={key}>\n{value}\n</parameter>\n"),
-    '<parameter name="': Tagged('<parameter name="{key}">{value}</parameter>\n'),
-    "<arg_key>": Tagged("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>"),
-}

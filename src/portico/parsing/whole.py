@@ -41,15 +41,13 @@ def object_in(text: str) -> str | None:
 
 
 class Whole:
-    """The arguments of one call of a tool with this name and schema, which is None if it is not declared."""
+    """The arguments of one call of a tool with this schema; None if it is not declared."""
 
     __slots__ = (
-        "_aside",
         "_first",
         "_held",
         "_key",
         "_lifted",
-        "_name",
         "_note",
         "_open",
         "_partial",
@@ -60,9 +58,8 @@ class Whole:
         "said",
     )
 
-    def __init__(self, schema: Schema | None, note: Callable[[str], None], name: str = "") -> None:
+    def __init__(self, schema: Schema | None, note: Callable[[str], None]) -> None:
         self._schema = schema
-        self._name = name
         self._note = note  # told the kind of every repair
         self._open: list[str] = []  # closers owed
         self._state = _VALUE
@@ -71,7 +68,6 @@ class Whole:
         self._partial = ""  # the beginning of an escape
         self._word: list[str] = []  # a bare value or a wrapper's text, not complete
         self._first = True  # no member has come out
-        self._aside: list[str] = []  # a first member that names the tool: perhaps no argument but the call once more
         self._lifted = 0  # 1: inside the object that a wrapper held, 2: behind it
         self.said = False
         self.rest: list[str] = []  # what cannot be part of an object
@@ -103,9 +99,6 @@ class Whole:
             self._bare_value(out)
         if self._open:
             self._note("brackets left open")
-            if self._aside and self._first and not self._lifted:
-                self._held = []
-                self._flush(out)
             while self._open:
                 closer = self._open.pop()
                 out.append(closer)
@@ -211,8 +204,8 @@ class Whole:
             self._open.append("}" if char == "{" else "]")
             self._state = _KEY if char == "{" else _VALUE
         elif char == '"':
-            if self._wrapped() or self._names_the_tool():
-                self._word = ['"']  # it may hold an object, or be the name
+            if self._wrapped():
+                self._word = ['"']  # it may hold an object
             else:
                 self._flush(out)
                 out.append(char)
@@ -264,14 +257,6 @@ class Whole:
     def _end_of_text(self, out: list[str]) -> None:
         if self._word:
             text, self._word = "".join(self._word), []
-            if self._names_the_tool():
-                if text == quoted(self._name):
-                    self._aside, self._held = [*self._held, text], []
-                else:
-                    self._flush(out)
-                    out.append(text)
-                self._state = _AFTER
-                return
             inside = object_in(text)
             if inside is not None:
                 self._note("arguments wrapped once more")
@@ -306,27 +291,13 @@ class Whole:
         """Whether the key that waits is the only one so far and a name for all arguments, not a parameter."""
         if self._schema is None or not self._first or len(self._open) != 1 or self._lifted:
             return False
-        key = self._waiting
+        key = "".join(self._held).strip(" \t\r\n:")[1:-1]
         return key in WRAPPERS and self._schema.member(key) is None
-
-    def _names_the_tool(self) -> bool:
-        """Whether the key that waits is the first, says ``name``, and is no parameter."""
-        if self._schema is None or not self._first or len(self._open) != 1 or self._lifted or self._aside:
-            return False
-        return self._waiting == "name" and self._schema.member("name") is None
-
-    @property
-    def _waiting(self) -> str:
-        """The key that waits for its value."""
-        return "".join(self._held).strip(" \t\r\n:,")[1:-1]
 
     def _flush(self, out: list[str]) -> None:
         if self._first and self._open:
             self._first = False
-            if self._aside and not self._lifted:
-                out.extend(self._aside)
-            else:
-                self._held = [piece for piece in self._held if piece != ","]
+            self._held = [piece for piece in self._held if piece != ","]
         if self._held:
             out.extend(self._held)
             self._held = []

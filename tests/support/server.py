@@ -36,9 +36,8 @@ class RunningServer:
         return self.url + "/v1"
 
     def log(self) -> str:
-        os.lseek(self.output.fileno(), 0, os.SEEK_SET)  # type: ignore[attr-defined]
-        chunks = []
-        while chunk := os.read(self.output.fileno(), 1 << 16):  # type: ignore[attr-defined]
+        chunks: list[bytes] = []  # read from its places: the server writes where the descriptor they share stands
+        while chunk := os.pread(self.output.fileno(), 1 << 16, sum(map(len, chunks))):  # type: ignore[attr-defined]
             chunks.append(chunk)
         return b"".join(chunks).decode(errors="replace")
 

@@ -11,7 +11,7 @@ from portico.constraints import Checker, compile_constraint
 from portico.errors import BadRequestError, OverloadedError
 from portico.generation import Generation
 from portico.grammar import Json
-from portico.server.line import served
+from portico.server.line import model as lines_model
 from portico.server.line.model import ServedModel
 from portico.threads import Threads
 
@@ -65,7 +65,7 @@ def test_an_ordinary_schema_does_not_wait_for_bombs() -> None:
 
 
 def test_too_many_costly_ones_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "_COSTLY", Threads("costly grammars", 1, waiting=1))
+    monkeypatch.setattr(lines_model, "_COSTLY", Threads("costly grammars", 1, waiting=1))
 
     async def run() -> None:
         checker = Checker()

@@ -22,6 +22,8 @@ from rich.text import Text
 from portico import __version__
 from portico.commands.options import settings_from, settings_options
 from portico.config import Settings
+from portico.engines.llamacpp.libllama import PINNED_VERSION
+from portico.extras import installing
 from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
@@ -107,7 +109,7 @@ def _engine() -> Finding:
         import_module("xllamacpp")
     except ImportError as error:
         glibc = "it was built for a newer C library than this system's: use a newer system, or --engine vllm"
-        mend = glibc if "GLIBC" in str(error) else f"{sys.executable} -m pip install --force-reinstall portico"
+        mend = glibc if "GLIBC" in str(error) else f"pip install --force-reinstall xllamacpp=={PINNED_VERSION}"
         return Finding("embedded engine", "broken", str(error).replace("\n", " "), mend)
     return Finding("embedded engine", "ok", f"llama.cpp, by xllamacpp {metadata.version('xllamacpp')}")
 
@@ -116,15 +118,14 @@ def _vllm(wanted: bool) -> Finding:
     try:
         return Finding("vLLM", "ok", f"{metadata.version('vllm')}, used with --engine vllm")
     except metadata.PackageNotFoundError:
-        install = f"{sys.executable} -m pip install 'portico[vllm]'" if wanted else ""
+        install = installing("vllm") if wanted else ""
         return Finding("vLLM", "absent", "not installed; it is for GPUs", install)
 
 
 def _extras() -> Iterator[Finding]:
     for module, extra in EXTRAS.items():
         if util.find_spec(module.partition(".")[0]) is None:
-            mend = f"{sys.executable} -m pip install 'portico[{extra}]'"
-            yield Finding(f"portico[{extra}]", "absent", "not installed", mend)
+            yield Finding(f"portico[{extra}]", "absent", "not installed", installing(extra))
 
 
 def _models(settings: Settings) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def adapter(path: Path) -> Path:
 @pytest.mark.parametrize("engine", ["llamacpp", "grpc://127.0.0.1:1", "replay:/dev/null"])
 async def test_other_engines_refuse_adapters_at_start(engine: str, tmp_path: Path) -> None:
     settings = Settings(engine=engine, lora=[f"a={adapter(tmp_path / 'a')}"], api_key=[SecretStr("k")])
-    with pytest.raises(BadRequestError, match="--lora needs --engine vllm") as caught:
+    with pytest.raises(BadRequestError, match="--lora and --lora-dir need --engine vllm") as caught:
         await assemble(settings, Metrics())
     assert caught.value.param == "lora"
 

@@ -105,6 +105,15 @@ async def test_killed_while_generating(smollm2_path: Path) -> None:
         await eventually(lambda: not exists(first))
 
 
+async def test_how_full_the_cache_is_shows(smollm2_path: Path) -> None:
+    """As signs of life tell, which are asked for eight times in the time of silence."""
+    async with Client(serve(smollm2_path, silence=8.0)) as client:
+        answer = await client.submit(PROMPT, max_tokens=900, ignore_eos=True)
+        await eventually(lambda: 0 < (client.engine.cache_usage or 0) < 1)
+        client.engine.abort(answer.request_id)
+        await eventually(lambda: client.engine.cache_usage == 0)
+
+
 async def test_stopped_while_generating(smollm2_path: Path) -> None:
     """As a driver that never comes back: noticed, killed, started again."""
     async with Client(serve(smollm2_path, silence=2.0)) as client:

@@ -23,6 +23,7 @@ __all__ = [
     "GivesSigns",
     "Perceives",
     "TakesAdapters",
+    "TellsCacheUsage",
 ]
 
 
@@ -123,6 +124,16 @@ class TakesAdapters(Protocol):
     async def adapt(self, name: str, path: str | None) -> None:
         """Load the adapter in the directory ``path`` as ``name``; None: unload it. Raises ``BadRequestError`` for what
         does not fit."""
+        ...
+
+
+@runtime_checkable
+class TellsCacheUsage(Protocol):
+    """What an engine may do beside: say how full its KV cache is."""
+
+    @property
+    def cache_usage(self) -> float | None:
+        """The share of it that running requests hold, some seconds ago; None while that is not known."""
         ...
 
 

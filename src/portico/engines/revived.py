@@ -59,6 +59,11 @@ class RevivedEngine(Described, ABC):
         """The process, None while there is none that serves."""
         return self._process.pid if self._process is not None and self.healthy else None
 
+    @property
+    def cache_usage(self) -> float | None:
+        """The share of the KV cache that running requests hold, where the process says."""
+        return self._engine.cache_usage if self._engine is not None else None
+
     async def start(self) -> None:
         """Load the model. Raises ``EngineError`` with what the engine says when it cannot."""
         process = await self._launch()

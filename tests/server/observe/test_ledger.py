@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import httpx
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from portico.server.observe.ledger import Ledger, rows
@@ -31,6 +32,14 @@ def values(page: bytes) -> dict[tuple[str, str], float]:
 
 def total(found: dict[tuple[str, str], float], name: str) -> float:
     return sum(value for (sample, _), value in found.items() if sample == name)
+
+
+def test_what_each_worker_sees_whole_is_no_sum() -> None:
+    files = rows(2)
+    ledgers = [Ledger(files, row) for row in range(2)]
+    for ledger in ledgers:
+        ledger.write([GaugeMetricFamily("a_usage", "", value=0.4), GaugeMetricFamily("b", "", value=1)])
+    assert {family.name: family.samples[0].value for family in ledgers[0].collect()} == {"a_usage": 0.4, "b": 2}
 
 
 def test_sums_and_successors() -> None:

@@ -84,6 +84,12 @@ class GrpcEngine(Described):
         """Whether any host can take requests."""
         return not self._closed and any(host.healthy for host in self._hosts)
 
+    @property
+    def cache_usage(self) -> float | None:
+        """The mean of the hosts that say."""
+        told = [usage for host in self._hosts if (usage := host.cache_usage) is not None]
+        return sum(told) / len(told) if told else None
+
     async def start(self) -> None:
         """Wait for a first host, as long as it may take to load a model, and learn what it has."""
         if self._info is not None:

@@ -70,6 +70,11 @@ class Host(ABC):
         self._checking: asyncio.Task[None] | None = None
         self._look = asyncio.Event()  # it may have turned: look now
 
+    @property
+    def cache_usage(self) -> float | None:
+        """The share of its KV cache that running requests hold, where it says."""
+        return None
+
     # -- what it is asked ---------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -73,6 +73,11 @@ class StepHost(Host):
             link.close(trouble)
         return trouble or await self._check()
 
+    @property
+    def cache_usage(self) -> float | None:
+        """As of its last sign of life."""
+        return self._link.cache_usage if self._link is not None and not self._link.over else None
+
     # -- what it is asked ---------------------------------------------------------------------------------------------
 
     @property

@@ -199,7 +199,7 @@ class _Process:
                 elif isinstance(message, wire.Abort):
                     engine.abort(str(message.number))
                 elif isinstance(message, wire.Ping):
-                    self.send(wire.Pong())
+                    self.send(wire.Pong(engine.cache_usage))
                 elif isinstance(message, wire.FlushCache):
                     self.send(wire.Done(message.number, flushed=engine.flush()))
                 elif isinstance(message, wire.Embed):

@@ -133,6 +133,11 @@ class Generator:
         self._jobs.pop(sequence).sampler.close()
         del self._sequences[sequence.key]
 
+    @property
+    def cache_usage(self) -> float:
+        """The share of the cache's cells that running requests hold."""
+        return self._scheduler.pool.pinned / self._scheduler.pool.capacity
+
     def step(self) -> list[EngineOutput]:
         """Do one batch; what it gave, possibly nothing. Raises ``LlamaError`` when the context can be used no more."""
         plan = self._scheduler.plan(max(SMALLEST_SLICE, int(self._prefill_rate * SLICE)))

@@ -28,6 +28,7 @@ class Asking(Described, ABC):
         self._says_healthy = False
         self.leaving = False  # it is there, and takes no more requests
         self._flushes = False
+        self.cache_usage: float | None = None  # as of its last sign of life
         self._spoke = False  # since somebody looked
         self._frames = wire.FrameReader()
         self._numbers = count(1)
@@ -129,7 +130,7 @@ class Asking(Described, ABC):
                 self._spoke = True
                 self._step(message)
             elif isinstance(message, wire.Pong):
-                self._spoke = True
+                self._spoke, self.cache_usage = True, message.cache_usage
             elif isinstance(message, wire.Health):
                 self._says_healthy, self.leaving = message.healthy, message.leaving
                 self._turned()

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from portico.engines import Engine, FlushesCache, GivesSigns, Perceives, TakesAdapters
+from portico.engines import Engine, FlushesCache, GivesSigns, Perceives, TakesAdapters, TellsCacheUsage
 from portico.engines.shared import wire
 from portico.errors import EngineDeadError, NotSupportedError, PorticoError
 from portico.events import EngineOutput
@@ -183,7 +183,7 @@ class Member:
         if isinstance(self._engine, GivesSigns):
             with suppress(Exception):  # that it failed is a sign of life too
                 await self._engine.give_sign()
-        return wire.Pong()
+        return wire.Pong(self._engine.cache_usage if isinstance(self._engine, TellsCacheUsage) else None)
 
     async def _submit(self, message: wire.Submit) -> wire.Done:
         if self._hub.leaving:

@@ -138,7 +138,9 @@ class Failed(Struct, tag=True, array_like=True):
 
 
 class Pong(Struct, tag=True, array_like=True):
-    """The engine is alive."""
+    """The engine is alive, and running requests hold that share of its KV cache, where it says."""
+
+    cache_usage: float | None = None
 
 
 class Step(Struct, tag=True, array_like=True):

@@ -21,6 +21,7 @@ __all__ = ["WRITE_SECONDS", "Ledger", "rows"]
 WRITE_SECONDS = 0.5
 
 _HEAD = struct.Struct("<QQ")  # where what is valid begins, and its size; written after it, in one piece
+_OF_ALL = ("_info", "_max_fds", "_loaded", "_usage", "_usage_perc")  # what each worker sees whole
 _SLOTS = (4096, 1 << 26)  # of a sparse file: while one is written, the other is valid
 
 
@@ -88,7 +89,7 @@ def _page(metrics: Iterable[Metric]) -> Page:
 
 
 def _merged(pages: Iterable[Page]) -> Page:
-    """The page of all: sums, but of times the first, and of facts and limits the largest."""
+    """The page of all: sums, but of times the first, and of what each sees whole the largest."""
     families: dict[str, Family] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for page in pages:
@@ -112,7 +113,7 @@ def _merged(pages: Iterable[Page]) -> Page:
 def _both(name: str, one: float, other: float) -> float:
     if name.endswith(("_created", "_start_time_seconds")):
         return min(one, other)
-    return max(one, other) if name.endswith(("_info", "_max_fds")) else one + other
+    return max(one, other) if name.endswith(_OF_ALL) else one + other
 
 
 def _lasting(family: Family) -> Family | None:

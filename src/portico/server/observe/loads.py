@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from portico.engines import TellsCacheUsage
 from portico.server.line.served import Served
 
 __all__ = ["Loads"]
 
 RUNNING = "Engine requests that have begun to give output, by model."
+CACHE = "The share (0 to 1) of the KV cache that running requests hold, by model."
 WAITING = "Engine requests that wait for their first output, by model."
 
 
@@ -37,6 +39,13 @@ class Loads:
         for one in models:
             restarts.add_metric([one.names[0]], getattr(one.line.engine, "restarts", 0))
         yield restarts
+        for full, label in (("portico_kv_cache_usage", "model"), ("vllm:kv_cache_usage_perc", "model_name")):
+            usage = GaugeMetricFamily(full, CACHE, labels=[label])
+            for one in models:
+                engine = one.line.engine
+                if isinstance(engine, TellsCacheUsage) and engine.cache_usage is not None:
+                    usage.add_metric([one.names[0]], engine.cache_usage)
+            yield usage
         yield from _loaded(self.served)
 
 

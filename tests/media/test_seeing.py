@@ -21,7 +21,7 @@ from portico.prompting import load_tokenizer
 from support.llamacpp import Answer, Client
 from support.pictures import hostile, picture, png, sound, url
 from support.seeing import COLOURS, write_pair
-from support.server import RunningServer, running_server
+from support.server import RunningServer, running_host, running_server
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,17 @@ def test_chat_sees_images_where_they_stand(http: httpx.Client) -> None:
     assert said(chat(http, image("blue"), text("and"), image("green"), text("and"), image("red"))) == "blue green red "
     assert said(chat(http, image("green"), image("blue"))) == "green blue "
     assert said(chat(http, text("nothing to see"))) == ""
+
+
+@pytest.mark.slow
+def test_media_reach_an_engine_that_is_shared(pair: tuple[Path, Path]) -> None:
+    """By workers of this machine, and by a front door elsewhere."""
+    model, projector = pair
+    with running_host(model, "--mmproj", projector) as host:
+        for where in ((model, "--mmproj", projector, "--workers", "2"), ("--engine", host.url)):
+            with running_server(*where) as up, httpx.Client(base_url=up.url, timeout=120) as http:
+                assert said(chat(http, image("red", "green"), text("and"), image("blue"))) == "red green blue "
+                assert said(chat(http, audio("blue", "red"))) == "blue red "
 
 
 def test_chat_hears_sounds_beside_images(http: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from support.wait import SAFETY
+from support.wait import SAFETY, until
 
 if TYPE_CHECKING:
     import httpx
@@ -79,6 +79,23 @@ def running_server(
         finally:
             if process.poll() is None:
                 server.stop()
+
+
+@contextmanager
+def running_host(*arguments: str | Path) -> Iterator[RunningServer]:
+    """``portico engine ARGUMENTS`` on a free port; its ``url`` is what front doors name."""
+    command = [sys.executable, "-m", "portico", "engine", *map(str, arguments), "--grpc-port", "0"]
+    with TemporaryFile() as output:
+        host = RunningServer("", subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT), output)
+        try:
+            until(lambda: host.process.poll() is not None or "Use it" in host.log())
+            found = re.search(r"porticos?://127\.0\.0\.1:\d+", host.log())
+            assert found, host.log()
+            host.url = found[0]
+            yield host
+        finally:
+            host.process.kill()
+            host.process.wait()
 
 
 def grpc_port(server: RunningServer) -> int:

@@ -7,14 +7,14 @@ from typing import Any
 
 import rich_click as click
 
-from portico.commands.options import settings_from, settings_options
+from portico.commands.options import setting_groups, settings_from, settings_options
 from portico.commands.progress import fetched
 
 __all__ = ["command"]
 
 OPTIONS = [
-    *("engine", "engine_args", "lora", "tokenizer", "engine_silence"),
-    *("context_length", "max_sequences", "threads", "replay_rate", "replay_tokens_per_step"),
+    *("engine", "engine_args", "lora", "tokenizer", "embedding", "engine_silence"),
+    *(name for title, names in setting_groups() if title.endswith(" engine") for name in names),
     *("host", "grpc_port", "grpc_tls_cert", "grpc_tls_key", "grpc_tls_client_ca", "api_key", "insecure"),
     *("drain_timeout", "log_level", "log_format"),
 ]

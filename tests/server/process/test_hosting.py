@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -16,8 +13,8 @@ from portico.config import load_settings
 from portico.errors import BadRequestError
 from portico.server.process.hosting import host
 from support.certificates import write_pair
-from support.server import running_server
-from support.wait import SAFETY, until
+from support.server import running_host, running_server
+from support.wait import SAFETY
 
 
 @pytest.mark.parametrize(
@@ -40,20 +37,11 @@ def test_a_front_door_uses_it_until_it_leaves(smollm2_path: Path, tmp_path: Path
     certificate, private = write_pair(tmp_path, "engine")
     script = tmp_path / "script.jsonl"
     script.write_text(json.dumps({"text": "word " * 30}) + "\n")
-    command = [sys.executable, "-m", "portico", "engine", str(smollm2_path), "--engine", f"replay:{script}"]
-    command += ["--replay-rate", "40", "--grpc-port", "0", "--api-key", "k", "--drain-timeout", "600"]
-    command += ["--grpc-tls-cert", str(certificate), "--grpc-tls-key", str(private)]
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        engine = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        until(lambda: engine.poll() is not None or "Use it" in log.read_text())
-        found = re.search(r"porticos://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found, log.read_text()
+    options = ("--engine", f"replay:{script}", "--replay-rate", "40", "--api-key", "k", "--drain-timeout", "600")
+    secured = ("--grpc-tls-cert", certificate, "--grpc-tls-key", private)
+    with running_host(smollm2_path, *options, *secured) as engine:
         trusted = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate), "PORTICO_ENGINE_API_KEY": "k"}
-        with running_server(
-            "--engine", f"porticos://127.0.0.1:{found[1]}", "--log-level", "warning", env=trusted
-        ) as up:
+        with running_server("--engine", engine.url, "--log-level", "warning", env=trusted) as up:
             ask = {"prompt": "Hi", "stream": True, "max_tokens": 1000}
             text, told = "", False
             with httpx.stream("POST", f"{up.url}/v1/completions", json=ask, timeout=SAFETY) as answer:
@@ -62,10 +50,7 @@ def test_a_front_door_uses_it_until_it_leaves(smollm2_path: Path, tmp_path: Path
                         text += json.loads(line[6:])["choices"][0]["text"]
                         if not told:
                             told = True
-                            engine.send_signal(signal.SIGTERM)
+                            engine.process.send_signal(signal.SIGTERM)
             assert text == "word " * 30
-            assert engine.wait(SAFETY) == 0
-            assert "Traceback" not in log.read_text() + up.log()
-    finally:
-        engine.kill()
-        engine.wait()
+            assert engine.process.wait(SAFETY) == 0
+            assert "Traceback" not in engine.log() + up.log()

@@ -70,7 +70,7 @@ def command(
     from portico.commands.bench.figures import lines, summary
     from portico.commands.bench.picture import picture
     from portico.commands.bench.running import first_model, run
-    from portico.terminal import Terminal
+    from portico.terminal import Terminal, echo
 
     with Remote(url, api_key) as server:
         url = server.url
@@ -89,7 +89,7 @@ def command(
         }
         svg.write_text(picture(f"{url} {api}, {concurrency} at a time", series), encoding="utf-8")
     if as_json:
-        click.echo(json.dumps(found))
+        echo(json.dumps(found))
         return
     console = Terminal(highlight=False, soft_wrap=True)
     for line in lines(found):

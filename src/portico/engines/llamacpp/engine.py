@@ -26,7 +26,7 @@ from portico.events import EngineRequest, Media
 
 __all__ = ["LlamaCppEngine"]
 
-GRAMMAR_WAIT: Final = 10.0  # seconds that a grammar may take to compile
+GRAMMAR_WAIT: Final = 60.0  # seconds that a grammar may take to compile, on a machine that is busy with other things
 
 
 class LlamaCppEngine(RevivedEngine):

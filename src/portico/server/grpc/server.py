@@ -27,6 +27,7 @@ from portico.keys import KEY, enter
 from portico.keys.audit import Audit
 from portico.protocols.grpc.status import error_metadata, status_name
 from portico.server.http.auth import Keys, given_key
+from portico.server.http.browsers import with_port
 from portico.server.observe.audit import REFUSALS
 
 __all__ = ["GrpcServer", "Handlers", "Service", "Tls", "encode", "tell_refusal"]
@@ -110,7 +111,7 @@ class GrpcServer:
         reflection.enable_server_reflection(
             [*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = with_port(host, port)
         try:
             if tls is None:
                 self.port = self._server.add_insecure_port(address)

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from portico.errors import PermissionDeniedError
 from portico.server.http.exchange import Exchange
 
-__all__ = ["Browsers", "is_loopback", "is_private", "without_port"]
+__all__ = ["Browsers", "is_loopback", "is_private", "with_port", "without_port"]
 
 OWN = frozenset({"same-origin", "same-site", "none"})  # values of Sec-Fetch-Site; the Origin tells sites apart
 PRIVATE = (".localhost", ".local", ".internal")  # endings that no public name has
@@ -74,6 +74,11 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def with_port(host: str, port: int) -> str:
+    """As a URL has them: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def without_port(host: str) -> str:

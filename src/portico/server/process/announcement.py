@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from portico import __version__
 from portico.config import Settings
+from portico.server.http.browsers import with_port
 from portico.server.line.served import Served
 from portico.terminal import Terminal
 
@@ -23,7 +24,7 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
         options = f"--unix-socket {settings.uds} "
     else:
         host, port = listener.getsockname()[:2]
-        base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        base = f"{scheme}://{with_port(host, port)}"
     console = Terminal(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
     if settings.uds is not None:
@@ -31,7 +32,7 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
     if settings.inspect:
         console.print(f"  inspector at [bold cyan]{base}/inspect[/bold cyan], playground at [cyan]{base}/play[/cyan]")
     if grpc_port is not None:
-        console.print(f"  gRPC at [bold cyan]{f'[{host}]' if ':' in host else host}:{grpc_port}[/bold cyan]")
+        console.print(f"  gRPC at [bold cyan]{with_port(host, grpc_port)}[/bold cyan]")
     for own, offer in zip(settings.each_model, served.offers.offers, strict=True):
         if offer.served is None:
             console.print(f"  [green]{escape(', '.join(offer.names))}[/green]  loaded when it is asked for")

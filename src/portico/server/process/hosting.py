@@ -21,7 +21,7 @@ from portico.extras import installing
 from portico.keys import Key, hash_of
 from portico.prompting import load_tokenizer
 from portico.server.http.auth import Keys
-from portico.server.http.browsers import is_loopback
+from portico.server.http.browsers import is_loopback, with_port
 from portico.server.process.beside import grpc_tls
 from portico.server.process.engines import engine_of, resolved_model
 from portico.server.process.running import give_back, run, start_logging
@@ -107,7 +107,7 @@ def _signals() -> asyncio.Queue[None]:
 def _announce(settings: Settings, port: int, model: str, context_length: int) -> None:
     """A few lines on stdout: what, where, and how it is used."""
     console = Terminal(highlight=False, soft_wrap=True)
-    shown = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+    shown = with_port(settings.host, port)
     scheme = "porticos" if settings.grpc_tls_cert else "portico"
     console.print(f"[bold]portico {__version__}[/bold] engine at [bold cyan]{scheme}://{escape(shown)}[/bold cyan]")
     console.print(f"  [green]{escape(model)}[/green]  {context_length} tokens of context")

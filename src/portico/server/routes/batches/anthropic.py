@@ -19,6 +19,7 @@ from portico.protocols.files import new_id
 from portico.protocols.paging import limit_of
 from portico.server.batches.results import results
 from portico.server.http.app import Methods
+from portico.server.http.browsers import with_port
 from portico.server.http.exchange import Exchange
 from portico.server.line.served import Served
 from portico.server.routes.batches.stored import begin_cancelling, named_batch, stored_batches
@@ -160,8 +161,7 @@ def _origin(exchange: Exchange) -> str:
     given = (_first(exchange.header(b"x-forwarded-host")), exchange.header(b"host"))
     host = next((one for one in given if one is not None and _HOST.fullmatch(one)), None)
     if host is None:
-        name, port = exchange.scope.get("server") or ("127.0.0.1", 80)
-        host = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+        host = with_port(*(exchange.scope.get("server") or ("127.0.0.1", 80)))
     scheme = _first(exchange.header(b"x-forwarded-proto"))
     if scheme not in ("http", "https"):
         scheme = exchange.scope.get("scheme", "http")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portico.errors import EngineDeadError, EngineError, OverloadedError, PorticoError
@@ -99,7 +99,16 @@ deeds = st.one_of(
 )
 
 
+GONE_WHILE_WAITED_FOR = [
+    (("request", "a", 2), 1, False),
+    (("request", "b", 3), 3, False),
+    (("change", "b", 1), 0, False),
+    (("request", "b", 3), 0, False),
+]
+
+
 @settings(max_examples=60)
+@example(GONE_WHILE_WAITED_FOR, 1, 0, set())
 @given(
     st.lists(st.tuples(deeds, st.integers(0, 5), st.booleans()), max_size=25),
     st.one_of(st.none(), st.integers(1, 3)),

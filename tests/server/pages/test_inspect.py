@@ -90,6 +90,7 @@ def test_requests_are_listed_newest_first_and_as_they_come(server: Replaying, op
     until(page, "document.querySelectorAll('#requests li').length > 1")
     page.locator(f'#requests li[data-id="{second}"]').click()
     page.get_by_text("What was said, as text").click()
+    page.locator(".words pre").first.wait_for()
     said = page.locator(".words pre").all_inner_texts()
     assert [said[0], *said[-3:-1]] == ["[[call]]", "Which city?", "I look it up."]
     assert json.loads(said[-1]) == {"city": "Köln 🐌", "days": 3}

@@ -199,6 +199,7 @@ class Offers:
         for waiting in self._waiting:
             if waiting.offer in gone:
                 self._refuse(waiting, OverloadedError("The models have changed; try again.", retry_after=1))
+        self._waiting = [waiting for waiting in self._waiting if waiting.offer not in gone]
         for old in gone:
             if old.state != "unloaded":
                 self._leaving.append(old)

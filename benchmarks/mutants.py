@@ -2,28 +2,38 @@
 box's tests see.
 
     pip install '.[mutants]'
-    python benchmarks/mutants.py [BOX…] [--sample 60] [--seed 1] [--show]
+    python benchmarks/mutants.py [BOX…] [--sample 60] [--seed 1] [--show] [--json FILE]
 
-Works on a copy of the checkout. A box's tests are run once whole, then for each fault those that come by the function
-it is in. Faults that make a test run far too long are seen as well, so give the machine little else to do.
+Works on a copy of the checkout, without the shared material. A box's tests are run once whole, then for each fault
+those that come by the function it is in, the quickest first, until one fails. Faults that make them run several times
+as long as without it are seen as well; they are counted apart, for a busy machine may do the same. Faults that only
+spell a sentence otherwise are left out: what people are told is not for tests to copy.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import math
+import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-SURVIVED, NO_TESTS = (0,), (5, 33)
+SURVIVED, NO_TESTS, TOO_LONG = (0,), (5, 33), (-24, 24, 36, 152, 255)
+
+PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")  # others cost every fault time
 
 # A box: what is mutated, and the tests that must see it.
 BOXES: dict[str, tuple[list[str], list[str]]] = {
@@ -49,48 +59,113 @@ def copied(target: Path, box: str) -> None:
     settings = {
         "source_paths": ["src/"],
         "only_mutate": [f"src/portico/{path}" for path in code],
-        "pytest_add_cli_args": ["-p", "no:xdist", "-p", "no:cacheprovider"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", *(word for name in PLUGINS for word in ("-p", name))],
         "pytest_add_cli_args_test_selection": [f"tests/{path}" for path in tests],
         "also_copy": ["README.md", "docs", "examples"],
+        "track_dependencies": False,
+        "timeout_multiplier": 5,  # seconds allowed: 5 × (those without the fault + 3)
+        "timeout_constant": 3,
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     with (target / "pyproject.toml").open("a") as file:
         file.write("\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
 
 
-def mutmut(where: Path, *arguments: str) -> str:
+def mutmut(where: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mutmut", *arguments]
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
+    bare = {name: value for name, value in os.environ.items() if name != "PORTICO_SHARED"}
+    bare["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    log = (where / "told").open("w")
+    return subprocess.Popen(command, cwd=where, stdout=log, stderr=subprocess.STDOUT, text=True, env=bare)
+
+
+def told(where: Path, *arguments: str) -> str:
+    """What mutmut says when it is through."""
+    mutmut(where, *arguments).wait()
+    return (where / "told").read_text()
 
 
 def outcomes(where: Path) -> dict[str, int | None]:
     """The faults by name, each with the exit status of its tests; None where it has not been tried."""
     found: dict[str, int | None] = {}
     for path in sorted((where / "mutants").rglob("*.meta")):
-        found |= json.loads(path.read_text())["exit_code_by_key"]
+        with suppress(json.JSONDecodeError):  # it is being written
+            found |= json.loads(path.read_text())["exit_code_by_key"]
     return found
 
 
-def measure(box: str, sample: int, seed: int, show: bool) -> tuple[int, int, int, int]:
-    """How many faults there are, how many were tried, seen, and in code that no test comes by."""
-    with tempfile.TemporaryDirectory() as directory:
+def planted(where: Path) -> list[str]:
+    """The names of the faults that do more than spell a sentence otherwise."""
+    found = []
+    for path in sorted((where / "mutants").rglob("*.meta")):
+        names = json.loads(path.read_text())["exit_code_by_key"]
+        tree = ast.parse(path.with_suffix("").read_text()) if names else ast.Module([], [])
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef
+        made = {node.name: _but_for_wording(node) for node in ast.walk(tree) if isinstance(node, kinds)}
+        for name in names:
+            fault = name.rpartition(".")[2]
+            if made[fault] != made[fault.rpartition("_")[0] + "_orig"]:
+                found.append(name)
+    return sorted(found)
+
+
+def _but_for_wording(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") >= 2:
+            node.value = node.value.removeprefix("XX").removesuffix("XX").casefold()
+    return ast.dump(ast.Module(function.body, [])) + ast.dump(function.args)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came of a box: how many faults there are, how many were tried and seen; the unseen, each as a diff."""
+
+    box: str
+    faults: int
+    tried: int
+    seen: int
+    too_long: int
+    survived: dict[str, str]
+    no_test: list[str]
+
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share of all faults of the box that are seen."""
+        z, n = 1.96, max(self.tried, 1)
+        middle = (self.seen + z * z / 2) / (n + z * z)
+        width = z * math.sqrt(self.seen * (n - self.seen) / n + z * z / 4) / (n + z * z)
+        return max(0.0, middle - width), min(1.0, middle + width)
+
+
+def measure(box: str, sample: int, seed: int) -> Score:
+    with tempfile.TemporaryDirectory() as directory, Progress(console=Console(stderr=True)) as progress:
         where = Path(directory)
         copied(where, box)
-        told = mutmut(where, "run", "--max-children", "1", "nothing.of.this.name")  # plants all, tries none
-        names = sorted(outcomes(where))
-        if not names or "failed to collect stats" in told:
-            raise SystemExit(f"{box}: the tests fail before anything is planted\n{told[-3000:]}")
-        tried = random.Random(seed).sample(names, min(sample, len(names)))
-        mutmut(where, "run", "--max-children", "1", *tried)
-        found = {name: outcome for name, outcome in outcomes(where).items() if name in tried and outcome is not None}
-        for name, outcome in found.items():
-            if outcome in SURVIVED and show:
-                print(mutmut(where, "show", name))
-            elif outcome in NO_TESTS and show:
-                print(f"# {name}: no test comes by\n")
-        unseen = sum(outcome in (*SURVIVED, *NO_TESTS) for outcome in found.values())
-        return len(names), len(found), len(found) - unseen, sum(outcome in NO_TESTS for outcome in found.values())
+        bar = progress.add_task(f"{box}: planting", total=None)
+        said = told(where, "run", "--max-children", "1", "nothing.of.this.name")  # plants all, tries none
+        names = planted(where)
+        if not names or "failed to collect stats" in said:
+            raise SystemExit(f"{box}: the tests fail before anything is planted\n{said[-3000:]}")
+        chosen = random.Random(seed).sample(names, min(sample, len(names)))
+
+        def tried() -> dict[str, int]:
+            return {name: status for name, status in outcomes(where).items() if name in chosen and status is not None}
+
+        progress.update(bar, description=box, total=len(chosen))
+        running = mutmut(where, "run", "--max-children", "1", *chosen)
+        while running.poll() is None:
+            progress.update(bar, completed=len(tried()))
+            try:
+                running.wait(2)
+            except subprocess.TimeoutExpired:
+                continue
+        found = tried()
+        if not found:
+            raise SystemExit(f"{box}: nothing was tried\n{(where / 'told').read_text()[-3000:]}")
+        survived = {name: told(where, "show", name) for name, status in found.items() if status in SURVIVED}
+        no_test = [name for name, status in found.items() if status in NO_TESTS]
+        too_long = sum(status in TOO_LONG for status in found.values())
+        seen = len(found) - len(survived) - len(no_test)
+        return Score(box, len(names), len(found), seen, too_long, survived, no_test)
 
 
 def main() -> None:
@@ -100,12 +175,19 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=60, help="faults per box")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", action="store_true", help="print the faults that were not seen")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known of each box, a line per box")
     given = parser.parse_args()
-    table = Table("box", "faults", "tried", "seen", "%", "no test comes by")
+    table = Table("box", "faults", "tried", "seen", "%", "95 %", "too long", "no test comes by")
     for box in given.boxes or BOXES:
-        total, tried, seen, untested = measure(box, given.sample, given.seed, given.show)
-        share = f"{100 * seen / tried:.0f}" if tried else ""
-        table.add_row(box, str(total), str(tried), str(seen), share, str(untested))
+        score = measure(box, given.sample, given.seed)
+        low, high = score.interval()
+        counts = (score.faults, score.tried, score.seen, f"{score.seen / score.tried:.0%}", f"{low:.0%}–{high:.0%}")
+        table.add_row(box, *map(str, counts), str(score.too_long), str(len(score.no_test)))
+        if given.show:
+            print(*score.survived.values(), *(f"# {name}: no test comes by" for name in score.no_test), sep="\n")
+        if given.json:
+            with given.json.open("a") as file:
+                file.write(json.dumps(asdict(score) | {"seed": given.seed}) + "\n")
     Console().print(table)
 
 

@@ -3,23 +3,35 @@ should."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.events import CallArguments, CallStart, Content, EngineOutput, Reasoning, SamplingParams, TokenLogprob
+from portico.events import (
+    CallArguments,
+    CallStart,
+    Content,
+    EngineOutput,
+    EngineRequest,
+    Reasoning,
+    SamplingParams,
+    TokenLogprob,
+)
 from portico.generation import Delta, Generation, GenerationSpec
+from portico.generation.watch import watched
 from support.effort import examples
 from support.generation import tiny_tokenizer
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
-def make(**fields: Any) -> Generation:
-    rules = {"max_tokens": 1000, **fields.pop("sampling", {})}
-    spec = GenerationSpec(request_id="r", prompt_ids=[1, 2, 3], sampling=SamplingParams(**rules), **fields)
+def make(**rules: Any) -> Generation:
+    sampling = SamplingParams(**{"max_tokens": 1000, **rules.pop("sampling", {})})
+    spec = GenerationSpec(request_id="r", prompt_ids=[1, 2, 3], sampling=sampling, **rules)
     return Generation(spec, tiny_tokenizer())
 
 
@@ -37,14 +49,18 @@ def outputs(text: str, steps: list[int], finish: str = "stop", logprobs: bool = 
     return found
 
 
-def run(generation: Generation, given: list[EngineOutput]) -> list[Delta]:
+def run(generation: Generation, given: list[EngineOutput], *, packs: bool = False) -> list[Delta]:
+    """What the first choice makes of ``given``; with ``packs`` its token ids are packed after every step."""
     deltas = []
+    (choice, *_) = generation.choices
     for output in given:
         if generation.finished:
             break
-        delta = generation.choices[0].feed(output)
+        delta = choice.feed(output)
         if delta is not None:
             deltas.append(delta)
+        if packs:
+            assert choice.pack() == sum(len(delta.token_ids) for delta in deltas), "what was told, and no more"
     return deltas
 
 
@@ -79,17 +95,18 @@ ANSWERS = [
 def test_any_cut_into_steps_gives_the_same_answer(
     text: str, steps: list[int], stop: tuple[str, ...], include: bool, finish: str
 ) -> None:
-    fields: dict[str, Any] = {
+    rules: dict[str, Any] = {
         "tool_parser": "hermes",
         "reasoning_parser": "qwen3",
         "tools": TOOLS,
         "stop": stop,
         "include_stop": include,
     }
-    singly, cut = make(**fields), make(**fields)
+    singly, cut = make(**rules), make(**rules)
     one = run(singly, outputs(text, [1], finish))
-    other = run(cut, outputs(text, list(steps), finish))
+    other = run(cut, outputs(text, list(steps), finish), packs=True)
     assert told(one) == told(other)
+    assert singly.choices[0].token_ids == cut.choices[0].token_ids == [i for delta in other for i in delta.token_ids]
     assert singly.usage.completion_tokens == cut.usage.completion_tokens
     assert singly.usage.reasoning_tokens == cut.usage.reasoning_tokens
     assert singly.finished
@@ -135,6 +152,21 @@ def test_no_logprob_is_lost_while_text_is_held_back(text: str, size: int) -> Non
     assert told(deltas)[1] == text
 
 
+@pytest.mark.parametrize(
+    ("text", "part", "waits", "follows"),
+    [("a EN", "stop strings", "EN", "d"), ("<tool", "parsing", "<tool", "s>"), ("a🚀", "decoding", "f0 9f 9a", "")],
+)
+def test_what_waits_is_told_with_the_part_it_waits_in(text: str, part: str, waits: str, follows: str) -> None:
+    choice = make(tool_parser="hermes", tools=TOOLS, stop=("END",)).choices[0]
+    ids = tiny_tokenizer().encode(text)
+    now = ids if text.isascii() else ids[:-1]
+    choice.feed(EngineOutput("r-0", now))
+    (held,) = choice.held
+    assert (held.part, held.text) == (part, waits)
+    choice.feed(EngineOutput("r-0", [*ids[len(now) :], *tiny_tokenizer().encode(follows)]))
+    assert choice.held == []
+
+
 def test_half_a_character_at_the_end() -> None:
     generation = make()
     half = tiny_tokenizer().encode("🚀")[:2]
@@ -178,10 +210,80 @@ def test_choices_are_engine_requests_of_their_own() -> None:
     assert [one.request_id for one in requests] == generation.engine_ids
     assert not {*generation.engine_ids} & {*make(n=3).engine_ids}, "two clients may choose one request id"
     assert [one.sampling.seed for one in requests] == [5, 6, 7]
+    assert generation.usage.cached_tokens is None
     generation.choices[1].feed(EngineOutput("r-1", [65], finish_reason="stop"))
     assert not generation.finished
     for index in (0, 2):
-        generation.choices[index].feed(EngineOutput(f"r-{index}", [66], finish_reason="length"))
+        last = EngineOutput(f"r-{index}", [66], finish_reason="length", cached_tokens=index)
+        generation.choices[index].feed(last)
     assert generation.finished
     assert generation.usage.completion_tokens == 3
     assert generation.usage.prompt_tokens == 3
+    assert generation.usage.cached_tokens == 0, "what no choice had to compute"
+
+
+def test_whatever_a_request_and_its_engine_call_alike_is_handed_over() -> None:
+    common = {field.name for field in fields(GenerationSpec)} & set(EngineRequest.__struct_fields__) - {"request_id"}
+    own = {"generated": [7], "sampling": SamplingParams(max_tokens=5)}
+    values: dict[str, Any] = {name: f"its {name}" for name in common} | own
+    spec = GenerationSpec(**{"request_id": "r", "prompt_ids": [1, 2, 3], **values})
+    (request,) = Generation(spec, tiny_tokenizer()).engine_requests()
+    assert {name: getattr(request, name) for name in common} == values
+    assert request.token_ids == [1, 2, 3]
+
+
+def test_an_answer_taken_up_knows_what_the_client_has_until_it_is_forgotten() -> None:
+    choice = make(generated=[5, 6]).choices[0]
+    choice.feed(EngineOutput("r-0", tiny_tokenizer().encode("ab")))
+    whole = [5, 6, *tiny_tokenizer().encode("ab")]
+    assert choice.token_ids == whole
+    assert choice.pack() == 4
+    assert choice.token_ids == whole
+    choice.forget()
+    choice.feed(EngineOutput("r-0", [65]))
+    assert choice.pack() == 0
+    assert choice.token_ids is None
+
+
+class Seen:
+    """A watch that keeps all it is told."""
+
+    def __init__(self) -> None:
+        self.outputs: list[EngineOutput] = []
+        self.text, self.seconds = "", set[float]()
+        self.deltas: list[Delta | None] = []
+
+    def took(self, output: EngineOutput) -> None:
+        self.outputs.append(output)
+
+    def decoded(self, text: str, seconds: float) -> None:
+        self.text += text
+        self.seconds.add(seconds)
+
+    def parsed(self, seconds: float) -> None:
+        self.seconds.add(seconds)
+
+    def gave(self, delta: Delta | None) -> None:
+        self.deltas.append(delta)
+
+    def lost(self, why: str) -> None: ...
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+@pytest.mark.parametrize("size", [1, 4])
+def test_who_watches_sees_all_and_changes_nothing(text: str, size: int) -> None:
+    rules: dict[str, Any] = {"tool_parser": "hermes", "reasoning_parser": "qwen3", "tools": TOOLS, "stop": ("🚀E",)}
+    alone, seen = make(**rules), make(**rules)
+    given, plain = outputs(text, [size]), told(run(alone, outputs(text, [size])))
+    watches, clock = [Seen(), Seen()], count()
+    feed = watched(seen.choices[0], watches, lambda: float(next(clock)))
+    deltas = [feed(output) for output in given]
+    assert told([delta for delta in deltas if delta is not None]) == plain
+    assert seen.usage == alone.usage
+    for fact in ("held", "in_call", "outcomes", "recoveries"):
+        assert getattr(seen.choices[0], fact) == getattr(alone.choices[0], fact)
+    for watch in watches:
+        assert watch.outputs == given
+        assert watch.text == text
+        assert watch.seconds == {1.0}, "each part's own"
+        assert watch.deltas == deltas

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import json
 import math
 import os
@@ -94,26 +95,30 @@ def outcomes(where: Path) -> dict[str, int | None]:
     return found
 
 
-def planted(where: Path) -> list[str]:
-    """The names of the faults that do more than spell a sentence otherwise."""
-    found = []
+def planted(where: Path) -> dict[str, str]:
+    """The faults that do more than spell a sentence otherwise, by name, each as a diff."""
+    found = {}
     for path in sorted((where / "mutants").rglob("*.meta")):
         names = json.loads(path.read_text())["exit_code_by_key"]
         tree = ast.parse(path.with_suffix("").read_text()) if names else ast.Module([], [])
         kinds = ast.FunctionDef | ast.AsyncFunctionDef
-        made = {node.name: _but_for_wording(node) for node in ast.walk(tree) if isinstance(node, kinds)}
+        made = {node.name: node for node in ast.walk(tree) if isinstance(node, kinds)}
         for name in names:
             fault = name.rpartition(".")[2]
-            if made[fault] != made[fault.rpartition("_")[0] + "_orig"]:
-                found.append(name)
-    return sorted(found)
+            texts = [_text(made[one]) for one in (fault.rpartition("_")[0] + "_orig", fault)]
+            if texts[0] != texts[1]:
+                changes = [*difflib.unified_diff(*texts, n=1, lineterm="")][2:]
+                found[name] = "\n".join([f"# {name}", *changes])
+    return found
 
 
-def _but_for_wording(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _text(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Its lines, with sentences as if nobody minded how they are spelled."""
     for node in ast.walk(function):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") >= 2:
             node.value = node.value.removeprefix("XX").removesuffix("XX").casefold()
-    return ast.dump(ast.Module(function.body, [])) + ast.dump(function.args)
+    function.name = ""
+    return ast.unparse(function).splitlines()
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class Score:
     tried: int
     seen: int
     too_long: int
-    survived: dict[str, str]
+    survived: list[str]
     no_test: list[str]
 
     def interval(self) -> tuple[float, float]:
@@ -142,10 +147,10 @@ def measure(box: str, sample: int, seed: int) -> Score:
         copied(where, box)
         bar = progress.add_task(f"{box}: planting", total=None)
         said = told(where, "run", "--max-children", "1", "nothing.of.this.name")  # plants all, tries none
-        names = planted(where)
-        if not names or "failed to collect stats" in said:
+        faults = planted(where)
+        if not faults or "failed to collect stats" in said:
             raise SystemExit(f"{box}: the tests fail before anything is planted\n{said[-3000:]}")
-        chosen = random.Random(seed).sample(names, min(sample, len(names)))
+        chosen = random.Random(seed).sample(sorted(faults), min(sample, len(faults)))
 
         def tried() -> dict[str, int]:
             return {name: status for name, status in outcomes(where).items() if name in chosen and status is not None}
@@ -161,11 +166,11 @@ def measure(box: str, sample: int, seed: int) -> Score:
         found = tried()
         if not found:
             raise SystemExit(f"{box}: nothing was tried\n{(where / 'told').read_text()[-3000:]}")
-        survived = {name: told(where, "show", name) for name, status in found.items() if status in SURVIVED}
-        no_test = [name for name, status in found.items() if status in NO_TESTS]
+        survived = [faults[name] for name, status in found.items() if status in SURVIVED]
+        no_test = [faults[name] for name, status in found.items() if status in NO_TESTS]
         too_long = sum(status in TOO_LONG for status in found.values())
         seen = len(found) - len(survived) - len(no_test)
-        return Score(box, len(names), len(found), seen, too_long, survived, no_test)
+        return Score(box, len(faults), len(found), seen, too_long, survived, no_test)
 
 
 def main() -> None:
@@ -184,7 +189,7 @@ def main() -> None:
         counts = (score.faults, score.tried, score.seen, f"{score.seen / score.tried:.0%}", f"{low:.0%}–{high:.0%}")
         table.add_row(box, *map(str, counts), str(score.too_long), str(len(score.no_test)))
         if given.show:
-            print(*score.survived.values(), *(f"# {name}: no test comes by" for name in score.no_test), sep="\n")
+            print(*score.survived, *(f"{fault}\n# no test comes by" for fault in score.no_test), sep="\n\n")
         if given.json:
             with given.json.open("a") as file:
                 file.write(json.dumps(asdict(score) | {"seed": given.seed}) + "\n")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from portico.engines.replay import ReplayEngine, Script
 from portico.errors import EngineError, PorticoError, RequestTimeoutError
+from portico.events import Content, Finish
+from portico.generation import Delta
+from portico.server.http.exchange import ClientGoneError
 from portico.server.line import writing
 from portico.server.line.flight import Flight
 from portico.server.line.line import Line
 from portico.server.line.runs import Run
-from portico.server.line.sinks import StreamSink
+from portico.server.line.sinks import BodySink, EventSink, StreamSink
 from portico.server.observe.metrics import Metrics
 from support.generation import tiny_model
 from support.mortal import encoded
@@ -23,25 +29,28 @@ PROTOCOLS = ["chat", "completion", "messages"]
 
 
 class Exchange:
-    """A connection whose transport takes everything, or, when it is ``full``, one piece and no more."""
+    """A connection whose transport takes everything, or, when it is ``full``, one piece and no more until ``room`` is
+    told that there is some, or that there never will be."""
 
     def __init__(self, full: bool = False) -> None:
         self.sent: list[bytes] = []
         self.full = full
         self.ended = False
+        self.room = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.get_running_loop().create_future()
 
     async def start_stream(self, media_type: bytes) -> None:
         assert media_type.startswith(b"text/event-stream")
 
     async def disconnected(self) -> None:
-        await asyncio.get_running_loop().create_future()
+        await self.gone
 
     async def send(self, message: dict[str, Any]) -> None:
         assert not self.ended, "nothing follows the end"
         self.sent.append(message["body"])
         self.ended = not message["more_body"]
         if self.full:
-            await asyncio.get_running_loop().create_future()
+            await self.room
 
 
 def stream(protocol: str = "chat", **more: Any) -> tuple[list[Any], StreamSink]:
@@ -149,3 +158,76 @@ async def test_a_comment_only_where_nothing_was_said() -> None:
     sink.keep_alive()
     sink.flush()
     assert connection.sent == sent
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_comes_while_the_transport_is_full_follows_in_one_piece(ends: bool) -> None:
+    writer, connection = writing.ConnectionWriter(), Exchange(full=True)
+    await writer.start(connection, b"1")  # type: ignore[arg-type]
+    for piece in (b"2", b"3"):
+        writer.write(piece)
+        writer.flush()
+    writer.complete = ends
+    assert connection.sent == [b"1"]
+    connection.full = False
+    connection.room.set_result(None)
+    await eventually(lambda: len(connection.sent) > 1)
+    assert connection.sent == [b"1", b"23"]
+    assert connection.ended is ends
+    assert not writer._unsent_bytes
+    writer.write(b"4")
+    writer.flush()
+    assert connection.sent[2:] == ([] if ends else [b"4"])
+
+
+async def test_nothing_is_written_to_a_connection_that_broke() -> None:
+    writer, connection = writing.ConnectionWriter(), Exchange(full=True)
+    await writer.start(connection, b"1")  # type: ignore[arg-type]
+    writer.write(b"2")
+    task = writer._writing
+    assert task is not None
+    connection.room.set_exception(ConnectionResetError("gone"))
+    with pytest.raises(ConnectionResetError):
+        await task
+    await asyncio.sleep(0)
+    assert connection.sent == [b"1"]
+
+
+@pytest.mark.parametrize("first", ["finish", "fail", "gone"])
+async def test_the_first_end_of_a_body_counts(first: str) -> None:
+    model = tiny_model()
+    ends: dict[str, Callable[[], None]] = {
+        "finish": lambda: sink.finish(),
+        "fail": lambda: sink.fail(EngineError("Gone.")),
+        "gone": lambda: connection.gone.set_result(None),
+    }
+    connection = Exchange()
+    sink = BodySink(encoded("body", model, ())[1])
+    reading = asyncio.create_task(sink.body(connection))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert not reading.done()
+    ends[first]()
+    if first != "gone":
+        ends["fail"]()
+        ends["finish"]()
+    await asyncio.wait([reading])
+    error = reading.exception()
+    assert type(error) is {"finish": type(None), "fail": EngineError, "gone": ClientGoneError}[first]
+    if error is None:
+        assert json.loads(reading.result())["choices"]
+    await asyncio.sleep(0)
+    sink.fail(EngineError("Nobody waits."))
+    assert first == "gone" or connection.gone.cancelled(), "nobody waits for the client to go"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_whoever_iterates_gets_every_event_and_then_the_end(fails: bool) -> None:
+    sink = EventSink()
+    sink.feed(Delta(0, [Content("a"), Content("b")], ()), 0)
+    sink.feed(Delta(0, [], (), finish=Finish("stop")), 0)
+    sink.fail(EngineError("Gone.")) if fails else sink.finish()
+    found: list[Any] = []
+    with pytest.raises(EngineError) if fails else nullcontext():
+        async for event in sink:
+            found.append(event)
+    assert found == [Content("a"), Content("b"), Finish("stop")]

@@ -21,7 +21,7 @@ from portico.events import (
     SamplingParams,
     TokenLogprob,
 )
-from portico.generation import Delta, Generation, GenerationSpec
+from portico.generation import Delta, Generation, GenerationSpec, TokenGeneration
 from portico.generation.watch import watched
 from support.effort import examples
 from support.generation import tiny_tokenizer
@@ -220,6 +220,16 @@ def test_choices_are_engine_requests_of_their_own() -> None:
     assert generation.usage.completion_tokens == 3
     assert generation.usage.prompt_tokens == 3
     assert generation.usage.cached_tokens == 0, "what no choice had to compute"
+
+
+def test_whose_client_decodes_is_told_of_every_token_at_once() -> None:
+    spec = GenerationSpec(request_id="r", prompt_ids=[1], sampling=SamplingParams(max_tokens=9), n=2, stop=("END",))
+    generation = TokenGeneration(spec, tiny_tokenizer())
+    assert [choice.index for choice in generation.choices] == [0, 1]
+    ids = tiny_tokenizer().encode("a EN")
+    deltas = [generation.choices[0].feed(EngineOutput("r-0", [token])) for token in ids]
+    assert [delta and list(delta.token_ids) for delta in deltas] == [[token] for token in ids]
+    assert told([delta for delta in deltas if delta])[1] == "a "
 
 
 def test_whatever_a_request_and_its_engine_call_alike_is_handed_over() -> None:

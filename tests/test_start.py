@@ -50,6 +50,11 @@ def test_to_tell_what_there_is_takes_the_terminal_alone(arguments: list[str]) ->
     assert imported("from portico.cli import main; main()", *arguments) == TERMINAL
 
 
+def test_a_server_imports_nothing_that_only_some_requests_want() -> None:
+    wanted = {"alembic", "cryptography", "fastokens", "grpc", "gguf", "httpx", "huggingface_hub", "numpy", "pygments"}
+    assert imported("import portico.server.process.lifecycle").isdisjoint(wanted)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_says_of_itself_what_the_list_says_of_it(name: str) -> None:
     called = import_module(f"portico.commands.{name}").command

@@ -12,7 +12,6 @@ import random
 import re
 from collections.abc import Sequence
 
-import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from msgspec import Struct
 
@@ -72,6 +71,8 @@ class _Tokens:
 
 def try_out(lark: str, tokenizer: LLTokenizer) -> None:
     """Build the matcher and take some steps. Raises ``BadRequestError``, on the field that the fault comes from."""
+    import numpy as np  # ten megabytes: only in the process that tries
+
     matcher = LLMatcher(tokenizer, lark, log_level=0, limits=_LIMITS)
     if matcher.is_error():
         raise _explained(lark, matcher.get_error())

@@ -12,7 +12,6 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import numpy as np
 from msgspec import Struct
 
 from portico.engines import EmbeddingBatch, EngineInfo
@@ -176,6 +175,8 @@ class ReplayEngine:
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """Unit vectors that depend on nothing but the token ids: equal inputs, equal vectors."""
+        import numpy as np  # ten megabytes: only where there are vectors
+
         size = self.info.embedding_size or 16
         vectors = np.empty((len(token_id_lists), size), dtype=np.float32)
         for row, ids in enumerate(token_id_lists):

@@ -19,13 +19,15 @@ import base64
 import binascii
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urljoin
-
-import httpx
 
 from portico.errors import BadRequestError
 from portico.media.hosts import Address, Hosts, Resolver
 from portico.prompting import MediaPart
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Fetched", "MediaFetcher"]
 
@@ -87,6 +89,8 @@ class MediaFetcher:
             if len(url) < INLINE_URL:
                 return self._decode(url, part)
             return await asyncio.to_thread(self._decode, url, part)
+        import httpx  # five megabytes with what it imports: only where something is fetched
+
         try:
             return await asyncio.wait_for(self._fetch(url, part), self.seconds)
         except TimeoutError:
@@ -115,6 +119,8 @@ class MediaFetcher:
     # -- http(s): -----------------------------------------------------------------------------------------------------
 
     async def _fetch(self, url: str, part: MediaPart) -> Fetched:
+        import httpx
+
         transport = self._transport or httpx.AsyncHTTPTransport(retries=0, trust_env=False)
         async with httpx.AsyncClient(
             transport=transport, trust_env=False, follow_redirects=False, timeout=self.seconds
@@ -131,6 +137,8 @@ class MediaFetcher:
 
     async def _pinned(self, url: str, part: MediaPart) -> httpx.Request:
         """The request for ``url``, to an address that was checked."""
+        import httpx
+
         if len(url) > MAX_URL:
             raise _refused(part, f"its URL is longer than {MAX_URL} characters")
         target = httpx.URL(url)

@@ -9,7 +9,7 @@ from portico.models.catalogue import ModelKind
 from portico.models.gguf import GGUF, read_gguf
 from portico.models.parts import parts
 
-__all__ = ["ModelFacts", "facts"]
+__all__ = ["ModelFacts", "facts", "kind"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ def facts(path: Path) -> ModelFacts:
         quantisation=_quantisation(file.metadata.get("general.file_type")),
         size=sum(part.stat().st_size for part in parts(path)),
     )
+
+
+def kind(path: Path) -> ModelKind:
+    """What the model at ``path`` is for. Raises ``GGUFError`` when it is none."""
+    return _kind(read_gguf(path))
 
 
 def _kind(file: GGUF) -> ModelKind:

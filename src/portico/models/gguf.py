@@ -10,7 +10,7 @@ data; only the first two are read here. Layout, all integers little-endian unles
 
 Version 1 wrote counts and lengths as u32; versions 2 and 3 differ only in that 3 may be big-endian.
 
-Strategy: map the file, walk it once. Numbers of an array become one numpy array, strings a list; bytes that are not
+Strategy: map the file, walk it once. Numbers of an array become one ``array.array``, strings a list; bytes that are not
 UTF-8 survive as surrogate escapes (some vocabularies hold raw bytes). Every length is checked against the file before
 it is believed, so a truncated or foreign file is a clear error and never a huge allocation.
 """
@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import mmap
 import struct
+import sys
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from portico.errors import PorticoError
 
@@ -32,20 +32,8 @@ __all__ = ["GGUF", "GGUFError", "read_gguf"]
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
-# value type -> (struct code, numpy type without byte order); bool is one byte
-_NUMBERS: dict[int, tuple[str, str]] = {
-    0: ("B", "u1"),
-    1: ("b", "i1"),
-    2: ("H", "u2"),
-    3: ("h", "i2"),
-    4: ("I", "u4"),
-    5: ("i", "i4"),
-    6: ("f", "f4"),
-    7: ("?", "?"),
-    10: ("Q", "u8"),
-    11: ("q", "i8"),
-    12: ("d", "f8"),
-}
+# value type -> struct's code, which is array's, too, except for bool, which is one byte
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _MAX_NESTING = 4  # arrays of arrays of …; no writer goes beyond 2
 
 
@@ -59,8 +47,9 @@ class GGUFError(PorticoError):
 class GGUF:
     """The head of one GGUF file.
 
-    ``metadata`` maps each key to a ``str``, ``int``, ``float`` or ``bool``; arrays are a numpy array (numbers), a list
-    of ``str`` (strings) or a list (nested arrays). In a model split over several files only the first carries it all.
+    ``metadata`` maps each key to a ``str``, ``int``, ``float`` or ``bool``; arrays are an ``array.array`` (numbers), a
+    list of ``bool`` or ``str``, or a list (nested arrays). In a model split over several files only the first carries
+    it all.
     """
 
     path: Path
@@ -150,12 +139,12 @@ class _Reader:
             if depth == _MAX_NESTING:
                 raise self.fail(f"{key}: arrays nested deeper than {_MAX_NESTING}")
             return self.array(key, depth)
-        code, _ = self.number(kind, key)
+        code = self.number(kind, key)
         size = struct.calcsize(code)
         start = self.take(size)
         return struct.unpack_from((">" if self.order == "big" else "<") + code, self.view, start)[0]
 
-    def number(self, kind: int, key: str) -> tuple[str, str]:
+    def number(self, kind: int, key: str) -> str:
         try:
             return _NUMBERS[kind]
         except KeyError:
@@ -167,10 +156,14 @@ class _Reader:
             return self.strings(count)
         if kind == _ARRAY:
             return [self.value(kind, key, depth + 1) for _ in range(count)]
-        dtype = np.dtype((">" if self.order == "big" else "<") + self.number(kind, key)[1])
-        start = self.take(count * dtype.itemsize)
-        flat = np.frombuffer(self.view[start : self.offset], dtype=dtype)
-        return flat.astype(dtype.newbyteorder("="), copy=False)
+        code = self.number(kind, key)
+        start = self.take(count * struct.calcsize(code))
+        numbers = array("B" if code == "?" else code, self.view[start : self.offset])
+        if code == "?":
+            return [number != 0 for number in numbers]
+        if self.order != sys.byteorder:
+            numbers.byteswap()
+        return numbers
 
     def strings(self, count: int) -> list[str]:
         """``count`` strings in a row: the hot loop, a vocabulary has a quarter of a million of them."""

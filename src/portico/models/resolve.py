@@ -13,7 +13,7 @@ from pathlib import Path
 from portico.errors import ModelNotFoundError
 from portico.models import hub
 from portico.models.catalogue import CATALOGUE, ModelKind
-from portico.models.facts import ModelFacts, facts
+from portico.models.facts import ModelFacts, facts, kind
 from portico.models.gguf import GGUFError
 from portico.models.parts import parts, stem
 from portico.models.pull import installed_weights, pull
@@ -58,13 +58,13 @@ def resolve(spec: str, progress: Progress | None = None, *, again: bool = False)
     if spec.startswith(hub.PREFIX):
         wanted = hub.locate(spec, progress, again=again)
         path = hub.fetch(wanted, progress or (lambda step, done, total: None), again=again)
-        return ResolvedModel(wanted.name, path, facts(path).kind, None)
+        return ResolvedModel(wanted.name, path, kind(path), None)
     path = Path(spec).expanduser()
     if path.is_file():
         first, *others = parts(path)
         if absent := next((part for part in (first, *others) if not part.is_file()), None):
             raise ModelNotFoundError(f"{path.name} is a part of a split model, and {absent.name} is not beside it")
-        return ResolvedModel(stem(first), first, facts(first).kind, None)
+        return ResolvedModel(stem(first), first, kind(first), None)
     raise ModelNotFoundError(
         f"no model {spec!r}: it is neither a file here, nor hf:org/repo, hf:org/repo:Q4_K_M or hf:org/repo/file.gguf, "
         f"nor one of {', '.join(CATALOGUE)}"
@@ -79,7 +79,7 @@ def expected(spec: str) -> tuple[str, ModelKind | None]:
         return hub.expected_name(spec), None
     path = Path(spec).expanduser()
     try:
-        return (stem(path), facts(parts(path)[0]).kind) if path.is_file() else (path.name, None)
+        return (stem(path), kind(parts(path)[0])) if path.is_file() else (path.name, None)
     except (GGUFError, OSError):
         return stem(path), None
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from portico.engines import EmbeddingBatch
 from portico.engines.llamacpp.admission import check_embedding_inputs, check_media, check_request
@@ -120,6 +119,8 @@ class LlamaCppEngine(RevivedEngine):
         self._need("embed", "This model generates; it does not embed.")
         check_embedding_inputs(token_id_lists, self.info)
         if not token_id_lists:
+            import numpy as np  # ten megabytes: only where there are vectors
+
             return EmbeddingBatch(np.empty((0, self.info.embedding_size or 0), dtype=np.float32), [])
         return await super().embed(token_id_lists)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from itertools import count
 
 import msgspec
-import numpy as np
 
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.shared import wire
@@ -78,6 +77,8 @@ class Asking(Described, ABC):
         """Embed on the engine. Raises what it raises."""
         number = next(self._numbers)
         done = await self._ask(number, wire.Embed(number, [list(ids) for ids in token_id_lists]))
+        import numpy as np  # ten megabytes: only where there are vectors
+
         vectors = np.frombuffer(done.vectors, dtype=np.float32).reshape(len(token_id_lists), -1)
         return EmbeddingBatch(vectors, done.tokens)
 

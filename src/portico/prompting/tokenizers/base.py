@@ -150,8 +150,12 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The reference decode of a whole sequence; ids without a token are passed over."""
 
-    def warm(self) -> None:  # noqa: B027 (most have nothing to prepare)
-        """Prepare now, in this thread, what would otherwise be prepared while the first texts are encoded."""
+    def prepare(self) -> None:  # noqa: B027 (most have nothing to prepare)
+        """Make now, in this thread, what some text would otherwise have to wait for."""
+
+    def warm(self) -> None:
+        """Also make what is otherwise made beside the first texts, because it takes memory that nobody may need."""
+        self.prepare()
 
     def to_json(self) -> str | None:
         """The whole tokenizer as a ``tokenizer.json``, None where it has no such form."""

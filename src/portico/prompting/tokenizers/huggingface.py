@@ -71,9 +71,12 @@ class HuggingFaceTokenizer(Tokenizer):
 
         return fastokens.Tokenizer.from_json_str(self._backend.to_str())
 
-    def warm(self) -> None:
-        self._fast.prepare()
+    def prepare(self) -> None:
         self._renamed  # noqa: B018  (a second or two for a large vocabulary)
+
+    def warm(self) -> None:
+        super().warm()
+        self._fast.prepare()
 
     def _encode(self, text: str, parse_special: bool) -> list[int]:
         if self._fast.ready is not None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 from pydantic import Field
 
@@ -21,6 +19,10 @@ from portico.protocols.bounds import largest
 from portico.protocols.openai.schema import Int64, RequestId, Texts, one_by_one
 from portico.protocols.openai.usage import input_usage
 from portico.protocols.validation import RequestModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["EmbeddedRequest", "EmbeddingRequest", "body", "check_lengths", "inputs", "shortened"]
 
@@ -103,6 +105,8 @@ def _cut(ids: list[int], limit: int, model: Model, side: str) -> list[int]:
 def shortened(request: EmbeddingRequest, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """``vectors`` of shape (inputs, size) as the request wants them: cut to ``dimensions``, then of unit length."""
     if request.dimensions is not None and request.dimensions < vectors.shape[1]:
+        import numpy as np  # ten megabytes: only where there are vectors
+
         vectors = vectors[:, : request.dimensions]
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = vectors / np.where(norms == 0, 1, norms)
@@ -113,6 +117,8 @@ def body(
     request: EmbeddingRequest, vectors: npt.NDArray[np.float32], prompt_tokens: Sequence[int], model: Model
 ) -> bytes:
     """The response body for ``vectors`` of shape (inputs, size)."""
+    import numpy as np
+
     rows = np.ascontiguousarray(shortened(request, vectors), dtype="<f4")
     coded: Iterable[Any] = rows
     if request.encoding_format == "base64":

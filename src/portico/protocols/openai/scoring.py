@@ -6,10 +6,8 @@ The score is in -1..1, and only its order means much. ``/v1/score`` has vLLM's s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import AliasChoices, Field
 
 from portico.errors import BadRequestError
@@ -18,6 +16,10 @@ from portico.protocols.bounds import Items
 from portico.protocols.openai.embeddings import EmbeddedRequest
 from portico.protocols.openai.usage import input_usage
 from portico.protocols.validation import RequestModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["RerankRequest", "ScoreRequest", "pairs", "query_and_documents", "rerank_body", "score_body"]
 
@@ -74,6 +76,8 @@ def _check(texts: Sequence[str], param: str, model: Model) -> None:
 
 def _cosines(vectors: npt.NDArray[np.float32], split: int) -> list[float]:
     """Row by row, the first ``split`` rows against the rest; a single first row against each."""
+    import numpy as np  # ten megabytes: only where there are vectors
+
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return [float(row.sum(dtype=np.float64)) for row in unit[:split] * unit[split:]]
 

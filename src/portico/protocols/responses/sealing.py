@@ -10,10 +10,11 @@ import base64
 import binascii
 import hashlib
 import secrets
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = ["Purpose", "Sealer"]
 
@@ -29,7 +30,13 @@ class Sealer:
 
     def __init__(self, secret: str | None = None) -> None:
         material = secret.encode() if secret else secrets.token_bytes(32)
-        self._cipher = AESGCM(hashlib.sha256(b"portico sealed\0" + material).digest())
+        self._key = hashlib.sha256(b"portico sealed\0" + material).digest()
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # six megabytes: only where something is sealed
+
+        return AESGCM(self._key)
 
     def seal(self, text: str, purpose: Purpose) -> str:
         """``text`` in a form that only this server reads again."""
@@ -41,6 +48,8 @@ class Sealer:
         """The text, or None where this server has not sealed it for this purpose."""
         if not isinstance(sealed, str) or not sealed.startswith(VERSION):
             return None
+        from cryptography.exceptions import InvalidTag
+
         try:
             raw = base64.urlsafe_b64decode(sealed[len(VERSION) :])
             return self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], purpose.encode()).decode()

@@ -181,10 +181,10 @@ async def _serve(
         resume=not settings.no_resume,
         salted=not settings.share_prefix_cache,
     )
-    warming = asyncio.get_running_loop().run_in_executor(None, tokenizer.warm)  # beside the engine's own loading
+    preparing = asyncio.get_running_loop().run_in_executor(None, tokenizer.prepare)  # beside the engine's own loading
     try:
         await line.start()
-        await warming
+        await preparing
         described = partial(_described, settings, resolved, tokenizer, template, line)
         served = await asyncio.to_thread(described)  # others may be served meanwhile
     except BaseException:

@@ -98,7 +98,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     yield open_
     for context in contexts:
         context.close()
-    assert not complaints, "\n".join(complaints)
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from portico.commands.options import model_argument, setting_groups, settings_from, settings_options
+from portico.commands.options import setting_groups, settings_from, settings_options
 from portico.commands.progress import fetched
 
 __all__ = ["command"]
@@ -21,10 +21,9 @@ OPTIONS = [
 
 
 @click.command("engine")
-@model_argument()
+@click.argument("model", required=False)
 @settings_options(OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="As --log-format json: what it says at start is JSON too.")
-def command(model: str | None, config: Path | None, as_json: bool, **given: Any) -> None:
+def command(model: str | None, config: Path | None, **given: Any) -> None:
     """Run the engine of MODEL for front doors on other machines.
 
     They name it with --engine portico://HOST:PORT; several front doors may share it, and one may have several. It
@@ -41,8 +40,6 @@ def command(model: str | None, config: Path | None, as_json: bool, **given: Any)
     from portico.server.process.hosting import host
 
     given["model"] = model
-    if as_json:
-        given["log_format"] = "json"
     settings = settings_from(config, given)
     fetched(settings)
     host(settings)

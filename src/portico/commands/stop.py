@@ -8,7 +8,6 @@ from urllib.parse import quote
 import httpx
 import rich_click as click
 
-from portico.commands.options import model_argument
 from portico.commands.remote import Remote, server_options
 from portico.terminal import echo
 
@@ -16,7 +15,7 @@ __all__ = ["command"]
 
 
 @click.command("stop")
-@model_argument(required=True)
+@click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print the model's card as JSON.")
 @server_options
 def command(model: str, as_json: bool, url: str, api_key: str | None) -> None:

@@ -3,55 +3,45 @@
 - ``submit`` returns when the host has accepted the request: when it sends the head of its answer. Portico's own server
   does that as soon as it has, others with the first token. What these refuse, they refuse quickly; so the wait for
   their heads is ``ACCEPT_SECONDS`` at most, and an error that comes later ends the request in-band.
-- Each request is a stream and a task that reads it.
+- Each request is a stream; what one read brings of all of them is given as one step.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import grpc
 import numpy as np
 
 from portico.engines import EmbeddingBatch, EngineInfo
-from portico.engines.grpc.host import CHECK_DEADLINE, SILENCE_SECONDS, Host, rpc_error
+from portico.engines.grpc.host import CHECK_DEADLINE, SILENCE_SECONDS, Host, parsed, rpc_error
+from portico.engines.grpc.http2 import Call, RpcError
 from portico.engines.grpc.messages import Reader, generate_request
 from portico.engines.resuming import AS_PROMPT, as_prompt
-from portico.errors import EngineDeadError, PorticoError
+from portico.errors import EngineDeadError
 from portico.events import EngineOutput, EngineRequest, FinishReason
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as pb
-from portico.protos.vllm_engine_pb2_grpc import VllmEngineStub
 
 __all__ = ["CallHost"]
 
 ACCEPTED: Final = "portico-accepted"  # in the head of an answer of Portico's own server
 ACCEPT_SECONDS: Final = 0.25
-A_MOMENT: Final = 10  # rounds of the event loop
 FLUSH_SECONDS: Final = 10.0
 
 
 class CallHost(Host):
     """A host with a stream for each request."""
 
+    service = pb.DESCRIPTOR.services_by_name["VllmEngine"].full_name
+
     def __init__(self, address: str, *, key: str | None = None, secure: bool = False) -> None:
-        super().__init__(address, key=key, secure=secure)
+        super().__init__(address, key=key, secure=secure, after_read=self._hand_on)
         self._server_type = ""
         self._last_heard = 0.0  # in the loop's time
-        self._calls: dict[str, Any] = {}  # request id -> the call that serves it
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def _new_stub(self) -> Any:
-        return VllmEngineStub(self._channel)  # type: ignore[no-untyped-call]
-
-    async def close(self) -> None:
-        """End every request, then the connection."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await super().close()
+        self._answers: dict[str, _Answer] = {}  # by request id
+        self._outputs: list[EngineOutput] = []  # of the read that is going on
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -67,13 +57,12 @@ class CallHost(Host):
 
     async def _check(self) -> str:
         try:
-            health = await self.stub.HealthCheck(
-                pb.HealthCheckRequest(), metadata=self.metadata, timeout=CHECK_DEADLINE
-            )
-        except grpc.aio.AioRpcError as error:
+            request = pb.HealthCheckRequest()
+            health = await self._ask("HealthCheck", request, pb.HealthCheckResponse, CHECK_DEADLINE)
+        except RpcError as error:
             silent = asyncio.get_running_loop().time() - self._last_heard > SILENCE_SECONDS
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and silent:
-                await self._open_anew()
+            if error.code == "DEADLINE_EXCEEDED" and silent:
+                self._channel.drop("it has fallen silent")
             raise
         self._last_heard = asyncio.get_running_loop().time()
         self.leaving = not health.healthy
@@ -82,15 +71,16 @@ class CallHost(Host):
         return "" if self.healthy else self._meet(await self._facts())
 
     async def _facts(self) -> EngineInfo:
-        options = {"metadata": self.metadata, "timeout": CHECK_DEADLINE}
-        model = await self.stub.GetModelInfo(pb.GetModelInfoRequest(), **options)
+        request = pb.GetModelInfoRequest()
+        model = await self._ask("GetModelInfo", request, pb.GetModelInfoResponse, CHECK_DEADLINE)
         resumes = AS_PROMPT
         try:
-            server = await self.stub.GetServerInfo(pb.GetServerInfoRequest(), **options)
+            about = pb.GetServerInfoRequest()
+            server = await self._ask("GetServerInfo", about, pb.GetServerInfoResponse, CHECK_DEADLINE)
             self._server_type = server.server_type
             resumes = frozenset(server.portico_resumes) or AS_PROMPT
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+        except RpcError as error:
+            if error.code != "UNIMPLEMENTED":
                 raise
         capabilities = {"embed"}
         if model.is_generation:
@@ -109,116 +99,111 @@ class CallHost(Host):
     # -- what it is asked ---------------------------------------------------------------------------------------------
 
     async def submit(self, request: EngineRequest) -> None:
-        """Open a stream for the request, and a task that reads it."""
+        """Open a stream for the request."""
         assert self.info is not None
         takes_generated = self.info.resumes != AS_PROMPT  # apart from the prompt, as Portico's own server does
         message = generate_request(request if takes_generated else as_prompt(request), takes_lark=self._takes_lark)
-        metadata = (*self.metadata, *(request.trace_headers or {}).items())
-        call = self.stub.Generate(message, metadata=metadata)
-        self._calls[request.request_id] = call
+        reader = Reader(request, self.info.eos_token_ids | self.more_ends)
+        answer = self._answers[request.request_id] = _Answer(self, request.request_id, reader)
+        fields = (request.trace_headers or {}).items()
         try:
-            await (_accepted_by_portico(call) if self._is_portico else _accepted(call))
-        except grpc.aio.AioRpcError as error:
-            self._forget(request.request_id, call)
+            await self._channel.begin(answer, f"/{self.service}/Generate", message.SerializeToString(), fields=fields)
+            await asyncio.wait((answer.taken,), timeout=None if self._is_portico else ACCEPT_SECONDS)
+            answer.take()
+            answer.taken.result()
+        except RpcError as error:
+            self.forget(request.request_id, answer)
             raise rpc_error(error) from None
         except BaseException:
-            self._forget(request.request_id, call)
-            call.cancel()
+            self.forget(request.request_id, answer)
+            answer.cancel()
             raise
-        reader = Reader(request, self.info.eos_token_ids | self.more_ends)
-        task = asyncio.create_task(self._read(request.request_id, call, reader))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def abort(self, request_id: str) -> None:
         """Cancel the call, which stops the request at its host."""
-        call = self._calls.pop(request_id, None)
-        if call is not None:
-            call.cancel()
+        answer = self._answers.pop(request_id, None)
+        if answer is not None:
+            answer.cancel()
+            answer.take()  # so that nobody waits for it
 
     async def embed(self, token_id_lists: Sequence[Sequence[int]]) -> EmbeddingBatch:
         """One input, as the protocol has it."""
         (ids,) = token_id_lists
         message = pb.EmbedRequest(request_id="embed", tokenized=pb.TokenizedInput(input_ids=ids))
         try:
-            response: pb.EmbedResponse = await self.stub.Embed(message, metadata=self.metadata)
-        except grpc.aio.AioRpcError as error:
+            response = await self._ask("Embed", message, pb.EmbedResponse, None)
+        except RpcError as error:
             raise rpc_error(error) from None
         return EmbeddingBatch(np.array([list(response.embedding)], dtype=np.float32), [response.prompt_tokens])
 
     async def flush_cache(self) -> bool:
         request = common.FlushCacheRequest(timeout_s=FLUSH_SECONDS)
         try:
-            answer = await self.stub.FlushCache(request, metadata=self.metadata, timeout=FLUSH_SECONDS)
-        except grpc.aio.AioRpcError:
+            answer = await self._ask("FlushCache", request, common.FlushCacheResponse, FLUSH_SECONDS)
+        except RpcError:
             return False
         return bool(answer.success)
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
-    async def _read(self, request_id: str, call: Any, reader: Reader) -> None:
-        """Read one answer to its end."""
-        loop = asyncio.get_running_loop()
-        try:
-            while (response := await call.read()) is not grpc.aio.EOF:
-                self._last_heard = loop.time()
-                output = reader.feed(response)
-                if output is None:
-                    continue
-                if self._calls.get(request_id) is not call:
-                    return  # aborted
-                if output.finish_reason is not None:
-                    del self._calls[request_id]
-                self.deliver([output])
-                if output.finish_reason is not None:
-                    return
-            raise EngineDeadError("The engine ended its answer before the end.")
-        except grpc.aio.AioRpcError as error:
-            self._fail(request_id, call, rpc_error(error))
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
-                self.lost()
-        except PorticoError as error:
-            self._fail(request_id, call, error)
-        except asyncio.CancelledError:  # where nobody here aborted it
-            self._fail(request_id, call, EngineDeadError("The connection to the engine was closed."))
-        finally:
-            self._forget(request_id, call)
-            call.cancel()
+    def give(self, answer: _Answer, output: EngineOutput) -> None:
+        """One more output of an answer; the last ends it."""
+        self._outputs.append(output)
+        if output.finish_reason is not None:
+            self.forget(output.request_id, answer)
 
-    def _fail(self, request_id: str, call: Any, error: PorticoError) -> None:
-        if self._calls.get(request_id) is call:
-            reason: FinishReason = "lost" if isinstance(error, EngineDeadError) else "error"
-            self.deliver([EngineOutput(request_id, (), finish_reason=reason, error=error.message)])
+    def forget(self, request_id: str, answer: _Answer) -> None:
+        """It is over."""
+        if self._answers.get(request_id) is answer:
+            del self._answers[request_id]
 
-    def _forget(self, request_id: str, call: Any) -> None:
-        if self._calls.get(request_id) is call:
-            del self._calls[request_id]
+    def _hand_on(self) -> None:
+        if self._outputs:
+            outputs, self._outputs = self._outputs, []
+            self._last_heard = asyncio.get_running_loop().time()
+            self.deliver(outputs)
 
 
-async def _accepted_by_portico(call: Any) -> None:
-    """Wait until the request is accepted, which the head of the answer says. Raises ``AioRpcError`` for a refusal."""
-    if ACCEPTED not in dict(await call.initial_metadata() or ()):
-        await _refused(call)
+class _Answer(Call):
+    """The answer to one request. ``taken`` is done when the host has accepted it, or has the error that it refuses it
+    for."""
 
+    def __init__(self, host: CallHost, request_id: str, reader: Reader) -> None:
+        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._host, self._id, self._reader = host, request_id, reader
+        self._done = False
 
-async def _accepted(call: Any) -> None:
-    """Wait a little for the head of the answer. A refusal has one too, and its status a moment later. Raises
-    ``AioRpcError`` for it."""
-    head = asyncio.ensure_future(call.initial_metadata())
-    try:
-        await asyncio.wait((head,), timeout=ACCEPT_SECONDS)
-    finally:
-        head.cancel()
-    for _ in range(A_MOMENT):
-        if call.done():
-            await _refused(call)
+    def take(self) -> None:
+        """It is accepted, if nothing else is known."""
+        if not self.taken.done():
+            self.taken.set_result(None)
+
+    def accepted(self, fields: dict[str, str]) -> None:
+        if ACCEPTED in fields:
+            self.take()
+
+    def message(self, data: bytes) -> None:
+        if self._done:
             return
-        await asyncio.sleep(0)
+        try:
+            output = self._reader.feed(parsed(pb.GenerateResponse, data))
+        except RpcError as error:
+            self.fail(error)
+            return
+        self.take()
+        if output is not None:
+            self._done = output.finish_reason is not None
+            self._host.give(self, output)
 
-
-async def _refused(call: Any) -> None:
-    """Raise what the call has ended with, if it is an error."""
-    if await call.code() is not grpc.StatusCode.OK:
-        raise grpc.aio.AioRpcError(
-            await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-        )
+    def over(self, error: RpcError | None) -> None:
+        if self._done:
+            return
+        error = error or RpcError("UNAVAILABLE", "it ended its answer before the end")
+        if not self.taken.done():
+            self.taken.set_exception(error)
+            return
+        told = rpc_error(error)
+        reason: FinishReason = "lost" if isinstance(told, EngineDeadError) else "error"
+        self._host.give(self, EngineOutput(self._id, (), finish_reason=reason, error=told.message))
+        if error.code == "UNAVAILABLE":
+            self._host.lost()

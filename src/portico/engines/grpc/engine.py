@@ -68,6 +68,11 @@ class GrpcEngine(Described):
             raise BadRequestError(
                 "An engine elsewhere is named portico://HOST:PORT[,HOST:PORT…] or grpc://HOST:PORT[,…].", param="engine"
             )
+        for name in names:
+            if not name.rpartition(":")[2].isdecimal():
+                raise BadRequestError(f"The engine at '{name}' has no port: HOST:PORT.", param="engine")
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise BadRequestError("The engines' key has characters that no key has.", param="engine_api_key")
         self._hosts = [SCHEMES[scheme](name, key=key, secure=scheme.endswith("s")) for name in names]
         self._placement = placement or Placement()
         self._start_seconds = start_seconds

@@ -2,7 +2,7 @@
 
 Whether it can is asked every ``CHECK_SECONDS``. A host that does not answer, says that it is not healthy, or has come
 back with another model gets no new requests. When nothing at all has come from it for ``SILENCE_SECONDS``, the other
-end is gone without a word: the channel is closed, which ends the requests on it, and opened anew.
+end is gone without a word: its connections are dropped, which ends the requests on them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final, TypeVar
 
-import grpc
+from google.protobuf.message import DecodeError, Message
 
 from portico.engines import EmbeddingBatch, EngineInfo
+from portico.engines.grpc.http2 import Channel, RpcError
 from portico.engines.grpc.messages import error_of
 from portico.errors import EngineError, NotSupportedError, PorticoError
 from portico.events import EngineOutput, EngineRequest, Media
 from portico.protos import smg_common_pb2 as common
 
-__all__ = ["CHECK_DEADLINE", "CHECK_SECONDS", "SILENCE_SECONDS", "Host", "rpc_error"]
+__all__ = ["CHECK_DEADLINE", "CHECK_SECONDS", "SILENCE_SECONDS", "Host", "parsed", "rpc_error"]
 
 log = logging.getLogger("portico")
 
@@ -34,32 +35,27 @@ SILENCE_SECONDS: Final = 10.0
 TOKENIZER_DEADLINE: Final = 60.0
 MOST_TOKENIZER_BYTES: Final = 256 << 20
 
-_OPTIONS: Final = [
-    ("grpc.max_receive_message_length", 256 << 20),
-    ("grpc.max_send_message_length", 256 << 20),
-    ("grpc.keepalive_time_ms", 10_000),  # the least that vLLM's server allows
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-    ("grpc.lb_policy_name", "round_robin"),  # over the addresses of one name
-    ("grpc.enable_retries", 0),  # a request that was refused goes to another host, which only the engine knows
-    ("grpc.use_local_subchannel_pool", 1),
-]
+Answer = TypeVar("Answer", bound=Message)
 
 
 class Host(ABC):
-    """``address`` is ``host:port``. ``key`` goes with every call; ``secure`` speaks TLS, trusting the usual roots."""
+    """``address`` is ``host:port``. ``key`` goes with every call; ``secure`` speaks TLS, trusting the usual roots;
+    ``after_read`` is the channel's."""
 
+    service: ClassVar[str]  # the full name of what it serves
     embeds_together = 1  # inputs in one question
 
-    def __init__(self, address: str, *, key: str | None = None, secure: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        secure: bool = False,
+        after_read: Callable[[], None] = lambda: None,
+    ) -> None:
         self.address = address
-        self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
-        self._secure = secure
-        self._open()
+        fields = [("authorization", f"Bearer {key}")] if key else []
+        self._channel = Channel(address, fields=fields, secure=secure, after_read=after_read)
         self.info: EngineInfo | None = None  # when it has once been healthy
         self.more_ends: frozenset[int] = frozenset()  # tokens that end an answer, beside those that it tells
         self.in_flight = 0
@@ -99,12 +95,15 @@ class Host(ABC):
         """Whether it has forgotten its prefixes."""
 
     @abstractmethod
-    def _new_stub(self) -> Any:
-        """The calls of its service, on the channel."""
-
-    @abstractmethod
     async def _check(self) -> str:
-        """What is wrong; empty if nothing is. Raises ``AioRpcError`` where it does not answer."""
+        """What is wrong; empty if nothing is. Raises ``RpcError`` where it does not answer."""
+
+    async def _ask(self, name: str, request: Message, answer: type[Answer], seconds: float | None) -> Answer:
+        """The answer to a call that has one message. Raises ``RpcError``."""
+        found = await self._channel.ask(f"/{self.service}/{name}", request.SerializeToString(), seconds=seconds)
+        if len(found) != 1:
+            raise RpcError("INTERNAL", "The answer is not one message.")
+        return parsed(answer, found[0])
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -127,26 +126,14 @@ class Host(ABC):
             self.healthy, self.trouble = False, "the connection was lost"
             log.warning("engine %s: %s", self.address, self.trouble)
 
-    def _open(self) -> None:
-        self._channel = (
-            grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(), _OPTIONS)
-            if self._secure
-            else grpc.aio.insecure_channel(self.address, _OPTIONS)
-        )
-        self.stub: Any = self._new_stub()
-
-    async def _open_anew(self) -> None:
-        await self._channel.close()
-        self._open()
-
     async def _check_for_ever(self, on_change: Callable[[], None]) -> None:
         while True:
             was, before = self.healthy, self.trouble
             self._look.clear()
             try:
                 self.trouble = await self._check()
-            except grpc.aio.AioRpcError as error:
-                self.trouble = f"it does not answer ({error.code().name}: {(error.details() or '')[:200]})"
+            except RpcError as error:
+                self.trouble = f"it does not answer ({error.code}: {error.details[:200]})"
             self.healthy = not self.trouble
             if self.healthy != was or (not self.healthy and self.trouble != before):
                 log.log(
@@ -169,20 +156,16 @@ class Host(ABC):
 
     async def fetch_tokenizer(self, directory: Path) -> None:
         """Write the model's tokenizer files into ``directory``. Raises ``EngineError`` where there are none."""
-        archive = bytearray()
+        method, request = f"/{self.service}/GetTokenizer", common.GetTokenizerRequest().SerializeToString()
         try:
-            async for chunk in self.stub.GetTokenizer(
-                common.GetTokenizerRequest(), metadata=self.metadata, timeout=TOKENIZER_DEADLINE
-            ):
-                archive += chunk.data
-                if len(archive) > MOST_TOKENIZER_BYTES:
-                    raise EngineError(f"The tokenizer of {self.address} is too large.")
+            found = await self._channel.ask(method, request, seconds=TOKENIZER_DEADLINE, most=MOST_TOKENIZER_BYTES)
+            archive = b"".join(parsed(common.GetTokenizerChunk, chunk).data for chunk in found)
             files = zipfile.ZipFile(io.BytesIO(archive))
             for name in files.namelist():  # plain names only: the archive is another machine's word
                 if name == Path(name).name and files.getinfo(name).file_size <= MOST_TOKENIZER_BYTES:
                     (directory / name).write_bytes(files.read(name))
-        except (grpc.aio.AioRpcError, zipfile.BadZipFile) as error:
-            reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+        except (RpcError, zipfile.BadZipFile) as error:
+            reason = error.details if isinstance(error, RpcError) else str(error)
             raise EngineError(f"{self.address} gives no tokenizer ({reason}): name one with --tokenizer DIR.") from None
 
 
@@ -190,8 +173,14 @@ def _identity(info: EngineInfo) -> tuple[str, int, int]:
     return info.model, info.vocab_size, info.context_length
 
 
-def rpc_error(error: grpc.aio.AioRpcError) -> PorticoError:
+def parsed(kind: type[Answer], data: bytes) -> Answer:
+    """The message of that kind. Raises ``RpcError`` for bytes that are none."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise RpcError("INTERNAL", "The answer is none of this protocol.") from None
+
+
+def rpc_error(error: RpcError) -> PorticoError:
     """The error that a call's end means to the client of this request."""
-    trailing = dict(error.trailing_metadata() or ())
-    param = trailing.get("portico-param")
-    return error_of(error.code().name, error.details() or "", param if isinstance(param, str) else None)
+    return error_of(error.code, error.details, error.trailers.get("portico-param"))

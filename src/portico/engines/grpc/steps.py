@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-import grpc
 import msgspec
 
 from portico.engines import EmbeddingBatch, EngineInfo
-from portico.engines.grpc.host import CHECK_DEADLINE, CHECK_SECONDS, SILENCE_SECONDS, Host
-from portico.engines.shared import Asking, Outgoing, wire
+from portico.engines.grpc.host import CHECK_DEADLINE, CHECK_SECONDS, SILENCE_SECONDS, Host, parsed
+from portico.engines.grpc.http2 import Call, RpcError
+from portico.engines.shared import Asking, wire
 from portico.events import EngineOutput, EngineRequest, Media
 from portico.protos import engine_pb2 as pb
-from portico.protos.engine_pb2_grpc import EngineStub
 
 __all__ = ["StepHost"]
 
@@ -28,11 +27,9 @@ SILENT: Final = SILENCE_SECONDS / CHECK_SECONDS  # the same after which it is go
 class StepHost(Host):
     """A host with one stream."""
 
+    service = pb.DESCRIPTOR.services_by_name["Engine"].full_name
     embeds_together = 64
     _link: _Link | None = None
-
-    def _new_stub(self) -> Any:
-        return EngineStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """End the stream, then the connection."""
@@ -47,7 +44,7 @@ class StepHost(Host):
         quiet = link.quiet_looks()
         if quiet > SILENT:
             link.close("it has fallen silent")
-            await self._open_anew()
+            self._channel.drop("it has fallen silent")
         self.leaving = link.leaving
         if self.leaving:
             return "it says that it is leaving"
@@ -56,11 +53,15 @@ class StepHost(Host):
         return "" if link.says_healthy else "it says that it is not healthy"
 
     async def _connect(self) -> str:
-        metadata = (*self.metadata, (wire.VERSION_NAME, str(wire.VERSION)))
-        link = self._link = _Link(self.stub.Steps(metadata=metadata), self.deliver, self._look.set)
+        link = self._link = _Link(self.deliver, self._look.set)
+        version = (wire.VERSION_NAME, str(wire.VERSION))
         try:
             async with asyncio.timeout(CHECK_DEADLINE):
+                await self._channel.begin(link.stream, f"/{self.service}/Steps", fields=[version], ends=False)
                 info = await link.facts()
+        except RpcError:
+            link.close("it was never reached")
+            raise
         except TimeoutError:
             info = None
             link.close("it does not answer")
@@ -109,16 +110,12 @@ class StepHost(Host):
 class _Link(Asking):
     """One life of the stream. ``give`` gets the steps; ``look`` is called when the host's health may have turned."""
 
-    def __init__(self, call: Any, give: Callable[[list[EngineOutput]], None], look: Callable[[], None]) -> None:
+    def __init__(self, give: Callable[[list[EngineOutput]], None], look: Callable[[], None]) -> None:
         super().__init__()
         self.over = False
-        self._call = call
+        self.stream = _Stream(self)
         self._handed_on, self._look = give, look
         self._quiet = 0  # looks since something was heard
-        self._outgoing = Outgoing()
-        self._pump = asyncio.create_task(self._outgoing.pump(self._carry))
-        self._pump.add_done_callback(lambda task: task.cancelled() or task.exception())  # who reads is told too
-        self._reading = asyncio.create_task(self._read())
 
     @property
     def says_healthy(self) -> bool:
@@ -143,39 +140,49 @@ class _Link(Asking):
         if not self.over:
             self.over = True
             self.trouble = how
-            self._call.cancel()
-            self._pump.cancel()
+            self.stream.cancel()
             self._known.set()
             self._end("lost", f"The engine stopped: {how}.")
             self._look()
 
-    async def _read(self) -> None:
-        how = "it has ended the connection"
+    def receive(self, message: bytes) -> None:
+        """The next message of the stream."""
         try:
-            while (message := await self._call.read()) is not grpc.aio.EOF:
-                self._receive(message.data)
-        except grpc.aio.AioRpcError as error:
-            how = f"it does not answer ({error.code().name}: {(error.details() or '')[:200]})"
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                how = "it serves no engine: portico:// is for 'portico engine'"
-        except (msgspec.MsgspecError, ValueError):
-            how = "what it says cannot be read: is it of another version?"
-        except asyncio.CancelledError:
-            pass
-        self.close(how)
+            self._receive(parsed(pb.Frames, message).data)
+        except (RpcError, msgspec.MsgspecError, ValueError):
+            self.close("what it says cannot be read: is it of another version?")
 
-    async def _carry(self, frames: bytes) -> None:
-        await self._call.write(pb.Frames(data=frames))
+    def ended(self, error: RpcError | None) -> None:
+        """The stream has ended."""
+        if error is None:
+            self.close("it has ended the connection")
+        elif error.code == "UNIMPLEMENTED":
+            self.close("it serves no engine: portico:// is for 'portico engine'")
+        else:
+            self.close(f"it does not answer ({error.code}: {error.details[:200]})")
 
     def _reachable(self) -> bool:
         return not self.over
 
     def _write(self, frame: bytes) -> None:
         if not self.over:
-            self._outgoing.put(frame)
+            self.stream.send(pb.Frames(data=frame).SerializeToString())
 
     def _give(self, outputs: list[EngineOutput]) -> None:
         self._handed_on(outputs)
 
     def _turned(self) -> None:
         self._look()
+
+
+class _Stream(Call):
+    """What carries a link's frames."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+
+    def message(self, data: bytes) -> None:
+        self._link.receive(data)
+
+    def over(self, error: RpcError | None) -> None:
+        self._link.ended(error)

@@ -3,7 +3,7 @@
     hub       the side that has the engine: takes requests from every process, deals each step's outputs out
     asking    the side that uses it, whatever lies between the two
     engine    the ``Engine`` of a process of the same machine: the other end of a socket
-    outgoing  what waits for a carrier between machines, which takes one message at a time (``engines.grpc.steps``)
+    outgoing  what waits for a carrier between machines, which takes one message at a time (``server.grpc.steps``)
     wire      the frames between them, which llama.cpp's process speaks too
 
 An engine step is one frame per process, whatever number of requests it moved, so sharing costs the engine's side a few

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 
 import rich_click as click
 from click.exceptions import Exit
 
 from portico import __version__
-from portico.errors import PorticoError
+from portico.errors import PorticoError, meant
 from portico.terminal import shown
 
 __all__ = ["main"]
@@ -41,6 +40,8 @@ COMMANDS = {  # with what the list of them says; they are imported when they are
     "usage": "Show how many requests and tokens were used. Running servers write it down every few seconds.",
 }
 
+WIDE = 3000  # columns, more than any line of the help has
+
 
 class LazyGroup(click.RichGroup):
     """A group that imports a command when it is called: no command waits for another's imports, and no list for any."""
@@ -57,8 +58,8 @@ class LazyGroup(click.RichGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """A command as it is called."""
         if args and args[0] not in (*COMMANDS, "") and not args[0].startswith("-") and not ctx.resilient_parsing:
-            meant = get_close_matches(args[0], COMMANDS, 1)
-            hint = f" Did you mean '{meant[0]}'?" if meant else " 'portico --help' lists them."
+            near = meant(args[0], COMMANDS)
+            hint = f" Did you mean '{near}'?" if near else " 'portico --help' lists them."
             raise click.UsageError(f"There is no command '{args[0]}'.{hint}", ctx)
         name, listed, rest = super().resolve_command(ctx, args)
         return name, None if listed is None else import_module(f"portico.commands.{listed.name}").command, rest
@@ -73,8 +74,23 @@ def cli() -> None:
     """
 
 
+class PlainFormatter(click.RichHelpFormatter):
+    """Help for what is no terminal: an option is a line, however long; no boxes, no colours."""
+
+    def getvalue(self) -> str:
+        return "\n".join(line.rstrip() for line in super().getvalue().splitlines()) + "\n"
+
+
+def write_plainly() -> None:
+    """Write help as pipes and files want it."""
+    click.rich_click.THEME, click.rich_click.WIDTH = "default-slim", WIDE
+    click.RichContext.formatter_class = PlainFormatter
+
+
 def main() -> None:
     """Entry point: errors meant for people are printed as one line, with exit status 1."""
+    if not sys.stdout.isatty():
+        write_plainly()
     try:
         cli(standalone_mode=False)
     except Exit as leave:

@@ -5,7 +5,6 @@ Each setting is declared once, here; the command line, the environment and the d
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import TomlConfigSettingsSource as TomlSource
 
-from portico.errors import BadRequestError
+from portico.errors import BadRequestError, meant
 
 __all__ = ["ModelSettings", "SamplingDefaults", "Settings", "load_settings"]
 
@@ -420,8 +419,8 @@ def _refuse_unknown(error: ValidationError, config_file: Path | None) -> None:
         if problem["type"] == "extra_forbidden":
             *inside, name = map(str, problem["loc"])
             known = [*ModelSettings.model_fields, *SamplingDefaults.model_fields] if inside else Settings.model_fields
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "leave it out."
+            near = meant(name, known)
+            hint = f"did you mean {near}?" if near else "leave it out."
             whole = ".".join([*inside, name])
             raise BadRequestError(f"There is no setting '{whole}', which {config_file} sets; {hint}") from None
 
@@ -432,6 +431,6 @@ def _refuse_misspelt(names: Iterable[str]) -> None:
     for name in names:
         prefix, _, setting = name.upper().partition("_")
         if prefix == "PORTICO" and setting not in known:
-            near = difflib.get_close_matches(setting, known, n=1, cutoff=0.75)
+            near = meant(setting, known, nearness=0.75)
             if near:
-                raise BadRequestError(f"There is no setting for the variable {name}; did you mean PORTICO_{near[0]}?")
+                raise BadRequestError(f"There is no setting for the variable {name}; did you mean PORTICO_{near}?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,9 @@ def test_show_says_what_is_held(path: Path) -> None:
     assert "\ufffd" in end  # what is left of the character
     code, output = run(path, "--show", *map(str, ids))
     assert "\U0001f680" in output
+    told = json.loads(run(path, "--json", *map(str, ids))[1])
+    assert told["text"] == "\U0001f680"
+    assert [token["held"] for token in told["tokens"]] == ["f0", "f09f", "f09f9a", ""]
 
 
 @pytest.mark.parametrize("bad", ["x", "1.5", "99999999"])

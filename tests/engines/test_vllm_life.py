@@ -125,7 +125,11 @@ async def test_images_are_expanded_then_submitted(log: Path) -> None:
         await engine.submit(asking("taken up", ids, media=media, generated=[4, 5]))
         await reader.last("taken up")
         assert noted(log, "add")[1]["prompt"]["prompt_token_ids"] == [*ids, 4, 5]
-        for wrong, words in ((Media([1, IMAGE], media.items), "At most"), (Media([IMAGE] * 3, media.items), "more")):
+        for wrong, words in (
+            (Media([1, IMAGE], media.items), "At most"),
+            (Media([IMAGE] * 3, media.items), "more"),
+            (Media([IMAGE], (image(1, 1),)), "^mean must have 1 elements$"),  # not where which object lies
+        ):
             with pytest.raises(BadRequestError, match=words):
                 await engine.expand(wrong)
         with pytest.raises(BadRequestError, match="not as long"):

@@ -69,7 +69,7 @@ def running_server(
         server = RunningServer("", process, output)
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not (found := re.search(r" at (https?://\S+)/v1\b", server.log())):
+            while not (found := re.search(r"(?: at |\"url\": \")(https?://[^\s\"]+)/v1\b", server.log())):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the server did not come up:\n{server.log()}")
                 time.sleep(0.05)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 from rich.table import Table
@@ -28,7 +30,8 @@ __all__ = ["command"]
 )
 @click.option("--show", is_flag=True, help="Show, token by token, what comes out and what is held back.")
 @click.option("--special", is_flag=True, help="Show special tokens too.")
-def command(ids: tuple[str, ...], path: Path, show: bool, special: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the text, and token by token what comes out.")
+def command(ids: tuple[str, ...], path: Path, show: bool, special: bool, as_json: bool) -> None:
     """Turn token IDS into text, as a stream would.
 
     IDS are numbers, apart by spaces or commas (a JSON list is fine too); without any, they are read from standard
@@ -43,6 +46,9 @@ def command(ids: tuple[str, ...], path: Path, show: bool, special: bool) -> None
     for number in numbers:
         if number >= tokenizer.vocab_size:
             raise click.UsageError(f"{number} is not a token id: the vocabulary ends at {tokenizer.vocab_size - 1}")
+    if as_json:
+        echo(json.dumps(_told(tokenizer, numbers, special), ensure_ascii=False, indent=2))
+        return
     if show:
         Terminal().print(_table(tokenizer, numbers, special))
         return
@@ -56,6 +62,19 @@ def _numbers(text: str) -> list[int]:
         if not (word.isascii() and word.isdigit()):
             raise click.UsageError(f"{word!r} is not a token id; give whole numbers, 0 or more")
     return [int(word) for word in words]
+
+
+def _told(tokenizer: Tokenizer, ids: Sequence[int], special: bool) -> dict[str, Any]:
+    """What the table shows, for programs; the text that comes out last stands at the end."""
+    stream = Detokenizer(tokenizer, skip_special_tokens=not special)
+    tokens, text = [], ""
+    for token in ids:
+        piece = stream.feed((token,))
+        text += piece
+        spelled = {"id": token, "token": tokenizer.id_to_token(token), "bytes": tokenizer.token_bytes(token).hex()}
+        tokens.append({**spelled, "text": piece, "held": stream.held.hex()})
+    last = stream.close()
+    return {"text": text + last, "tokens": tokens, "last": last}
 
 
 def _table(tokenizer: Tokenizer, ids: Sequence[int], special: bool) -> Table:

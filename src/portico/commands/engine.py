@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from portico.commands.options import setting_groups, settings_from, settings_options
+from portico.commands.options import model_argument, setting_groups, settings_from, settings_options
 from portico.commands.progress import fetched
 
 __all__ = ["command"]
@@ -21,9 +21,10 @@ OPTIONS = [
 
 
 @click.command("engine")
-@click.argument("model", required=False)
+@model_argument()
 @settings_options(OPTIONS)
-def command(model: str | None, config: Path | None, **given: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As --log-format json: what it says at start is JSON too.")
+def command(model: str | None, config: Path | None, as_json: bool, **given: Any) -> None:
     """Run the engine of MODEL for front doors on other machines.
 
     They name it with --engine portico://HOST:PORT; several front doors may share it, and one may have several. It
@@ -40,6 +41,8 @@ def command(model: str | None, config: Path | None, **given: Any) -> None:
     from portico.server.process.hosting import host
 
     given["model"] = model
+    if as_json:
+        given["log_format"] = "json"
     settings = settings_from(config, given)
     fetched(settings)
     host(settings)

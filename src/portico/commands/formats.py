@@ -9,6 +9,7 @@ import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
+from portico.commands.options import completed
 from portico.errors import BadRequestError, NotFoundError
 from portico.grammar import Json, Tool
 from portico.parsing import calls_grammar, detect, families, load_plugin, reasoning_names, render_calls, tool_names
@@ -100,7 +101,7 @@ def command(context: click.Context, as_json: bool, parser_plugin: str | None) ->
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completed("format"))
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def show(name: str, as_json: bool) -> None:
     """Show one format, by the name of a parser or family: its markers, a sample as a model writes it, its grammar."""

@@ -19,7 +19,15 @@ from pydantic.fields import FieldInfo
 from portico.config import ModelSettings, Settings, load_settings
 from portico.errors import BadRequestError
 
-__all__ = ["model_argument", "reread", "setting_groups", "settings_from", "settings_options"]
+__all__ = [
+    "always_json",
+    "completed",
+    "model_argument",
+    "reread",
+    "setting_groups",
+    "settings_from",
+    "settings_options",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,7 +101,7 @@ class JsonObject(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     flag = "--" + name.replace("_", "-")
     text = field.description or ""
-    if field.default not in (None, [], {}, False) and not isinstance(field.default, BaseModel):
+    if field.default not in (None, [], {}, False, "") and not isinstance(field.default, BaseModel):
         text += f" [default: {field.default}]"
     text += f" [env: PORTICO_{name.upper()}]"
     kind = _plain_type(field.annotation)
@@ -106,23 +114,32 @@ def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     if isinstance(kind, click.ParamType):
         return click.option(flag, name, type=kind, default=None, help=text)
     kind = str if kind in (SecretStr, Path) else kind
-    return click.option(flag, name, type=kind, default=None, help=text, shell_complete=_COMPLETED.get(name))
+    return click.option(flag, name, type=kind, default=None, help=text, shell_complete=completed(name))
 
 
-def _completed(what: str) -> Callable[..., Any]:
-    """What completes, imported when a shell asks for it."""
-    return lambda *asked: getattr(import_module("portico.commands.completing"), what)(*asked)
+def completed(name: str) -> Callable[..., Any] | None:
+    """What completes the values of the parameter ``name``, if anything: imported when a shell asks for it."""
+    if name not in _COMPLETED:
+        return None
+    return lambda *asked: getattr(import_module("portico.commands.completing"), _COMPLETED[name])(*asked)
+
+
+def always_json(function: Function) -> Function:
+    """Decorate a command that prints JSON in any case with ``--json``, which every command takes."""
+    return click.option("--json", is_flag=True, expose_value=False, help="JSON, as in any case.")(function)
 
 
 def model_argument(required: bool = False) -> Callable[[Function], Function]:
     """Decorate a command with ``MODEL``."""
-    return click.argument("model", required=required, shell_complete=_completed("model_names"))
+    return click.argument("model", required=required, shell_complete=completed("model"))
 
 
 _COMPLETED = {
-    "tool_parser": _completed("tool_parsers"),
-    "reasoning_parser": _completed("reasoning_parsers"),
-    "embedding_model": _completed("model_names"),
+    "model": "model_names",
+    "embedding_model": "model_names",
+    "tool_parser": "tool_parsers",
+    "reasoning_parser": "reasoning_parsers",
+    "format": "format_names",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import msgspec
 import rich_click as click
 
+from portico.commands.options import always_json, completed
 from portico.errors import BadRequestError
 from portico.events import Event
 from portico.parsing import OutputParser, detect, load_plugin
@@ -66,8 +67,15 @@ def _explain(parser: OutputParser) -> None:
 
 @click.command("parse")
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
-@click.option("--tool-parser", metavar="NAME", help="A tool parser of [bold]portico formats[/bold].")
-@click.option("--reasoning-parser", metavar="NAME", help="A reasoning parser.")
+@click.option(
+    "--tool-parser",
+    metavar="NAME",
+    shell_complete=completed("tool_parser"),
+    help="A tool parser, one of those that 'portico formats' lists.",
+)
+@click.option(
+    "--reasoning-parser", metavar="NAME", shell_complete=completed("reasoning_parser"), help="A reasoning parser."
+)
 @click.option("--parser-plugin", type=click.Path(exists=True, dir_okay=False), help="A Python file with more families.")
 @click.option("--template", type=click.File(encoding="utf-8"), help="Find both in this chat template.")
 @click.option("--tools", type=click.File(encoding="utf-8"), help="The request's tools, JSON: they type the arguments.")
@@ -76,6 +84,7 @@ def _explain(parser: OutputParser) -> None:
 @click.option("--finish-reason", type=click.Choice(["stop", "length"]), default="stop", show_default=True)
 @click.option("--explain", is_flag=True, help="Show on standard error what was mended, and where.")
 @click.option("--events", is_flag=True, help="One event a line instead of the message.")
+@always_json
 def command(
     file: TextIO,
     tool_parser: str | None,

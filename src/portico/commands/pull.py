@@ -7,6 +7,7 @@ import json
 import rich_click as click
 
 from portico import models
+from portico.commands.options import model_argument
 from portico.commands.progress import progress_bar
 from portico.terminal import Terminal, echo
 
@@ -14,10 +15,10 @@ __all__ = ["command"]
 
 
 @click.command("pull")
-@click.argument("spec", metavar="MODEL")
+@model_argument(required=True)
 @click.option("--again", is_flag=True, help="Fetch it even if it is here: repairs a damaged file, finds a newer one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(spec: str, again: bool, as_json: bool) -> None:
+def command(model: str, again: bool, as_json: bool) -> None:
     """Fetch MODEL so that it can be used offline.
 
     MODEL is a name from 'portico models', hf:org/repo/file.gguf, hf:org/repo:Q4_K_M, or hf:org/repo for the
@@ -29,9 +30,9 @@ def command(spec: str, again: bool, as_json: bool) -> None:
 
       portico pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0
     """
-    with progress_bar(spec) as progress:
-        model = models.resolve(spec, progress, again=again)
+    with progress_bar(model) as progress:
+        found = models.resolve(model, progress, again=again)
     if as_json:
-        echo(json.dumps({"name": model.name, "kind": model.kind, "path": str(model.path)}))
+        echo(json.dumps({"name": found.name, "kind": found.kind, "path": str(found.path)}))
     else:
-        Terminal(highlight=False).print(f"[bold]{model.name}[/bold] is here: {model.path}", soft_wrap=True)
+        Terminal(highlight=False).print(f"[bold]{found.name}[/bold] is here: {found.path}", soft_wrap=True)

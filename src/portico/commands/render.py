@@ -11,6 +11,7 @@ import rich_click as click
 from rich.text import Text
 
 from portico.commands.loading import tokenizer_and_renderer
+from portico.commands.options import completed
 from portico.prompting import Prompt, Prompter, RenderRequest, Tokenizer
 from portico.terminal import Terminal, echo
 
@@ -23,7 +24,11 @@ SHADES = ("", "on grey15")  # neighbouring tokens, so that one sees where each e
 @click.command("render")
 @click.argument("messages", type=click.File("rb"))
 @click.option(
-    "--model", required=True, metavar="MODEL", help="A model name, a GGUF file, a tokenizer or its directory."
+    "--model",
+    required=True,
+    metavar="MODEL",
+    shell_complete=completed("model"),
+    help="A model name, a GGUF file, a tokenizer or its directory.",
 )
 @click.option("--tools", type=click.File("rb"), help="JSON file with a list of tools.")
 @click.option(

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from portico import __version__
 from portico.commands.loading import is_here, tokenizer_of
+from portico.commands.options import completed
 from portico.commands.progress import progress_bar
 from portico.errors import BadRequestError, PorticoError
 from portico.parsing import load_plugin
@@ -35,14 +36,24 @@ AROUND = 60  # characters shown on each side of the first that differs
 
 @click.command("replay")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--model", help="The model, or its tokenizer: makes the prompt's tokens anew. 'none': take the recorded.")
+@click.option(
+    "--model",
+    shell_complete=completed("model"),
+    help="The model, or its tokenizer: makes the prompt's tokens anew. 'none': take the recorded.",
+)
 @click.option("--tokenizer", "tokenizer_path", type=click.Path(exists=True), help="Tokenizer to use for that model.")
 @click.option("--pull", is_flag=True, help="Fetch the model if it is not here.")
 @click.option(
     "--chat-template", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Jinja template to use."
 )
-@click.option("--tool-parser", help="Tool-call format to use; none: without one.")
-@click.option("--reasoning-parser", help="Reasoning format to use; none: without one.")
+@click.option(
+    "--tool-parser", shell_complete=completed("tool_parser"), help="Tool-call format to use; none: without one."
+)
+@click.option(
+    "--reasoning-parser",
+    shell_complete=completed("reasoning_parser"),
+    help="Reasoning format to use; none: without one.",
+)
 @click.option("--parser-plugin", multiple=True, type=click.Path(exists=True, dir_okay=False), help="More formats.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

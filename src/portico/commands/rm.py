@@ -8,6 +8,7 @@ import rich_click as click
 from rich.filesize import decimal
 
 from portico import models
+from portico.commands.options import model_argument
 from portico.errors import PorticoError
 from portico.terminal import echo
 
@@ -15,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("rm")
-@click.argument("model")
+@model_argument(required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was deleted as JSON.")
 def command(model: str, yes: bool, as_json: bool) -> None:

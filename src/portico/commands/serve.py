@@ -23,7 +23,8 @@ OPTIONS = [name for name in Settings.model_fields if name not in ("model", "mode
 @click.command("serve")
 @model_argument()
 @settings_options(OPTIONS)
-def command(model: str | None, config: Path | None, **given: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As --log-format json: what it says at start is JSON too.")
+def command(model: str | None, config: Path | None, as_json: bool, **given: Any) -> None:
     """Serve MODEL (smollm2 if none is named; it is fetched if absent).
 
     MODEL is a name from 'portico models', a GGUF file, hf:org/repo/file.gguf, hf:org/repo:Q4_K_M, or hf:org/repo for
@@ -40,6 +41,8 @@ def command(model: str | None, config: Path | None, **given: Any) -> None:
     from portico.server.process.lifecycle import serve
 
     given["model"] = model
+    if as_json:
+        given["log_format"] = "json"
     settings = settings_from(config, given)
     fetched(settings)
     serve(settings, partial(reread, config, given))

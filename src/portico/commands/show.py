@@ -12,6 +12,7 @@ from rich.table import Table
 
 from portico import models
 from portico.commands.loading import is_here
+from portico.commands.options import model_argument
 from portico.errors import ModelNotFoundError
 from portico.parsing import detect
 from portico.prompting import load_tokenizer
@@ -21,7 +22,7 @@ __all__ = ["command"]
 
 
 @click.command("show")
-@click.argument("model")
+@model_argument(required=True)
 @click.option("--template", is_flag=True, help="Print its chat template, and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the template.")
 def command(model: str, template: bool, as_json: bool) -> None:

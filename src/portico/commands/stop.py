@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import rich_click as click
 
+from portico.commands.options import model_argument
 from portico.commands.remote import Remote, server_options
 from portico.terminal import echo
 
@@ -15,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("stop")
-@click.argument("model")
+@model_argument(required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the model's card as JSON.")
 @server_options
 def command(model: str, as_json: bool, url: str, api_key: str | None) -> None:

@@ -17,7 +17,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from portico.commands.options import settings_from, settings_options
+from portico.commands.options import always_json, settings_from, settings_options
 from portico.commands.upkeep import upkeep_of
 from portico.errors import StoreError
 from portico.terminal import Terminal, echo
@@ -91,6 +91,7 @@ def migrate(config: Path | None, as_json: bool, **given: Any) -> None:
 @command.command("export")
 @settings_options(["store"])
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; stdout if absent.")
+@always_json
 def export(config: Path | None, output: Path | None, **given: Any) -> None:
     """Write all responses and conversations as JSON Lines, each with the digest of the key that it belongs to.
 

@@ -127,9 +127,12 @@ def test_no_form_tells_a_secret_and_a_terminal_shows_it_in_one_line(server: Repl
 def test_a_server_writes_json(tmp_path: Path, smollm2_path: Path) -> None:
     script = tmp_path / "answers.jsonl"
     script.write_text(json.dumps({"text": "Hello."}) + "\n")
-    with running_server(smollm2_path, "--engine", f"replay:{script}", "--log-format", "json") as server:
+    with running_server(smollm2_path, "--engine", f"replay:{script}", "--json") as server:
         httpx.post(server.base_url + "/chat/completions", json=CHAT, timeout=SAFETY)
         until(lambda: '"path": "/v1/chat/completions"' in server.log())
         logged = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    (ready,) = [one for one in logged if "portico" in one]
+    assert ready["url"] == server.base_url
+    assert ready["models"][0]["context_length"] > 0
     (told,) = [one for one in logged if one.get("path") == "/v1/chat/completions"]
     assert told.keys() >= NEEDED | {"model", "tokens_in", "tokens_out", "finish", "first_token_ms"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import rich_click as click
 
 from portico.commands.bench.asking import APIS
+from portico.commands.options import completed
 from portico.commands.remote import Remote, server_options
 from portico.errors import PorticoError
 
@@ -33,7 +34,7 @@ __all__ = ["command"]
 @click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True, help="Longest answer.")
 @click.option("--api", type=click.Choice(list(APIS)), default="chat", show_default=True, help="How it is asked.")
 @click.option("--tools", is_flag=True, help="Offer a tool with each request.")
-@click.option("--model", default="", help="Its name; the server's first if absent.")
+@click.option("--model", default="", shell_complete=completed("model"), help="Its name; the server's first if absent.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="File for a picture of the times.")
 def command(

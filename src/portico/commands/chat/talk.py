@@ -14,7 +14,7 @@ from rich.text import Text
 
 from portico.commands.chat.showing import Shown
 from portico.commands.chat.talkers import Messages, Talker
-from portico.errors import PorticoError
+from portico.errors import PorticoError, meant
 from portico.terminal import Terminal
 
 __all__ = ["Talk", "tools_from"]
@@ -115,12 +115,10 @@ class Talk:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     async def _command(self, name: str, rest: str) -> None:
-        from difflib import get_close_matches
-
         command = self.commands.get(name)
         if command is None:
-            meant = get_close_matches(name, self.commands, 1)
-            self._complain(f"There is no /{name}." + (f" Did you mean /{meant[0]}?" if meant else " /help lists all."))
+            near = meant(name, self.commands)
+            self._complain(f"There is no /{name}." + (f" Did you mean /{near}?" if near else " /help lists all."))
             return
         try:
             await command.run(rest)

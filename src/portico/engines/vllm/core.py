@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from portico.engines import Described, EmbeddingBatch, EngineInfo
 from portico.engines.resuming import AS_PROMPT, as_prompt
@@ -26,6 +27,8 @@ from portico.events import EngineOutput, EngineRequest, Media
 __all__ = ["VllmCore"]
 
 log = logging.getLogger("portico")
+
+OBJECT: Final = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+>")  # as Python shows one; it helps nobody
 
 
 class VllmCore(Described):
@@ -268,5 +271,8 @@ class VllmCore(Described):
 
 
 def _refused(error: Exception) -> BadRequestError:
-    message = str(error.args[0] if error.args else error)  # vLLM's own text has more, such as the value
+    said: BaseException = error
+    while said.__cause__ is not None and OBJECT.search(str(said)):  # a model's own processor says why, deeper down
+        said = said.__cause__
+    message = str(said.args[0] if said.args else said)  # vLLM's own text has more, such as the value
     return BadRequestError(message, param=getattr(error, "parameter", None))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from typing import Any
 
 from rich.markup import escape
 
 from portico import __version__
 from portico.config import Settings
 from portico.server.http.browsers import with_port
+from portico.server.line.offers import Offer
 from portico.server.line.served import Served
-from portico.terminal import Terminal
+from portico.terminal import Terminal, echo
 
 __all__ = ["announce"]
 
 
 def announce(settings: Settings, served: Served, listener: socket.socket, grpc_port: int | None) -> None:
-    """A few lines on stdout: what, where, and something to try."""
+    """A few lines on stdout: what, where, and something to try. Where the log is JSON, one line of that."""
     scheme = "http" if settings.tls_cert is None else "https"
     options = ""  # of curl
     if settings.uds is not None:
@@ -25,6 +28,12 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
     else:
         host, port = listener.getsockname()[:2]
         base = f"{scheme}://{with_port(host, port)}"
+    if settings.log_format == "json":
+        told = {"portico": __version__, "url": f"{base}/v1", "models": [_facts(one) for one in served.offers.offers]}
+        beside = {"uds": settings.uds, "grpc": None if grpc_port is None else with_port(host, grpc_port)}
+        pages = {name: f"{base}/{name}" for name in ("inspect", "play") if settings.inspect}
+        echo(json.dumps(told | {name: str(place) for name, place in beside.items() if place is not None} | pages))
+        return
     console = Terminal(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] at [bold cyan]{base}/v1[/bold cyan]")
     if settings.uds is not None:
@@ -60,3 +69,19 @@ def announce(settings: Settings, served: Served, listener: socket.socket, grpc_p
     console.print("Try:")
     console.print(f"  curl -N {options}{base}/v1/{path} -H 'Content-Type: application/json'{key} \\", markup=False)
     console.print(f"    -d '{body}'", markup=False)
+
+
+def _facts(offer: Offer) -> dict[str, Any]:
+    """One model, for programs."""
+    if offer.served is None:
+        return {"names": offer.names, "loaded": False}
+    model = offer.served.model
+    return {
+        "names": list(offer.served.names),
+        "loaded": True,
+        "capabilities": sorted(model.capabilities),
+        "context_length": model.context_length,
+        "embedding_size": model.embedding_size,
+        "tool_parser": model.tool_parser,
+        "reasoning_parser": model.reasoning_parser,
+    }

@@ -7,6 +7,7 @@ SIGTERM and SIGINT begin a drain: front doors are told, take what they can elsew
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 from typing import Final
@@ -25,7 +26,7 @@ from portico.server.http.browsers import is_loopback, with_port
 from portico.server.process.beside import grpc_tls
 from portico.server.process.engines import engine_of, resolved_model
 from portico.server.process.running import give_back, run, start_logging
-from portico.terminal import Terminal
+from portico.terminal import Terminal, echo
 
 __all__ = ["host"]
 
@@ -105,10 +106,14 @@ def _signals() -> asyncio.Queue[None]:
 
 
 def _announce(settings: Settings, port: int, model: str, context_length: int) -> None:
-    """A few lines on stdout: what, where, and how it is used."""
-    console = Terminal(highlight=False, soft_wrap=True)
+    """A few lines on stdout: what, where, and how it is used. Where the log is JSON, all of it as one line of that."""
     shown = with_port(settings.host, port)
     scheme = "porticos" if settings.grpc_tls_cert else "portico"
+    if settings.log_format == "json":
+        facts = {"portico": __version__, "engine": f"{scheme}://{shown}", "model": model}
+        echo(json.dumps({**facts, "context_length": context_length}))
+        return
+    console = Terminal(highlight=False, soft_wrap=True)
     console.print(f"[bold]portico {__version__}[/bold] engine at [bold cyan]{scheme}://{escape(shown)}[/bold cyan]")
     console.print(f"  [green]{escape(model)}[/green]  {context_length} tokens of context")
     console.print(f"Use it: portico serve --engine {scheme}://{escape(shown)}", markup=False)

@@ -71,7 +71,7 @@ export class TraceView {
       "details",
       {
         class: "card words",
-        ontoggle: () => this._words.open && this._inner.replaceChildren(...inWords(this.trace)),
+        ontoggle: () => this._showWords(),
       },
       h("summary", {}, "What was said, as text"),
       (this._inner = h("div", {})),
@@ -222,6 +222,7 @@ export class TraceView {
     this._waterfall.replaceChildren(...waterfall(trace, (id) => this.select(id)));
     this.lanes.changed();
     this._showAxis();
+    this._showWords();
     const wanted = this._wanted ?? (trace.head.state === "open" ? null : (trace.first("error")?.id ?? null));
     if (this.selected === null && wanted !== null && trace.get(wanted)) this.select(wanted);
     else if (this._shown !== undefined && trace.get(this.selected) !== this._shown) this._showArtifact();
@@ -230,6 +231,10 @@ export class TraceView {
   _showAxis() {
     for (const button of this._axes.children)
       button.setAttribute("aria-pressed", String(button.dataset.axis === this.lanes.axis));
+  }
+
+  _showWords() {
+    if (this._words.open) this._inner.replaceChildren(...inWords(this.trace));
   }
 
   _showHead(head) {

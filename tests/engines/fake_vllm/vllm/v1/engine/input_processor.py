@@ -45,6 +45,9 @@ class Renderer:
                 raise RuntimeError("more placeholders than images")
             image, uuid = images[len(seen)]
             width, height = image.size
+            if width == 1:
+                cause = ValueError("mean must have 1 elements")
+                raise ValueError(f"Failed to apply partial on data={{'images': [{image!r}]}}") from cause
             ids += [IMAGE] * (width * height // 100)
             seen.append(f"{uuid} {image.getpixel((0, 0))}")
         if len(seen) < len(images):

@@ -31,6 +31,7 @@ TOLD_HEADERS = frozenset(
     {"accept", "accept-encoding", "anthropic-version", "cache-control", "connection", "content-length", "content-type",
      "host", "request-id", "retry-after", "user-agent", "x-portico-trace-id", "x-request-id"}
 )  # fmt: skip
+ENGINES_OWN = ("step", "embedding")  # of the tokens' lane
 LANE_OF_LAYER: dict[str, Lane] = {
     "server": "request",
     "protocols": "request",
@@ -99,7 +100,7 @@ class Record:
             kind=kind,
             at=self.now if at is None else at,
             took=took,
-            by="inference" if lane == "tokens" and kind == "step" else "translation",
+            by="inference" if lane == "tokens" and kind in ENGINES_OWN else "translation",
             source=f"portico.{source}",
             of=sorted({id for id in of if id >= 0}),
             choice=choice,

@@ -111,6 +111,18 @@ class Trace(Record):
         label = f"image, {first} x {second}" if medium.kind == "image" else f"sound, {first / second:.1f} s"
         return self.add("prompt", "medium", label, data, "media", of=self._asked, at=at)
 
+    def embedded(self, vectors: Sequence[Sequence[float]], began: float) -> None:
+        """What the engine has made of the prompts, all of them at once: a vector each."""
+        at = began - self._began
+        took = self.now - at
+        sources = [[one] for one in self._prompts] or [self.latest] * len(vectors)
+        self.latest = [
+            self.add(
+                "tokens", "embedding", f"{len(vector)} numbers", {"vector": vector}, "engines", of=of, at=at, took=took
+            )
+            for vector, of in zip(vectors, sources, strict=True)
+        ]
+
     def follows(self, response: str, previous: str | None, conversation: str | None, background: bool) -> None:
         """What is made is the response of that id, and comes behind another one, or into a conversation."""
         head = self.head

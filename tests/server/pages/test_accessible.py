@@ -58,6 +58,9 @@ def test_the_inspector(server: Replaying, open_page: OpenPage, violations: Viola
     page.goto(f"{server.url}/inspect#{refused}")
     page.locator(".refusal").wait_for()
     assert violations(page) == []
+    page.goto(f"{server.url}/inspect#{trace}..{refused}")
+    page.locator("#compared table").wait_for()
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -126,13 +129,14 @@ def test_the_batches(
         page.close()
 
 
-@pytest.mark.parametrize("width", [320, 480, 800, 1440])
+@pytest.mark.parametrize("width", [320, 390, 800, 1440])
 def test_windows_of_any_width_have_no_second_scroll_bar(
     server: Replaying, batches: list[str], open_page: OpenPage, pictures: Path, width: int
 ) -> None:
-    trace = ask(server, "call", tools=[WEATHER])
+    trace, other = ask(server, "call", tools=[WEATHER]), ask(server, "plain")
     for path, there in {
         f"/inspect#{trace}/9": ".scroller .box",
+        f"/inspect#{trace}..{other}": "#compared table",
         "/play": "#model option",
         f"/batches#{batches[0]}": '[data-part="failures"] tr',
         f"/batches#{batches[1]}": '[data-part="problems"] li',
@@ -140,7 +144,7 @@ def test_windows_of_any_width_have_no_second_scroll_bar(
         page = open_page(server.url + path, width=width, height=900)
         page.locator(there).first.wait_for(state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        name = path.partition("#")[0].strip("/")
+        name = "compared" if ".." in path else path.partition("#")[0].strip("/")
         page.screenshot(path=pictures / f"{name}-{width}.png")
 
 

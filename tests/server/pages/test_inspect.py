@@ -377,6 +377,34 @@ def test_thousands_of_artifacts_stay_light(server: Replaying, open_page: OpenPag
     assert made < 20 * 400
 
 
+def test_two_requests_side_by_side(server: Replaying, open_page: OpenPage, pictures: Path) -> None:
+    one = ask(server, "plain", messages=[{"role": "user", "content": "The same beginning, then one. [[plain]]"}])
+    two = ask(
+        server, "alarm", messages=[{"role": "user", "content": "The same beginning, then two. [[alarm]]"}], seed=1
+    )
+    page = open_page(f"{server.url}/inspect#{one}")
+    page.get_by_role("button", name="Compare").click()
+    page.locator(f'#requests li[data-id="{two}"]').click()
+    page.wait_for_url(f"**#{one}..{two}")
+    page.locator("#compared table").wait_for()
+    assert page.locator("#trace").is_hidden()
+    row = page.locator("#compared tr", has=page.get_by_role("rowheader", name="completion tokens", exact=True))
+    heads = [traced(server, id)[0] for id in (one, two)]
+    figures = [str(head["completion_tokens"]) for head in heads]
+    assert row.locator("td").all_inner_texts() == [*figures, "≠"]
+    assert page.get_by_role("rowheader", name="stage: the model").count() == 1
+    parts = page.locator("#compared pre[aria-label^='What was asked'] mark").all_inner_texts()
+    assert [part[:3] for part in parts] == ["one", "two"]
+    assert page.locator("#compared pre[aria-label^='The answer']").count() == 2
+    page.screenshot(path=pictures / "compared.png")
+    page.locator("#compared thead button").first.click()
+    page.wait_for_url(f"**#{one}")
+    page.locator(".scroller .box").first.wait_for()
+    assert page.locator("#compared").is_hidden()
+    page.goto(f"{server.url}/inspect#{one}..tr_none")
+    page.locator("#compared [role=alert]", has_text="cannot be compared").wait_for()
+
+
 def test_zoom_keeps_its_place(server: Replaying, open_page: OpenPage) -> None:
     trace = ask(server, "call", tools=[WEATHER])
     page = open_page(f"{server.url}/inspect#{trace}")

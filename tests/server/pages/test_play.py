@@ -15,11 +15,12 @@ import pytest
 
 from support.browser import OpenPage, until
 from support.pages import ANSWERS, PARSERS, WEATHER, traced
+from support.pictures import png
 from support.replay import Replaying, replaying
 from support.server import running_server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FilePayload, Page
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,21 @@ def test_completions_and_embeddings(open_page: OpenPage, pictures: Path) -> None
         assert page.locator(".near td").nth(1).inner_text() == "1.00"
         assert page.locator(".near td").nth(3).inner_text() == page.locator(".near td").nth(1).inner_text()
         page.screenshot(path=pictures / "play-embeddings.png")
+
+        # the trace has the engine's time and the vector of each text
+        _, artifacts = newest(page, server)
+        vectors = [one for one in artifacts if one["kind"] == "embedding"]
+        assert len(vectors) == 3
+        assert {(one["by"], one["lane"], len(one["data"]["vector"])) for one in vectors} == {("inference", "tokens", 8)}
+        chunk = next(one for one in artifacts if one["kind"] == "chunk")
+        assert {one["id"] for one in vectors} == set(chunk["of"])
+        page.get_by_role("link", name="Inspect").last.click()
+        page.locator(".verdict", has_text="Vectors on the wire after").wait_for()
+        assert "the model" in page.locator(".waterfall").inner_text()
+        page.locator(f'.scroller .box[data-id="{vectors[0]["id"]}"]').click()
+        page.locator(".details .vector").wait_for()
+        shown = json.loads(page.locator(".details .vector").inner_text())
+        assert shown == pytest.approx(vectors[0]["data"]["vector"], rel=1e-4)
         page.close()
 
 
@@ -351,6 +367,46 @@ def test_a_trace_opens_as_a_conversation(server: Replaying, open_page: OpenPage,
     for body in (first, again):  # thoughts are not in every API's requests, and who lacks one says so in its own way
         body.pop("stream_options", None)
     assert again == first
+
+
+SEEING = frozenset({"generate", "logprobs", "constraints", "vision", "image"})
+
+
+def test_pictures_and_texts_where_the_model_sees(open_page: OpenPage, server: Replaying, pictures: Path) -> None:
+    files: list[FilePayload] = [
+        {"name": "red.png", "mimeType": "image/png", "buffer": png("red")},
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": "Grüße".encode()},
+    ]
+    page = play(open_page, server.url)
+    page.locator("#attach", has_text="Attach texts").wait_for()
+    page.locator("#files").set_input_files(files)
+    page.locator("#problem", has_text="does not see pictures").wait_for()
+    assert page.locator("#attached li").count() == 0
+    setup(page, api="completions")
+    page.locator("#attach").wait_for(state="hidden")
+
+    with replaying(ANSWERS, inspect=True, capabilities=SEEING, **PARSERS) as seeing:
+        page = play(open_page, seeing.url)
+        page.locator("#attach", has_text="pictures").wait_for()
+        for api in CHATS:
+            setup(page, api=api)
+            page.locator("#files").set_input_files(files)
+            page.locator("#attached li").nth(1).wait_for()
+            send(page, "What is this? [[plain]]")
+            assert page.locator("#attached li").count() == 0
+            first = sent(page, seeing)
+            page.get_by_role("link", name="Inspect").last.click()
+            page.get_by_role("link", name="Open in playground").click()
+            page.locator("#attached img").wait_for()  # the picture opens again from the trace
+            assert page.locator("#attached .file").inner_text() == "notes.txt"
+            page.screenshot(path=pictures / f"play-files-{api}.png")
+            page.locator("#model option").first.wait_for(state="attached")
+            send(page, "What is this? [[plain]]")
+            assert sent(page, seeing) == first
+            assert page.locator(".turn.user img").evaluate("one => one.naturalWidth") > 0
+            assert "Grüße" in seeing.prompts[-1]
+            page.locator("#new-talk").click()
+        page.close()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is needed to run what was copied")

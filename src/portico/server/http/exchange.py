@@ -265,6 +265,12 @@ class Exchange:
             if self.trace is not None:
                 self.trace.prompted(prompt, model, began)
 
+    def embedded(self, vectors: Sequence[Sequence[float]]) -> None:
+        """The engine has made these of the prompts."""
+        began, self._passed = self._passed, time.perf_counter()
+        if self.trace is not None:
+            self.trace.embedded(vectors, began)
+
     def decided(self, *generations: Generation) -> None:
         """Everything is decided: sampling, constraint, how the answer will be read."""
         self.generations = generations

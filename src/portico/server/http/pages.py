@@ -36,6 +36,7 @@ HEADERS: Final = (
     (b"cache-control", b"no-cache"),
 )
 LINKS: Final = b"<!-- pages -->"  # in a page: where the links to all pages belong
+PARTS: Final = {b"<!-- head -->": "common/head.html", b"<!-- top -->": "common/top.html"}  # what pages have in common
 
 _FILES: Final = {  # as they are asked for: folder/name
     f"{folder.name}/{file.name}": file.read_bytes()
@@ -77,5 +78,9 @@ class Pages:
         content = _FILES.get(name)
         if content is None:
             raise NotFoundError("There is no such file.")
+        if links:
+            for place, part in PARTS.items():
+                content = content.replace(place, _FILES[part].strip())
+            content = content.replace(LINKS, links)
         exchange.response_headers += HEADERS
-        await exchange.respond(200, content.replace(LINKS, links), MEDIA_TYPES[name.rpartition(".")[2]])
+        await exchange.respond(200, content, MEDIA_TYPES[name.rpartition(".")[2]])

@@ -7,6 +7,7 @@ from functools import partial
 
 from pydantic import BaseModel
 
+from portico.engines import EmbeddingBatch
 from portico.generation import Model
 from portico.protocols.openai import embeddings, scoring
 from portico.protocols.openai.embeddings import EmbeddedRequest
@@ -55,7 +56,7 @@ class EmbeddingHandlers:
         ]
         exchange.prompted(model, *prompts)
         token_ids = embeddings.check_lengths(request, [list(prompt.token_ids) for prompt in prompts], model)
-        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
+        batch = await self._vectors(exchange, served, token_ids)
         await exchange.respond(200, embeddings.body(request, batch.vectors, batch.prompt_tokens, model))
 
     async def score(self, exchange: Exchange) -> None:
@@ -68,7 +69,7 @@ class EmbeddingHandlers:
             *await self._text_ids(exchange, request, first, model, "text_1"),
             *await self._text_ids(exchange, request, second, model, "text_2"),
         ]
-        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
+        batch = await self._vectors(exchange, served, token_ids)
         name, created = exchange.request_id, int(time.time())
         body = scoring.score_body(batch.vectors, len(first), batch.prompt_tokens, model, name=name, created=created)
         await exchange.respond_json(body)
@@ -83,9 +84,15 @@ class EmbeddingHandlers:
             *await self._text_ids(exchange, request, query, model, "query"),
             *await self._text_ids(exchange, request, documents, model, "documents"),
         ]
-        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
+        batch = await self._vectors(exchange, served, token_ids)
         body = scoring.rerank_body(request, batch.vectors, batch.prompt_tokens, model, name=exchange.request_id)
         await exchange.respond_json(body)
+
+    async def _vectors(self, exchange: Exchange, served: ServedModel, token_ids: list[list[int]]) -> EmbeddingBatch:
+        batch = await exchange.while_there(served.line.embed(token_ids), self._served.request_timeout)
+        if exchange.trace is not None:
+            exchange.embedded(batch.vectors.tolist())
+        return batch
 
     async def _embedding(self, exchange: Exchange, request: EmbeddedRequest) -> ServedModel:
         """Note what the request says of itself; returns the model that it is for."""

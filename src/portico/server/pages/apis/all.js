@@ -1,6 +1,6 @@
 // Every API the playground speaks: `{title, path, headers, lacks, body(form, turns), feed(answers, event),
 // whole(answers, body)}`. `lacks` are the form's fields for which an API has none; `turns` are a conversation's, oldest first:
-// `{role: "user", text}`, `{role: "tool", call, name, text}`, and answers with the role "assistant".
+// `{role: "user", text, files}`, `{role: "tool", call, name, text}`, and answers with the role "assistant".
 
 import { chat } from "./chat.js";
 import { completions } from "./completions.js";

@@ -1,6 +1,7 @@
 // OpenAI's chat completions.
 
 import { at } from "./answer.js";
+import { isPicture, withFiles } from "./files.js";
 import { choiceOf, number, numbers, parsed, stopsOf, toolsOf } from "./fields.js";
 
 /** What chat and completions have in common. */
@@ -29,8 +30,13 @@ export const responseFormat = (form) => {
 
 export const usageOf = (usage) => usage && { prompt: usage.prompt_tokens, completion: usage.completion_tokens };
 
+const part = (file) =>
+  isPicture(file)
+    ? { type: "image_url", image_url: { url: file.url } }
+    : { type: "file", file: { filename: file.name, file_data: file.url } };
+
 const message = {
-  user: ({ text }) => ({ role: "user", content: text }),
+  user: (turn) => ({ role: "user", content: withFiles(turn, (text) => ({ type: "text", text }), part) }),
   tool: ({ call, text }) => ({ role: "tool", tool_call_id: call, content: text }),
   assistant: ({ content, reasoning, calls }) => ({
     role: "assistant",

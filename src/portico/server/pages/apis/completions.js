@@ -7,7 +7,7 @@ import { number } from "./fields.js";
 export const completions = {
   title: "Completions",
   path: "/v1/completions",
-  lacks: ["system", "thinking", "thinking_budget", "tools", "tool_choice", "mocks", "dimensions"],
+  lacks: ["system", "thinking", "thinking_budget", "tools", "tool_choice", "mocks", "dimensions", "files"],
 
   body(form, turns) {
     return {

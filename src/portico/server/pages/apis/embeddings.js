@@ -12,7 +12,7 @@ export const embeddings = {
   lacks: [
     ...["system", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"],
     ...["repetition_penalty", "max_tokens", "min_tokens", "thinking_budget", "seed", "n", "logprobs", "stops"],
-    ...["thinking", "tools", "tool_choice", "mocks", "schema", "stream"],
+    ...["thinking", "tools", "tool_choice", "mocks", "schema", "stream", "files"],
   ],
 
   body(form, turns) {

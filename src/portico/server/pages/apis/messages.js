@@ -1,6 +1,7 @@
 // Anthropic's Messages.
 
 import { at } from "./answer.js";
+import { base64Of, isPicture, textOf, withFiles } from "./files.js";
 import { choiceOf, number, numbers, parsed, stopsOf, toolsOf } from "./fields.js";
 
 const BUDGETS = { low: 1024, medium: 4096, high: 16384 }; // thinking tokens, which this API counts
@@ -21,8 +22,14 @@ function messagesOf(turns) {
   });
 }
 
+const words = (text) => ({ type: "text", text });
+const part = (file) =>
+  isPicture(file)
+    ? { type: "image", source: { type: "base64", media_type: file.type, data: base64Of(file) } }
+    : { type: "document", title: file.name, source: { type: "text", media_type: "text/plain", data: textOf(file) } };
+
 const block = {
-  user: ({ text }) => [{ type: "text", text }],
+  user: (turn) => [withFiles(turn, words, part)].flat().map((one) => (typeof one === "string" ? words(one) : one)),
   tool: ({ call, text }) => [{ type: "tool_result", tool_use_id: call, content: text }],
   assistant: ({ reasoning, signature, content, calls }) => [
     ...(reasoning && signature ? [{ type: "thinking", thinking: reasoning, signature }] : []),

@@ -1,10 +1,16 @@
 // OpenAI's Responses. The whole conversation is sent each time and nothing is kept by the server, so that it can be edited.
 
 import { at } from "./answer.js";
+import { isPicture, withFiles } from "./files.js";
 import { choiceOf, number, numbers, parsed, toolsOf } from "./fields.js";
 
+const part = (file) =>
+  isPicture(file)
+    ? { type: "input_image", image_url: file.url }
+    : { type: "input_file", filename: file.name, file_data: file.url };
+
 const items = {
-  user: ({ text }) => [{ role: "user", content: text }],
+  user: (turn) => [{ role: "user", content: withFiles(turn, (text) => ({ type: "input_text", text }), part) }],
   tool: ({ call, text }) => [{ type: "function_call_output", call_id: call, output: text }],
   assistant: ({ content, calls }) => [
     ...(content ? [{ role: "assistant", content }] : []),

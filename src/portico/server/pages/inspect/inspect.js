@@ -1,11 +1,13 @@
 // The inspector: the list of requests on the left, live, and one request on the right.
-// The address's hash says which trace and artifact are shown (#tr_…/17), so both can be linked to.
+// The address's hash says which trace and artifact are shown (#tr_…/17), or which two are compared (#tr_…..tr_…), so all
+// can be linked to.
 
 import { get, HERE, NoKeyError, open, values } from "../common/api.js";
 import { clock, count, duration, h, oncePerFrame, shortened } from "../common/dom.js";
 import { ChoiceList } from "../common/list.js";
 import { STATES, TraceView } from "../trace/view.js";
 import { chainList } from "./chain.js";
+import { compared } from "./compare.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST = 500; // requests in the list; the server keeps fewer
@@ -13,9 +15,11 @@ const heads = new Map(); // id -> head, as last told
 const list = new ChoiceList($("requests"), fill, go);
 const filter = $("filter");
 let shown = null;
+let comparing = null; // the first of two, until the other is chosen
 
 const view = new TraceView({
   onartifact: (id) => history.replaceState(null, "", `#${shown}/${id}`),
+  actions: (head) => h("button", { type: "button", onclick: () => compare(head.id) }, "Compare"),
 });
 $("trace").append(view.element);
 
@@ -91,17 +95,49 @@ function choose(id, artifact = null) {
   shown = id;
   list.mark(id);
   $("welcome").hidden = true;
+  $("compared").hidden = true;
+  $("trace").hidden = false;
   document.title = `${id} · Portico inspector`;
   view.open(id, artifact);
   drawChain();
 }
 
 function go(id) {
+  if (comparing !== null && comparing !== id) {
+    location.hash = `#${comparing}..${id}`;
+    return compare(null);
+  }
   history.pushState(null, "", `#${id}`);
   choose(id);
 }
 
+/** Wait for the other request to be chosen; null: no longer. */
+function compare(id) {
+  comparing = id;
+  $("comparing").hidden = id === null;
+}
+
+async function showBoth(ids) {
+  const [first, second] = ids;
+  shown = null;
+  list.mark(null);
+  view.close();
+  for (const hidden of ["welcome", "trace", "chain", "compared"]) $(hidden).hidden = true;
+  document.title = `${first} and ${second} · Portico inspector`;
+  let nodes;
+  try {
+    nodes = await compared(ids, go);
+  } catch (error) {
+    nodes = [h("p", { class: "refusal", role: "alert" }, `They cannot be compared: ${error.message}`)];
+  }
+  if (!location.hash.endsWith(`${first}..${second}`)) return; // the reader has gone on
+  $("compared").replaceChildren(...nodes);
+  $("compared").hidden = false;
+}
+
 function follow() {
+  const both = /^#([\w-]+)\.\.([\w-]+)$/.exec(location.hash);
+  if (both) return showBoth(both.slice(1));
   const [, id, artifact] = /^#([\w-]+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
   if (!id) return;
   if (id === shown && artifact !== undefined && view.trace?.get(Number(artifact))) view.select(Number(artifact));
@@ -119,6 +155,7 @@ document.addEventListener("keydown", (event) => {
   filter.focus();
   event.preventDefault();
 });
+$("no-comparing").addEventListener("click", () => compare(null));
 addEventListener("hashchange", follow);
 addEventListener("popstate", follow);
 

@@ -23,6 +23,7 @@ const FIELDS = [
 );
 const SAVED = "portico.play";
 const PRESETS = "portico.presets";
+const abilities = new Map(); // model -> its capabilities
 
 // which control a server's `param` speaks of
 const PARAMS = [
@@ -110,10 +111,14 @@ function offerChoices(wanted = $("tool_choice").value) {
   $("tool_choice").value = options.some(([value]) => value === wanted) ? wanted : "auto";
 }
 
+/** Whether the chosen model sees pictures. */
+export const sees = () => abilities.get($("model").value)?.includes("image") ?? false;
+
 /** Ask the server for its models. */
 export async function offerModels() {
   const wanted = form();
   const { data } = await get("/v1/models");
+  for (const model of data) abilities.set(model.id, model.capabilities ?? []);
   const options = () => data.map((model) => h("option", { value: model.id }, model.id));
   $("model").replaceChildren(...options());
   $("beside").replaceChildren(h("option", { value: "" }, "no other"), ...options());

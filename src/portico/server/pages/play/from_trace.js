@@ -3,6 +3,7 @@
 
 import { APIS } from "../apis/all.js";
 import { emptyAnswer } from "../apis/answer.js";
+import { fileOf } from "../apis/files.js";
 import { Conversation } from "./conversation.js";
 
 const PLAIN = {
@@ -52,6 +53,23 @@ const textOf = (content) =>
   typeof content === "string"
     ? content
     : (content ?? []).map((part) => part.text ?? (typeof part.content === "string" ? part.content : "")).join("");
+
+/** The pictures and texts that a user's content brings, in any API's spelling. */
+function filesOf(content) {
+  const found = (Array.isArray(content) ? content : []).map((part, place) => {
+    const { source = {} } = part;
+    const picture = part.image_url?.url ?? part.image_url ?? (part.type === "image" ? source.url : undefined);
+    const { filename: name, file_data: data } = part.file ?? part;
+    if (typeof picture === "string") return { name: `picture ${place + 1}`, type: typeOf(picture, "image/"), url: picture };
+    if (part.type === "image" && source.type === "base64")
+      return { name: `picture ${place + 1}`, type: source.media_type, url: `data:${source.media_type};base64,${source.data}` };
+    if (typeof data === "string") return { name: name ?? "file", type: typeOf(data, "text/plain"), url: data };
+    return part.type === "document" && source.type === "text" ? fileOf(part.title ?? "document", source.data) : null;
+  });
+  return found.filter(Boolean);
+}
+
+const typeOf = (url, otherwise) => /^data:([^;,]+)/.exec(url)?.[1] ?? otherwise;
 
 /** `{form, conversation}` of a recorded request; raises Error where it is none that the playground can make. */
 export function opened(path, text) {
@@ -119,9 +137,10 @@ function ofMessage({ role, content, reasoning, tool_calls: calls, tool_call_id: 
     ];
   const results = blocks.filter((block) => block.type === "tool_result");
   const text = textOf(blocks.length ? blocks.filter((block) => block.type !== "tool_result") : content);
+  const files = filesOf(content);
   return [
     ...results.map((one) => ({ role: "tool", call: one.tool_use_id, name: "", text: textOf(one.content) })),
-    ...(text ? [{ role: "user", text }] : []),
+    ...(text || files.length ? [{ role: "user", text, files: files.length ? files : undefined }] : []),
   ];
 }
 

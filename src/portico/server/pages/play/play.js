@@ -1,7 +1,7 @@
 // The playground: a conversation with any API of the server, the bytes as they come, and the trace of every answer. An
 // event on the wire and its artifacts point at each other: choose one, and see the other.
 
-import { curlOf, requestOf } from "../apis/all.js";
+import { APIS, curlOf, requestOf } from "../apis/all.js";
 import { emptyAnswer } from "../apis/answer.js";
 import { ask } from "../apis/asking.js";
 import { textsOf } from "../apis/embeddings.js";
@@ -9,8 +9,9 @@ import { FieldError, number, object } from "../apis/fields.js";
 import { get, HERE, NoKeyError } from "../common/api.js";
 import { following, paced } from "../common/dom.js";
 import { TraceView } from "../trace/view.js";
+import { Attaching } from "./attaching.js";
 import { Conversation } from "./conversation.js";
-import { begin, fieldOf, fill, form, offerModels } from "./form.js";
+import { begin, fieldOf, fill, form, offerModels, sees } from "./form.js";
 import { opened } from "./from_trace.js";
 import { Talks } from "./talks.js";
 import { Turns } from "./turns.js";
@@ -25,11 +26,12 @@ const view = new TraceView({ compact: true, onartifact: markEvents });
 $("trace").append(view.element);
 const log = new WireLog($("raw"), $("received"), lookUp);
 const drawLog = paced(() => log.step());
+const attaching = new Attaching(sees, refuse);
 const turns = new Turns(
   $("turns"),
   {
     again: (node) => answer(node.parent),
-    edit: (node, text) => say(node.parent, text),
+    edit: (node, text) => say(node.parent, text, node.files),
     choose: (node) => (talk.choose(node.id), turns.draw(talk), talks.keep()),
     results: (node, texts) => giveResults(node, texts),
     look: (node) => (log.clear(), trace(node.trace)),
@@ -51,15 +53,16 @@ const talks = new Talks(
 
 const end = () => talk.path().at(-1)?.id ?? 0;
 
-function say(parent, text) {
-  if (!text.trim()) return refuse(new FieldError("message", "Write a message first."));
+function say(parent, text, files) {
+  if (!text.trim() && !files?.length) return refuse(new FieldError("message", "Write a message first."));
   try {
-    requestOf(form(), [{ role: "user", text }]); // what the form cannot send is told before anything is said
+    requestOf(form(), [{ role: "user", text, files }]); // what the form cannot send is told before anything is said
   } catch (error) {
     return refuse(error);
   }
-  const { id } = talk.add(parent, { role: "user", text });
+  const { id } = talk.add(parent, { role: "user", text, files });
   $("message").value = "";
+  attaching.set([]);
   return answer(id);
 }
 
@@ -236,6 +239,7 @@ async function openTrace() {
     fill(found.form);
     const last = talk.path().at(-1);
     $("message").value = last?.role === "user" ? last.text : "";
+    attaching.set(last?.files ?? []);
     if (last?.role === "user") talk.nodes.get(last.parent).chosen = null;
     turns.clear();
     turns.draw(talk);
@@ -251,8 +255,9 @@ $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   if ($("send").disabled) return;
   const last = talk.path().at(-1);
-  if (!$("message").value.trim() && last && last.role !== "assistant") answer(last.id);
-  else say(end(), $("message").value);
+  const { files } = attaching;
+  if (!$("message").value.trim() && !files.length && last && last.role !== "assistant") answer(last.id);
+  else say(end(), $("message").value, files.length ? files : undefined);
 });
 $("message").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -263,7 +268,8 @@ $("stop").addEventListener("click", stop);
 $("curl").addEventListener("click", async () => {
   const text = $("message").value;
   try {
-    const said = [...talk.turns(end()), ...(text.trim() ? [{ role: "user", text }] : [])];
+    const { files } = attaching;
+    const said = [...talk.turns(end()), ...(text.trim() || files.length ? [{ role: "user", text, files }] : [])];
     await navigator.clipboard.writeText(curlOf(HERE, requestOf(form(), said)));
     $("curl").textContent = "Copied";
     setTimeout(() => ($("curl").textContent = "Copy as curl"), 1500);
@@ -272,6 +278,11 @@ $("curl").addEventListener("click", async () => {
   }
 });
 
+const offerFiles = () => attaching.offer(APIS[form().api].lacks.includes("files"));
+$("form").addEventListener("input", offerFiles);
 begin();
 talks.draw();
-openTrace().then(() => offerModels().catch(refuse));
+openTrace()
+  .then(offerModels)
+  .catch(refuse)
+  .then(offerFiles);

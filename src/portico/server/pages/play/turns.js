@@ -2,6 +2,7 @@
 // which grows is drawn by its own view alone; what can be done with a turn is asked of `hands`.
 
 import { duration, h } from "../common/dom.js";
+import { shownFile } from "./attaching.js";
 import { AnswerView } from "./answer_view.js";
 import { similarity } from "./similarity.js";
 import { tokensView } from "./tokens_view.js";
@@ -80,7 +81,8 @@ export class Turns {
 
   #user(node) {
     const text = h("p", { class: "said" }, node.text);
-    return { element: h("article", { class: "turn user", "aria-label": "You" }, text), text };
+    const files = node.files?.length ? h("div", { class: "files" }, node.files.map(shownFile)) : null;
+    return { element: h("article", { class: "turn user", "aria-label": "You" }, files, text), text };
   }
 
   #tool(node) {

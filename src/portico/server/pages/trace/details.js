@@ -55,6 +55,7 @@ function contents(trace, artifact) {
       h("pre", { class: "code", tabindex: 0 }, data.lark ?? ""),
     ],
     step: () => step(trace, data),
+    embedding: () => vector(data.vector ?? []),
     text: () => h("pre", { class: "code", tabindex: 0 }, data.text ?? ""),
     held: () => held(trace, artifact),
     event: () => event(data),
@@ -80,6 +81,14 @@ function step(trace, data) {
     data.logprobs?.length
       ? [h("h4", {}, "How likely it was"), logprobs(data.logprobs, (id) => trace.pieces.get(id))]
       : null,
+  ];
+}
+
+function vector(numbers) {
+  const length = Math.hypot(...numbers);
+  return [
+    h("p", {}, `${count(numbers.length, "number")}, of length ${Number(length.toPrecision(4))}.`),
+    h("pre", { class: "code vector", tabindex: 0 }, `[${numbers.map((one) => Number(one.toPrecision(6))).join(", ")}]`),
   ];
 }
 

@@ -129,11 +129,18 @@ export function firstToken(trace) {
     .filter(Boolean);
   for (const artifact of before.sort((a, b) => ended(a) - ended(b) || a.id - b.id))
     add(PREPARING[artifact.kind], artifact, ended(artifact));
+  const read = trace.head?.prompt_tokens ? `${trace.head.prompt_tokens} prompt tokens` : "";
+  const vector = trace.first("embedding");
+  if (vector) {
+    add("the model", vector, ended(vector), read);
+    const chunk = trace.first("chunk");
+    if (chunk) add("write", chunk, ended(chunk));
+    return stages;
+  }
   const submitted = trace.first("submitted");
   if (!submitted) return stages;
 
   const step = trace.first("step");
-  const read = trace.head?.prompt_tokens ? `${trace.head.prompt_tokens} prompt tokens` : "";
   if (!step) {
     if (trace.head?.state === "open") add("the model", { by: "inference", id: submitted.id }, null, read);
     return stages;
@@ -165,6 +172,7 @@ const NAMES = {
   constraint: "grammar",
   submitted: "engine request",
   step: "engine step",
+  embedding: "embedding",
   text: "text",
   held: "held back",
   event: "event",
@@ -193,6 +201,7 @@ export function caption(artifact) {
   if (kind === "error") return `${data.status ?? ""} ${data.layer ?? "error"}`.trim();
   if (kind === "step" && data.pieces)
     return data.pieces.length ? visible(data.pieces.join("")) : `${data.finish_reason ?? "empty"}`;
+  if (kind === "embedding" && data.vector) return `${data.vector.length} numbers`;
   if (kind === "text" && typeof data.text === "string") return visible(data.text);
   if (kind === "held") return data.reason ? data.reason : label;
   if (kind === "frame" || kind === "chunk")

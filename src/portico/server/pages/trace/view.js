@@ -18,10 +18,11 @@ const playable = ({ path, redacted }) =>
 const MOST_BESIDE = 1500; // artifacts that are shown beside an answer
 
 export class TraceView {
-  /** `onartifact(id)` is told what is selected; `compact` is for beside an answer: no head, the lanes first, and only the
-   * beginning of a long trace. */
-  constructor({ onartifact = () => {}, compact = false } = {}) {
+  /** `onartifact(id)` is told what is selected; `actions(head)` are further things that can be done with the trace, as
+   * nodes; `compact` is for beside an answer: no head, the lanes first, and only the beginning of a long trace. */
+  constructor({ onartifact = () => {}, actions = () => null, compact = false } = {}) {
     this._onartifact = onartifact;
+    this._actions = actions;
     this._compact = compact;
     this._refresh = paced(() => this._show());
     this.lanes = new Lanes({
@@ -249,6 +250,7 @@ export class TraceView {
       badge,
       h("span", { class: "spacer" }),
       playable(head) && h("a", { href: `play#from=${head.id}` }, "Open in playground"),
+      this._actions(head),
       h("button", { type: "button", onclick: () => this.export() }, "Export JSON"),
     ];
     this._head.replaceChildren(...parts.filter(Boolean));

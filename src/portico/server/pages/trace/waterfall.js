@@ -8,7 +8,9 @@ export function waterfall(trace, select) {
   const stages = firstToken(trace);
   const known = stages.filter((stage) => stage.to !== null);
   const total = known.at(-1)?.to ?? 0;
-  const reached = trace.first("step") !== undefined;
+  const embedded = trace.first("embedding") !== undefined;
+  const reached = embedded || trace.first("step") !== undefined;
+  const wanted = embedded ? "vectors" : "first token";
   const share = (by) => known.filter((stage) => stage.by === by).reduce((sum, stage) => sum + stage.to - stage.from, 0);
   const held = share("held") > 0 && [", ", h("b", {}, duration(share("held"))), " held back"];
   const slowest = known.reduce(
@@ -52,7 +54,7 @@ export function waterfall(trace, select) {
         : h(
             "span",
             {},
-            "First token on the wire after ",
+            `${embedded ? "Vectors" : "First token"} on the wire after `,
             h("b", {}, duration(total)),
             ": ",
             h("b", {}, duration(share("inference"))),
@@ -63,7 +65,7 @@ export function waterfall(trace, select) {
             ".",
           );
   return [
-    h("h3", {}, error && !reached ? "How far it came" : "What the first token waited for"),
+    h("h3", {}, error && !reached ? "How far it came" : `What the ${wanted} waited for`),
     h("p", { class: "verdict" }, words),
     h("table", {}, h("tbody", {}, stages.map(row))),
   ];

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,44 +51,53 @@ ROOMS: dict[str, set[str]] = {
     "process": {"batches", "routes", "grpc", "observe", "line", "http"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 
 def box_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> Iterator[tuple[str, ...]]:
+BOXES = sorted({box_of(path) for path in FILES} - ABOVE_ALL - {"__init__"})
+
+
+@cache
+def nodes(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    return [one for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.Import | ast.ImportFrom)]
+
+
+@cache
+def imported(path: Path) -> list[tuple[str, ...]]:
     """The parts behind ``portico`` of every module of ours that the file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    found: list[tuple[str, ...]] = []
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             head, *rest = node.module.split(".")
             if head == "portico":
                 for alias in node.names:
                     if rest or not alias.name.startswith("__"):  # ``from portico import __version__`` is no box
-                        yield (*rest, alias.name)
+                        found.append((*rest, alias.name))
         elif isinstance(node, ast.Import):
-            yield from (tuple(a.name.split(".")[1:]) for a in node.names if a.name.startswith("portico."))
+            found += [tuple(a.name.split(".")[1:]) for a in node.names if a.name.startswith("portico.")]
+    return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_imports_run_down(path: Path) -> None:
-    box = box_of(path)
-    if box in ABOVE_ALL or (path.name == "__init__.py" and path.parent == PACKAGE):
-        return
+@pytest.mark.parametrize("box", BOXES)
+def test_imports_run_down(box: str) -> None:
     assert box in ALLOWED, f"{box} is no box of the design; say here what it may import"
-    upward = {parts[0] for parts in imported(path)} - {box} - WORDS - ALLOWED[box]
-    assert not upward, f"{path.relative_to(PACKAGE)} imports {sorted(upward)}"
+    for path in FILES:
+        if box_of(path) == box:
+            upward = {parts[0] for parts in imported(path)} - {box} - WORDS - ALLOWED[box]
+            assert not upward, f"{path.relative_to(PACKAGE)} imports {sorted(upward)}"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if box_of(path) == "server"])
-def test_imports_run_down_inside_the_server(path: Path) -> None:
-    room = path.relative_to(PACKAGE / "server").parts[0]
-    if room == "__init__.py":
-        return
-    assert room in ROOMS, f"server/{room} is no room of the design; say here what it may import"
-    upward = {parts[1] for parts in imported(path) if parts[0] == "server"} - {room} - ROOMS[room]
-    assert not upward, f"{path.relative_to(PACKAGE)} imports {sorted(upward)}"
+def test_imports_run_down_inside_the_server() -> None:
+    for path in FILES:
+        if box_of(path) != "server" or path.parent == PACKAGE / "server":
+            continue
+        room = path.relative_to(PACKAGE / "server").parts[0]
+        assert room in ROOMS, f"server/{room} is no room of the design; say here what it may import"
+        upward = {parts[1] for parts in imported(path) if parts[0] == "server"} - {room} - ROOMS[room]
+        assert not upward, f"{path.relative_to(PACKAGE)} imports {sorted(upward)}"
 
 
 def test_no_two_files_need_each_other() -> None:
@@ -114,10 +123,10 @@ def test_pure_boxes_have_no_sockets_or_clocks(box: str) -> None:
         if box_of(path) != box:
             continue
         modules = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif node.module:
                 modules.add(node.module.split(".")[0])
         relative = str(path.relative_to(PACKAGE))
         assert not (modules & banned) - excused.get(relative, set()), relative

@@ -1,4 +1,8 @@
-"""The laws that every family keeps, checked on answers that its own writer makes: a new page is checked by itself."""
+"""The laws that every family keeps, checked on answers that its own writer makes: a new page is checked by itself.
+
+Of the places where an answer can be cut each family meets some, the next family the next ones; all of them with
+``PORTICO_EXHAUSTIVE=1``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from portico.parsing.family import Reasoning as ReasoningFormat
 from portico.parsing.folding import fold
 from portico.parsing.messages import Messages
 from portico.parsing.registry import program
+from support.effort import examples, some
 from support.streams import (
     NOTE,
     REASONING_PARSERS,
@@ -49,7 +54,7 @@ def test_any_cut_gives_the_same_events(tool_parser: str) -> None:
     for text in sample_answers(tool_parser):
         whole = run([text], tool_parser)
         assert any(isinstance(event, CallStart) for event in whole)
-        for pieces in cuts(text, seed=1, count=15):
+        for pieces in cuts(text, seed=1, count=examples(4)):
             assert run(pieces, tool_parser) == whole, pieces
 
 
@@ -57,7 +62,7 @@ def test_any_cut_gives_the_same_events(tool_parser: str) -> None:
 def test_every_two_way_cut_gives_the_same_events(tool_parser: str) -> None:
     text = render_calls([{"name": "send_note", "arguments": {"text": "x <y\n", "urgent": True}}], tool_parser, TOOLS)
     whole = run([text], tool_parser)
-    for place in range(1, len(text)):
+    for place in some(range(1, len(text)), 24, TOOL_PARSERS.index(tool_parser)):
         assert run(cut(text, place), tool_parser) == whole, text[:place]
 
 
@@ -89,7 +94,7 @@ def test_plain_text_is_content_untouched(tool_parser: str) -> None:
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
 def test_every_prefix_is_legal_and_loses_nothing(tool_parser: str) -> None:
     text = sample_answers(tool_parser)[1]
-    for end in range(0, len(text), 3):
+    for end in some(range(len(text)), 32, TOOL_PARSERS.index(tool_parser)):
         events = run([text[:end]], tool_parser, finish="length")
         assert events == run(cut_every(text[:end], 2), tool_parser, finish="length")
         assert events[-1] == Finish("length")
@@ -105,7 +110,7 @@ def test_every_prefix_is_legal_and_loses_nothing(tool_parser: str) -> None:
 def test_a_promised_call_never_leaks_its_framing(tool_parser: str) -> None:
     """Cut anywhere, an answer that had to be a call has no text: all of it is framing, or arguments."""
     text = sample_answers(tool_parser)[1]
-    for end in range(1, len(text), 5):
+    for end in some(range(1, len(text)), 16, TOOL_PARSERS.index(tool_parser)):
         choice = {"type": "function", "function": {"name": "send_note"}} if end % 2 else "required"
         for pieces in ([text[:end]], cut_every(text[:end], 4)):
             found = fold(run(pieces, tool_parser, tool_choice=choice, finish="length"))
@@ -267,15 +272,16 @@ def test_an_empty_thought_leaves_no_trace(reasoning_parser: str) -> None:
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
-@pytest.mark.parametrize("reasoning_parser", ["qwen3", "mistral", "cohere_command3", "gemma4"])
-def test_any_pair_reads_a_thought_and_then_a_call(tool_parser: str, reasoning_parser: str) -> None:
+def test_any_pair_reads_a_thought_and_then_a_call(tool_parser: str) -> None:
     if is_protocol(tool_parser):
         pytest.skip("a protocol has its own thoughts")
-    text = thought(reasoning_parser, "plan") + sample_answers(tool_parser)[0]
-    whole = run([text], tool_parser, reasoning_parser)
-    assert run(list(text), tool_parser, reasoning_parser) == whole
-    assert whole[0] == Reasoning("plan")
-    assert [call.name for call in fold(whole).tool_calls] == ["send_note"]
+    turn = TOOL_PARSERS.index(tool_parser)
+    for reasoning_parser in some(["qwen3", "mistral", "cohere_command3", "gemma4"], 1, turn):
+        text = thought(reasoning_parser, "plan") + sample_answers(tool_parser)[0]
+        whole = run([text], tool_parser, reasoning_parser)
+        assert run(list(text), tool_parser, reasoning_parser) == whole, reasoning_parser
+        assert whole[0] == Reasoning("plan"), reasoning_parser
+        assert [call.name for call in fold(whole).tool_calls] == ["send_note"], reasoning_parser
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)

@@ -26,7 +26,7 @@ from portico.prompting.said import Said, Voices, concat, disowned, dumps, plain,
 from portico.prompting.structure import Structure
 from portico.prompting.syntax import read_syntax
 from portico.prompting.tokenizers.byte_table import BYTE_LEVEL_ALPHABET
-from support.effort import examples
+from support.effort import EXHAUSTIVE, examples, some
 from support.shared import shared_path
 from support.templates import MODERN, PARTS
 from support.tokenizers import BYTES, CORPUS_NAMES, HUGGING_FACE, SENTENCEPIECE, real
@@ -174,9 +174,7 @@ def test_texts_that_know_who_said_them_render_the_same() -> None:
     """Every template over every conversation: what it sees is the text itself, and what comes out knows."""
     templates: dict[str, ChatTemplate] = {}
     knows = 0
-    for row in goldens():
-        if row["conversation_id"][:3] not in ("c03", "c05", "c12"):
-            continue
+    for row in some([row for row in goldens() if row["conversation_id"][:3] in ("c03", "c05", "c12")], 130):
         name, kwargs = row["template"], dict(row["kwargs"])
         if name not in templates:
             templates[name] = ChatTemplate(sources()[name], row["special_tokens"])
@@ -193,7 +191,7 @@ def test_texts_that_know_who_said_them_render_the_same() -> None:
         known = template.render_exact(messages, variables, continue_final_message=goes_on, voices=voices)
         assert known == text, name
         knows += isinstance(known, Said)
-    assert knows > 300
+    assert knows > (300 if EXHAUSTIVE else 80)
 
 
 def control_tokens(source: str) -> list[str]:

@@ -201,7 +201,7 @@ def test_other_threads_run_while_a_long_text_is(kind: str, way: str) -> None:
         return longest / (time.perf_counter() - started)
 
     # a library that keeps the interpreter lock takes all of it, every time; other work on the machine does not
-    assert min(longest_silence() for _ in range(3)) < 0.7
+    assert any(longest_silence() < 0.7 for _ in range(3))
 
 
 # -- what surrounds a text, and roles ---------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import pytest
 from tokenizers import Tokenizer
 
 from portico.models import CATALOGUE, OfflineError, wheel
-from portico.models.bert import read_safetensors
 
 Array = npt.NDArray[np.float32]
 _erf = np.frompyfunc(math.erf, 1, 1)
@@ -77,6 +76,8 @@ def minilm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def embedded(checkpoint: Path, texts: Sequence[str]) -> list[tuple[list[int], Array]]:
     """Token ids and vector of every text, by Hugging Face's tokenizer and numpy on the original weights."""
+    from portico.models.bert import read_safetensors  # only here: the gguf package takes long to import
+
     weights = {name: np.asarray(tensor) for name, tensor in read_safetensors(checkpoint / "model.safetensors")}
     config = json.loads((checkpoint / "config.json").read_bytes())
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -127,13 +128,14 @@ def thought(reasoning_parser: str | None, text: str) -> str:
     return f"{opened}{text}{closed}".replace("*>", ">")
 
 
-def sample_answers(tool_parser: str) -> list[str]:
+@cache
+def sample_answers(tool_parser: str) -> tuple[str, ...]:
     """Answers with calls, as the family writes them: one full call, two calls, and text in front of a call."""
     calls = [{"name": "send_note", "arguments": NOTE}, {"name": "ping", "arguments": {}}]
     one, two = render_calls(calls[:1], tool_parser, TOOLS), render_calls(calls, tool_parser, TOOLS)
     ping = render_calls(calls[1:], tool_parser, TOOLS)
-    return [
+    return (
         one,
         two,
         f"One moment, please.\n{ping}" if not ping.startswith((" to=", " ->", ">>>", "<|channel|>")) else ping,
-    ]
+    )

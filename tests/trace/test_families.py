@@ -13,6 +13,7 @@ import pytest
 from portico.events import CallStart, EngineOutput, SamplingParams
 from portico.generation import Delta, Generation, GenerationSpec, watched
 from portico.trace import Head, Trace
+from support.effort import examples
 from support.generation import tiny_tokenizer
 from support.streams import REASONING_PARSERS, TOOL_PARSERS, TOOLS, sample_answers, thought
 
@@ -104,7 +105,7 @@ def assert_true(trace: Trace) -> None:
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
 def test_calls(tool_parser: str) -> None:
     for text in sample_answers(tool_parser):
-        for seed in range(6):
+        for seed in range(examples(2)):
             deltas, trace = traced(text, tool_parser, None, seed)
             assert shape(deltas) == shape(untraced(text, tool_parser, None, seed))
             assert_true(trace)
@@ -113,7 +114,7 @@ def test_calls(tool_parser: str) -> None:
 @pytest.mark.parametrize("reasoning_parser", REASONING_PARSERS)
 def test_thoughts(reasoning_parser: str) -> None:
     text = thought(reasoning_parser, "Größe? <b> or\n\n 3 < 4 🌤️") + "So: `<think` — it is.\n"
-    for seed in range(6):
+    for seed in range(examples(2)):
         deltas, trace = traced(text, None, reasoning_parser, seed)
         assert shape(deltas) == shape(untraced(text, None, reasoning_parser, seed))
         assert_true(trace)

@@ -10,6 +10,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import httpx
@@ -80,10 +81,10 @@ MESSAGE = {
 }
 
 
-def document(server: Replaying, *, narrow: bool = False) -> dict[str, Any]:
+def document(url: str, *, narrow: bool = False) -> dict[str, Any]:
     """The server's document. Where legal data is wanted, messages and tools are narrowed to what is likely to get
     through: they are described as loosely as they are taken, and most of that is refused at the first glance."""
-    found: dict[str, Any] = httpx.get(server.url + "/openapi.json").json()
+    found: dict[str, Any] = httpx.get(url + "/openapi.json").json()
     if not narrow:
         return found
     for name, schema in found["components"]["schemas"].items():
@@ -97,6 +98,13 @@ def document(server: Replaying, *, narrow: bool = False) -> dict[str, Any]:
     return found
 
 
+@cache
+def described(url: str, kind: str) -> dict[str, Any]:
+    """Schemathesis's operations of the server's document."""
+    schema = schemathesis.openapi.from_dict(document(url, narrow=kind == "positive"))
+    return {one.ok().label: one.ok() for one in schema.get_all_operations()}
+
+
 def operations() -> list[str]:
     from portico.server.routes.paths import BODIES
 
@@ -106,9 +114,7 @@ def operations() -> list[str]:
 @pytest.mark.parametrize("label", operations())
 @pytest.mark.parametrize("kind", ["positive", "negative"])
 def test_by_the_document(server: Replaying, label: str, kind: str) -> None:
-    schema = schemathesis.openapi.from_dict(document(server, narrow=kind == "positive"))
-    found = [one.ok() for one in schema.get_all_operations()]
-    operation = next(one for one in found if one.label == label)
+    operation = described(server.url, kind)[label]
     cases = operation.as_strategy(generation_mode=schemathesis.GenerationMode(kind))
     statuses: Counter[int] = Counter()
 
@@ -125,8 +131,7 @@ def test_by_the_document(server: Replaying, label: str, kind: str) -> None:
 
 def test_the_rest_of_the_document(server: Replaying) -> None:
     """Every path that takes no body; and every path with every method that it does not take."""
-    described = document(server)
-    for path, methods in described["paths"].items():
+    for path, methods in document(server.url)["paths"].items():
         target = path.replace("{model}", "tiny")
         for method in ("get", "post", "put", "patch", "delete", "options", "trace"):
             if method in methods and "requestBody" in methods[method]:

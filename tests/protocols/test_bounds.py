@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from portico import values
 from portico.errors import BadRequestError
 from portico.protocols import bounds
 from portico.protocols.anthropic.schema import MessagesRequest
-from portico.protocols.bounds import LARGE, MOST_IDS, MOST_VALUES, check_bounds
+from portico.protocols.bounds import LARGE, MOST_IDS, check_bounds
 from portico.protocols.grpc import wire
 from portico.protocols.openai.embeddings import EmbeddingRequest
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
@@ -22,6 +23,7 @@ from portico.protocols.openai.tokens import DetokenizeRequest, TokenizeRequest
 from portico.protocols.validation import parse_body
 from portico.protos import inference_pb2 as inference
 from portico.protos import vllm_engine_pb2 as vllm_engine
+from portico.values import MOST_VALUES
 from support.effort import examples
 
 MODELS: list[type[BaseModel]] = [
@@ -78,7 +80,7 @@ def test_ids_have_a_bound_of_their_own() -> None:
     assert refused.value.param == "tokens"
 
 
-values = st.recursive(
+anything = st.recursive(
     st.none() | st.integers() | st.text(max_size=8) | st.sampled_from(['"', "\\", '\\"', "}],"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=30,
@@ -86,16 +88,17 @@ values = st.recursive(
 
 
 @settings(max_examples=examples(80))
-@given(value=st.dictionaries(st.text(max_size=4), values, max_size=5), piece=st.integers(1, 40))
+@given(value=st.dictionaries(st.text(max_size=4), anything, max_size=5), piece=st.integers(1, 40))
 def test_cuts_make_no_difference(value: dict[str, Any], piece: int) -> None:
     """The count is that of the values, wherever pieces end; with the bound one lower the body is refused."""
     body = json.dumps(value).encode()
     count = _count(value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds, "LARGE", 0)
-        patch.setattr(bounds, "PIECE", piece)
+        patch.setattr(values, "PIECE", piece)
         patch.setattr(bounds, "MOST_VALUES", count)
         patch.setattr(bounds, "MOST_PARTS", 10**6)
+        assert values.values(body.decode()) == count
         check_bounds(body, RerankRequest)
         patch.setattr(bounds, "MOST_VALUES", count - 1)
         with pytest.raises(BadRequestError):

@@ -108,11 +108,19 @@ ATTACKS = [
 
 SHORT = b'"model":"smollm2","max_tokens":1'
 
+
+def _called(inside: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    head, tail = b'{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"', b'"}}]}'
+    return lambda count: b'{%b,"messages":[%b]}' % (SHORT, head + inside(count) + tail)
+
+
 # The largest that are no attack: within every bound, so that all their work is done.
 ALLOWED = [
     Attack("as many ids to turn into text as may be", "/detokenize", _list("tokens", b"300"), 500_000, small=100_000),
     Attack("a prompt of ids for a larger context", COMPLETIONS, _list("prompt", b"300", SHORT), 200_000, small=100_000),
     Attack("a long text", CHAT, _said(lambda count: b'"' + b"word " * count + b'"'), 60_000, small=20_000),
+    Attack("arguments of many values", CHAT, _called(_items(b"{}")), 1_000_000),
+    Attack("many parts", CHAT, _said(_items(b'{"type":"text","text":"x"}')), 30_000, small=10_000),
     Attack("many messages", CHAT, _list("messages", b'{"role":"user","content":"x"}', SHORT), 10_000, small=3_000),
     Attack("tools with long schemas", CHAT, _with("tools", _items(
         b'{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{%b}}}}'

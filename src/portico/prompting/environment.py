@@ -33,6 +33,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from portico.prompting import limits
+from portico.values import MOST_VALUES, values
 
 __all__ = ["ENVIRONMENT", "ChatEnvironment"]
 
@@ -115,6 +116,7 @@ def tojson(
 
 def from_json(text: str) -> Any:
     """The value that JSON ``text`` stands for."""
+    limits.bounded(values(text), MOST_VALUES)
     return json.loads(text)
 
 

@@ -35,6 +35,7 @@ from portico.errors import BadRequestError, NotSupportedError
 from portico.prompting.capabilities import Capabilities
 from portico.prompting.said import disowned, join
 from portico.prompting.turns import REASONING_KEYS, arrange
+from portico.values import MOST_VALUES, values
 
 __all__ = ["Conversation", "MediaPart", "Modality", "normalise"]
 
@@ -120,6 +121,7 @@ class _Reader:
         self.media: list[MediaPart] = []
         self.left_out: list[str] = []
         self.last_user = ""  # the path of the last message of a user
+        self._values = 0  # in the arguments that came as JSON text
 
     def message(self, message: object, path: str) -> dict[str, Any]:
         if not isinstance(message, Mapping):
@@ -291,15 +293,23 @@ class _Reader:
             raise BadRequestError(f"{where}.function.name must be text.", param=f"{where}.function.name")
         read = {key: value for key, value in call.items() if value is not None and key != "custom"}
         read["type"] = "function"
-        read["function"] = {**function, "name": name, "arguments": self._arguments(function.get("arguments"))}
+        read["function"] = {**function, "name": name, "arguments": self._arguments(function.get("arguments"), where)}
         return read
 
-    def _arguments(self, arguments: Any) -> Any:
+    def _arguments(self, arguments: Any, where: str) -> Any:
         if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
             arguments = {}
         if isinstance(arguments, str):
             if not self.takes.object_arguments:
                 return arguments
+            self._values += values(arguments)
+            if self._values > MOST_VALUES:
+                param = f"{where}.function.arguments"
+                raise BadRequestError(
+                    f"The arguments of all calls may hold {MOST_VALUES:,} values together; {param} brings them over.",
+                    param=param,
+                    code="too_many_values",
+                )
             try:
                 parsed = json.loads(arguments)
             except (ValueError, RecursionError):

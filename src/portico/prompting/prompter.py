@@ -134,7 +134,7 @@ class Prompter:
 
     async def chat(self, messages: object, tools: object = None, **options: Any) -> Prompt:
         """The prompt of a conversation; takes what ``render_chat`` takes."""
-        size = _characters(messages) + _characters(tools)
+        size = sum(map(_characters, (messages, tools, *options.values())))
         work = partial(self.render_chat, messages, tools, **options)
         if options.get("chat_template") is not None:
             prompt = await STRANGERS_TEMPLATES.run(work)
@@ -327,6 +327,8 @@ def _characters(value: object, depth: int = 12) -> int:
     if depth and isinstance(value, Mapping):
         for item in value.values():
             total += 8 + _characters(item, depth - 1)
+            if total > INLINE_CHARACTERS:
+                break
     elif depth and isinstance(value, list | tuple):
         for item in value:
             total += 2 + _characters(item, depth - 1)

@@ -45,7 +45,7 @@ class Attachment(NamedTuple):
 def attachments(messages: Sequence[Any], *, images: bool = True) -> list[Attachment]:
     """The file parts of a conversation in the neutral shape; ``images``: those too that are images. Raises
     ``BadRequestError`` where one is malformed."""
-    last_user = max((n for n, one in enumerate(messages) if _is(one, "role", "user")), default=-1)
+    last_user = next((n for n in reversed(range(len(messages))) if _is_user(messages[n])), -1)
     return [
         _attachment(part, message, index, given=message != last_user)
         for message, one in enumerate(messages)
@@ -55,17 +55,15 @@ def attachments(messages: Sequence[Any], *, images: bool = True) -> list[Attachm
 
 
 def _parts(message: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    content = message.get("content") if isinstance(message, Mapping) else None
-    if isinstance(content, list):
-        yield from (
-            (n, part)
-            for n, part in enumerate(content)
-            if any(_is(part, "type", kind) for kind in KINDS) or (_is(part, "type", IMAGE) and part.get("file_id"))
-        )
+    content = message.get("content") if isinstance(message, dict) else None
+    for n, part in enumerate(content if isinstance(content, list) else ()):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in KINDS or (kind == IMAGE and part.get("file_id")):
+            yield n, part
 
 
-def _is(value: Any, key: str, wanted: str) -> bool:
-    return isinstance(value, Mapping) and value.get(key) == wanted
+def _is_user(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "user"
 
 
 def _attachment(part: Mapping[str, Any], message: int, index: int, *, given: bool) -> Attachment:

@@ -18,13 +18,13 @@ from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidatorFuncti
 
 from portico.errors import BadRequestError
 from portico.threads import checkpoint
+from portico.values import MOST_VALUES, cut_at_quotes
 
 __all__ = [
     "FEW",
     "IDS",
     "LARGE",
     "MOST_IDS",
-    "MOST_VALUES",
     "Items",
     "Objects",
     "TokenId",
@@ -35,10 +35,8 @@ __all__ = [
 ]
 
 LARGE = 64 << 10  # bytes; a smaller body cannot hold enough to be looked at beforehand
-MOST_VALUES = 100_000  # items of lists and members of objects; 512 tools with their schemas are about 50,000
 MOST_IDS = 1 << 19  # in a list of token ids
 MOST_PARTS = 5 * MOST_VALUES  # strings, and what is between them: each member has a name and may have a text
-PIECE = 32 << 10  # bytes looked at in one go
 BATCH = 1 << 15  # numbers looked at in one go
 MOST_SIGNS = 16  # characters between two strings that are likely to come again
 
@@ -112,10 +110,7 @@ def check_bounds(body: bytes, model: type[BaseModel]) -> None:
     name: list[bytes] | None = None  # the pieces of a field's name that is being read
     before = b""  # the last sign in front of the string
     inside = False  # a string
-    for piece in _pieces(body):
-        checkpoint()
-        # Without escapes every quote begins or ends a string: what is in one and what is between two take turns.
-        parts = piece.replace(b"\\\\", b"??").replace(b'\\"', b"??").split(b'"')
+    for parts in cut_at_quotes(body):
         inside = not inside
         for part in parts:
             inside = not inside
@@ -155,17 +150,6 @@ def _too_many(field: str, most: int) -> BadRequestError:
     what = f"'{shown}' brings it over" if shown else "It is over"
     message = f"The request body may hold {most:,} values (items and members, nested ones included). {what}: send less."
     return BadRequestError(message, param=shown or None, code="too_many_values")
-
-
-def _pieces(body: bytes) -> Iterator[bytes]:
-    """``body`` cut where no escape is cut."""
-    start = 0
-    while start < len(body):
-        piece = body[start : start + PIECE]
-        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
-            piece = body[start : start + PIECE + 1]
-        yield piece
-        start += len(piece)
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -42,7 +43,7 @@ class RequestModel(BaseModel):
 
     media_type: ClassVar[str] = "application/json"  # that the body comes in
 
-    @property
+    @cached_property
     def unknown_fields(self) -> list[str]:
         """Paths of the fields this server does not know: those of the top in the order they came, then those inside."""
         found = list(self.model_extra or ())
@@ -60,7 +61,7 @@ def _unknown(value: object, keys: Keys | None, path: str) -> Iterator[str]:
         yield from (f"{path}.{name}" for name in value.unknown_fields)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            if isinstance(item, int):  # token ids, and many of them
+            if isinstance(item, int) or (keys is None and isinstance(item, dict)):  # so are the others, maybe many
                 return
             yield from _unknown(item, keys, f"{path}[{index}]")
     elif keys is not None and isinstance(value, dict):
@@ -82,11 +83,14 @@ def parse_body(model: type[Model], body: bytes) -> Model:
         raise BadRequestError("The request body is empty; send a JSON object.", code="invalid_json")
     check_bounds(body, model)
     try:
-        return _validated(model, body)
+        request = _validated(model, body)
     except ValidationError as error:
-        return _once_more(model, error, lambda: from_json(body))
+        request = _once_more(model, error, lambda: from_json(body))
     except ValueError as error:
         raise _no_json(str(error)) from None
+    if isinstance(request, RequestModel) and len(body) > LARGE:
+        request.unknown_fields  # noqa: B018  (found here, where it may take long)
+    return request
 
 
 def _validated(model: type[Model], body: bytes) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 __all__ = ["LEFT_OUT", "NOT_ENFORCED", "UNKNOWN_FIELDS", "warning"]
 
@@ -12,10 +13,12 @@ NOT_ENFORCED = "not enforced"
 
 MOST_NAMES = 20
 LONGEST_NAME = 100  # characters
+MOST_LOOKED_AT = 1_000  # names
 
 
 def warning(what: str, names: Iterable[str]) -> str:
     """``what`` happened to ``names``, fit for a header; nothing where there are none."""
-    spelled = (name.encode("ascii", "backslashreplace").decode() for name in dict.fromkeys(names))
-    shown = [name[:LONGEST_NAME] for name in spelled if name.isprintable()][:MOST_NAMES]
+    given = dict.fromkeys(islice(names, MOST_LOOKED_AT))
+    spelled = (name.encode("ascii", "backslashreplace").decode() for name in given)
+    shown = [name[:LONGEST_NAME] for name in islice(filter(str.isprintable, spelled), MOST_NAMES)]
     return f"{what}: {', '.join(shown)}" if shown else ""

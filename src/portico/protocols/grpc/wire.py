@@ -9,8 +9,9 @@ from __future__ import annotations
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from portico.errors import BadRequestError
-from portico.protocols.bounds import LARGE, MOST_IDS, MOST_VALUES
+from portico.protocols.bounds import LARGE, MOST_IDS
 from portico.threads import checkpoint
+from portico.values import MOST_VALUES
 
 __all__ = ["check_bounds"]
 

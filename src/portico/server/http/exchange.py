@@ -333,6 +333,10 @@ class Exchange:
         """Send a JSON response."""
         await self.respond(status, encoded(value))
 
+    async def respond_made(self, make: Callable[[], Any]) -> None:
+        """Send what ``make`` returns as JSON; it may be as large as the request."""
+        await self.respond(200, await self.work(lambda: encoded(make())))
+
     async def respond_pieces(self, size: int, pieces: AsyncIterator[bytes], media_type: bytes) -> None:
         """Send a response of ``size`` bytes as they come; of ``pieces`` nothing is read where only the head is wanted.
         What ``pieces`` raises ends the connection, so that the client knows it has not got all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ __all__ = ["prompt_with_files"]
 MOST: Final = 8 << 20  # bytes that the files of one request have together
 MOST_IMAGES: Final = 64 << 20  # and those that are images
 INLINE: Final = 64 << 10  # bytes; a larger file is decoded in a thread
+FEW: Final = 1_000  # messages and parts that are looked through on the event loop
 
 _FILES = Threads("attached files", 2)
 
@@ -28,7 +29,8 @@ _FILES = Threads("attached files", 2)
 async def prompt_with_files(model: Model, arguments: Mapping[str, Any], store: Store | None) -> Prompt:
     """The prompt that ``arguments`` of the prompter describe; the files are the caller's own of the ``store``."""
     messages = arguments["messages"]
-    found = attachments(messages, images="image" in model.prompter.modalities)
+    find = partial(attachments, messages, images="image" in model.prompter.modalities)
+    found = find() if _are_few(messages) else await _FILES.run(find)
     if not found:
         return await model.prompter.chat(**arguments)
     reader = _Reader(store)
@@ -37,6 +39,13 @@ async def prompt_with_files(model: Model, arguments: Mapping[str, Any], store: S
     }
     prompt = await model.prompter.chat(**{**arguments, "messages": placed(messages, parts)})
     return replace(prompt, left_out=[*reader.left_out, *prompt.left_out])
+
+
+def _are_few(messages: Sequence[Any]) -> bool:
+    if len(messages) > FEW:
+        return False
+    contents = (one.get("content") for one in messages if isinstance(one, dict))
+    return sum(len(content) for content in contents if isinstance(content, list)) <= FEW
 
 
 class _Reader:

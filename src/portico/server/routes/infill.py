@@ -39,7 +39,9 @@ class InfillHandlers:
         prompt = await exchange.wait(infilled)
         exchange.prompted(model, prompt)
         wanted = await exchange.work(partial(llamacpp.completion_request, request, prompt.token_ids))
-        generations = completions.generations(wanted, [prompt], model, exchange.request_id)
+        generations = await exchange.work(
+            partial(completions.generations, wanted, [prompt], model, exchange.request_id)
+        )
         if request.stream:
             stream = llamacpp.InfillStream(request, generations[0], model)
             await answer_stream(exchange, self._served, served, generations, stream)

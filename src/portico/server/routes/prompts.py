@@ -56,14 +56,14 @@ class PromptHandlers:
         else:
             arguments = chat.prompt_arguments(request)
             prompt = await exchange.wait(prompt_with_files(model, arguments, self._served.store))
-        await exchange.respond_json(tokens.tokenized(request, prompt, model))
+        await exchange.respond_made(partial(tokens.tokenized, request, prompt, model))
 
     async def detokenize(self, exchange: Exchange) -> None:
         """POST /detokenize: the text of token ids."""
         request = await exchange.request(tokens.DetokenizeRequest)
         model = (await model_for(exchange, self._served.any(request.model))).model
         exchange.large = exchange.large or len(request.tokens) > DECODED_INLINE
-        await exchange.respond_json(await exchange.work(partial(tokens.detokenized, request, model)))
+        await exchange.respond_made(partial(tokens.detokenized, request, model))
 
     async def tokenizer_info(self, exchange: Exchange) -> None:
         """GET /tokenizer_info: the facts of a tokenizer, and the chat template; ``?model=`` names the model."""
@@ -77,7 +77,7 @@ class PromptHandlers:
         with Places(None, request.tool_places).told():
             prompt = await chat_prompt(exchange, request, model, self._served.store)
             generation = await exchange.work(partial(chat.generation, request, prompt, model, exchange.request_id))
-        await exchange.respond_json(tokens.rendered(generation, prompt))
+        await exchange.respond_made(partial(tokens.rendered, generation, prompt))
 
     async def render_completions(self, exchange: Exchange) -> None:
         """POST /v1/completions/render: what the engine would get for each prompt."""
@@ -87,4 +87,4 @@ class PromptHandlers:
         generations = await exchange.work(
             partial(completions.generations, request, prompts, model, exchange.request_id)
         )
-        await exchange.respond_json([tokens.rendered(*pair) for pair in zip(generations, prompts, strict=True)])
+        await exchange.respond_made(lambda: list(map(tokens.rendered, generations, prompts)))

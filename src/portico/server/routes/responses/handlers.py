@@ -94,7 +94,7 @@ class ResponseHandlers:
         kept = self._store is not None and request.store is not False and not request.prewarms
         if request.background and not kept:
             raise BadRequestError(NO_STORE, param="background")
-        past, own = await self._items(request, lane)
+        past, own = await self._items(exchange, request, lane)
         tools = await self._tools(exchange, request, [*past.items, *own])
         seen = [*own, *tools.items]
         asked, prompt, summary = await self._prompts.in_bounds(exchange, request, past.items, seen, by, tools.listed)
@@ -131,12 +131,15 @@ class ResponseHandlers:
             else:
                 await self._answer(exchange, request, by, made, answer, turn, running)
 
-    async def _items(self, request: PromptFields, lane: Lane | None = None) -> tuple[Past, list[Item]]:
+    async def _items(
+        self, exchange: Exchange, request: PromptFields, lane: Lane | None = None
+    ) -> tuple[Past, list[Item]]:
         """What the request follows, and its own items. Raises where one of them is not here."""
         owner = CALLER.get()
-        check_items(request.given)
+        await exchange.work(partial(check_items, request.given))
         past = await Past.of(request, self._store, owner, lane)
-        return past, kept_items(await resolved(request.given, past, self._store, owner))
+        own = await resolved(request.given, past, self._store, owner)
+        return past, await exchange.work(partial(kept_items, own))
 
     async def _tools(self, exchange: Exchange, request: InputTokensRequest, items: list[Item]) -> McpTools:
         """The tools of MCP servers that the request may have called, listed where ``items`` do not list them."""
@@ -248,7 +251,7 @@ class ResponseHandlers:
         """POST /v1/responses/input_tokens: what the same response would cost as input."""
         request = await exchange.request(InputTokensRequest)
         model = (await model_for(exchange, self._served.generating(request.model))).model
-        past, own = await self._items(request)
+        past, own = await self._items(exchange, request)
         tools = await self._tools(exchange, request, [*past.items, *own])
         _, prompt = await self._prompts.prompt(exchange, request, past.items, own, model, tools.listed)
         await exchange.respond_json({"object": "response.input_tokens", "input_tokens": len(prompt.token_ids)})
@@ -258,7 +261,7 @@ class ResponseHandlers:
         request = await exchange.request(CompactRequest)
         warn(exchange, UNKNOWN_FIELDS, request.unknown_fields)
         by = await model_for(exchange, self._served.generating(request.model))
-        past, own = await self._items(request)
+        past, own = await self._items(exchange, request)
         items = [*past.items, *own]
         summary = await self._prompts.summary(exchange, request, items, by)
         output = compacted(items, summary.item)

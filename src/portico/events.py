@@ -104,7 +104,7 @@ class Medium(Struct, frozen=True):
     digest: str
 
 
-class Media(Struct, frozen=True):
+class Media(Struct, frozen=True, weakref=True):
     """What a prompt was before its media were given room in it: the tokens as written, and the media in order.
 
     ``places`` says before which token each stands; it is empty where the tokens themselves say so, by placeholders that

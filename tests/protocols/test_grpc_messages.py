@@ -35,6 +35,7 @@ from portico.protocols.openai import chat, completions
 from portico.protos import inference_pb2 as pb
 from portico.protos import smg_common_pb2, vllm_engine_pb2
 from portico.protos import vllm_engine_pb2 as engine
+from portico.values import MOST_VALUES
 from support.generation import answers, tiny_model, tiny_tokenizer
 
 # -- VllmEngine -------------------------------------------------------------------------------------------------------
@@ -467,3 +468,15 @@ def test_formats_become_structured_outputs() -> None:
         (pb.Format(json_object=True), {"json_object": True}),
     ):
         assert inference.chat_request(pb.ChatRequest(messages=messages, format=wanted)).structured_outputs == found
+
+
+@pytest.mark.parametrize("where", ["template_kwargs", "tools"])
+def test_values_of_json_texts_are_counted_together(where: str) -> None:
+    most = '{"a":[' + ",".join(["{}"] * (MOST_VALUES // 2)) + "]}"
+    twice = [pb.Tool(name=f"f{n}", parameters=most) for n in range(2 if where == "tools" else 1)]
+    request = pb.ChatRequest(messages=[pb.Message(role="user", content="x")], tools=twice)
+    if where == "template_kwargs":
+        request.template_kwargs = most
+    with pytest.raises(BadRequestError) as refused:
+        inference.chat_request(request)
+    assert refused.value.code == "too_many_values"

@@ -67,6 +67,10 @@ class Decoder:
         """The processes now running."""
         return self._children.pids
 
+    def room(self, kind: Literal["image", "audio"]) -> int:
+        """The most bytes that a medium of this kind becomes."""
+        return 3 * min(KEPT, self._most["image"]) if kind == "image" else 4 * self._rate * self._most["audio"]
+
     def decode(self, kind: Literal["image", "audio"], data: bytes) -> Decoded:
         """The medium in ``data``. Raises ``BadRequestError``, whose message completes 'it cannot be used:'."""
         found = self._children.ask(_Question(kind, data, self._most[kind], self._rate))

@@ -9,7 +9,7 @@ others share ``MOST_VALUES``. Nothing here decides whether the body is JSON; the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -69,18 +69,18 @@ def _all_at_once(ids: object, check: ValidatorFunctionWrapHandler) -> list[int]:
     return found
 
 
-def _batches(ids: list[int]) -> Iterator[list[int]]:
+def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(ids), BATCH):
         checkpoint()
         yield ids[start : start + BATCH]
 
 
-def largest(ids: list[int]) -> int:
+def largest(ids: Sequence[int]) -> int:
     """The largest of many ids; there is at least one."""
     return max(map(max, _batches(ids)))
 
 
-def _are_ids(ids: list[int]) -> bool:
+def _are_ids(ids: Sequence[int]) -> bool:
     return set(map(type, ids)) == {int} and min(ids) >= 0
 
 

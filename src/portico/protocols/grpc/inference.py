@@ -27,6 +27,7 @@ from portico.protocols.openai.embeddings import EmbeddingRequest
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.validation import parse_fields
 from portico.protos import inference_pb2 as pb
+from portico.values import MOST_VALUES, values
 
 __all__ = ["EventEncoder", "chat_request", "completion_request", "embed_response", "embedding_requests"]
 
@@ -42,6 +43,12 @@ _REASONS = {
 
 def chat_request(request: pb.ChatRequest) -> ChatRequest:
     """The same conversation in OpenAI's shape. Raises ``BadRequestError``."""
+    if values(request.template_kwargs) + sum(values(tool.parameters) for tool in request.tools) > MOST_VALUES:
+        raise BadRequestError(
+            f"The JSON texts of a request may hold {MOST_VALUES:,} values together; send less.",
+            param="tools",
+            code="too_many_values",
+        )
     fields = _sampling(request.sampling) | _common(request)
     fields["messages"] = [_message(message) for message in request.messages]
     if request.tools:
@@ -69,13 +76,15 @@ def completion_request(request: pb.CompleteRequest, model: Model) -> CompletionR
     return parse_fields(CompletionRequest, fields)
 
 
-def embedding_requests(request: pb.EmbedRequest) -> list[EmbeddingRequest]:
+def embedding_requests(request: pb.EmbedRequest, model: Model) -> list[EmbeddingRequest]:
     """One request per input, so that text and token ids may stand side by side."""
     fields: dict[str, Any] = {"model": request.model or None}
     if request.HasField("dimensions"):
         fields["dimensions"] = request.dimensions
     if not request.inputs:
         raise BadRequestError("'inputs' must not be empty.", param="inputs")
+    if len(request.inputs) > model.limits.inputs:
+        raise BadRequestError(f"At most {model.limits.inputs} inputs are allowed in one request.", param="inputs")
     return [
         parse_fields(
             EmbeddingRequest,

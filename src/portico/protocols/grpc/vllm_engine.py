@@ -17,6 +17,7 @@ from typing import Any
 from portico.errors import BadRequestError, NotSupportedError
 from portico.events import TokenLogprob
 from portico.generation import Delta, GenerationSpec, Model, TokenChoice, TokenGeneration, promised
+from portico.protocols.bounds import largest
 from portico.protocols.openai.sampling import max_new_tokens, sampling_params, stop_strings
 from portico.protocols.openai.schema import CompletionRequest
 from portico.protocols.validation import parse_fields
@@ -53,7 +54,7 @@ def generation(request: GenerateRequest, prompt_ids: Sequence[int], model: Model
     wanted = request.sampling_params
     fields = _completion_fields(wanted)
     checked = parse_fields(CompletionRequest, fields)
-    if any(token >= model.vocab_size for token in prompt_ids):
+    if prompt_ids and largest(prompt_ids) >= model.vocab_size:
         raise BadRequestError(
             f"'tokenized.input_ids' holds an id outside the vocabulary of {model.vocab_size} tokens.",
             param="tokenized.input_ids",
@@ -61,7 +62,7 @@ def generation(request: GenerateRequest, prompt_ids: Sequence[int], model: Model
     generated = list(request.portico_generated)
     if generated and (checked.n or 1) > 1:
         raise BadRequestError("'portico_generated' is of one answer: leave 'n' out.", param="portico_generated")
-    if any(token >= model.vocab_size for token in generated):
+    if generated and largest(generated) >= model.vocab_size:
         raise BadRequestError("'portico_generated' holds an id outside the vocabulary.", param="portico_generated")
     if wanted.HasField("truncate_prompt_tokens"):
         prompt_ids = _truncated(prompt_ids, wanted.truncate_prompt_tokens, model)

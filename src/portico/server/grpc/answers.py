@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from portico.errors import PorticoError
 from portico.generation import Delta, Generation
@@ -21,15 +21,20 @@ from portico.protocols.warnings import LEFT_OUT, NOT_ENFORCED, warning
 from portico.server.line.flight import Flight
 from portico.server.line.model import ServedModel
 from portico.server.line.served import Served
+from portico.threads import Threads
 
-__all__ = ["ABOUT", "Answer", "MessageSink", "admitted", "new_id"]
+__all__ = ["ABOUT", "LARGE_REQUEST", "Answer", "MessageSink", "admitted", "new_id", "off_loop"]
 
 MOST_JOINED = 256  # messages that become one for a client that lags; keeps it within clients' limits
 MAX_UNREAD = 1 << 16  # messages collected for a client that does not read before its flight ends
 
 ABOUT: ContextVar[str] = ContextVar("about", default="")  # the model that the call of this task is counted by
+LARGE_REQUEST: ContextVar[bool] = ContextVar("large_request", default=False)  # of the call of this task
+
+_LARGE_MESSAGES: Final = Threads("messages", 2, waiting=64)
 
 Message = TypeVar("Message")
+Result = TypeVar("Result")
 
 
 class Encoder(Protocol[Message]):
@@ -147,6 +152,11 @@ async def admitted(
     by.line.meter.waits(flight.later).prepare.observe(time.perf_counter() - started)
     told = (warning(LEFT_OUT, left_out), warning(NOT_ENFORCED, generation.spec.left_out))
     return Answer(by, flight, sink, [one for one in told if one])
+
+
+async def off_loop(function: Callable[[], Result]) -> Result:
+    """What ``function`` returns, whose work grows with the request: in a thread where that is large."""
+    return await _LARGE_MESSAGES.run(function) if LARGE_REQUEST.get() else function()
 
 
 def new_id() -> str:

@@ -20,20 +20,17 @@ from portico.keys.audit import Audit
 from portico.protocols.bounds import LARGE
 from portico.protocols.grpc.status import error_metadata, status_name
 from portico.protocols.grpc.wire import check_bounds
-from portico.server.grpc.answers import ABOUT
+from portico.server.grpc.answers import ABOUT, LARGE_REQUEST, off_loop
 from portico.server.grpc.server import Service, encode, tell_refusal
 from portico.server.http.app import Outcome
 from portico.server.http.gate import Gate
 from portico.server.observe.metrics import Metrics
-from portico.threads import Threads
 
 __all__ = ["Calls"]
 
 log = logging.getLogger("portico")
 
 WORK: Final = frozenset({"Chat", "Complete", "CountTokens", "Embed", "Generate"})  # calls that take a place
-
-_LARGE_MESSAGES: Final = Threads("messages", 2, waiting=64)
 
 
 class Called(Protocol):
@@ -146,4 +143,5 @@ async def _decoded(message: type[Message], data: bytes) -> Message:
         except DecodeError:
             raise BadRequestError("The bytes of this request are not the message that the call takes.") from None
 
-    return await _LARGE_MESSAGES.run(decode) if len(data) > LARGE else decode()
+    LARGE_REQUEST.set(len(data) > LARGE)
+    return await off_loop(decode)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeAlias
 
 from portico import __version__
@@ -15,7 +16,7 @@ from portico.protocols.grpc import vllm_engine
 from portico.protocols.openai import embeddings
 from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
-from portico.server.grpc.answers import ABOUT, Answer, admitted, new_id
+from portico.server.grpc.answers import ABOUT, Answer, admitted, new_id, off_loop
 from portico.server.grpc.tokenizer import TokenizerFiles
 from portico.server.line.served import Served, Wanted
 from portico.threads import CALLER
@@ -40,11 +41,11 @@ class VllmEngineService:
     async def Generate(self, request: engine.GenerateRequest) -> Running:
         started = time.perf_counter()
         self._last_request = time.time()
-        given = vllm_engine.prompt(request)
+        given = await off_loop(partial(vllm_engine.prompt, request))
         with ExitStack() as held:
             by = await self._served.generating(None).get(held)
             ids = (await by.model.prompter.completion(given)).token_ids if isinstance(given, str) else given
-            generation = vllm_engine.generation(request, ids, by.model, new_id())
+            generation = await off_loop(partial(vllm_engine.generation, request, ids, by.model, new_id()))
             encoder = vllm_engine.GenerateEncoder(generation, stream=request.stream)
             answer = await admitted(self._served, by, generation, encoder, started)
         return Running(self._running, (CALLER.get(), request.request_id), answer)
@@ -56,11 +57,12 @@ class VllmEngineService:
         return engine.AbortResponse()
 
     async def Embed(self, request: engine.EmbedRequest) -> engine.EmbedResponse:
-        checked = embeddings.EmbeddingRequest(input=list(request.tokenized.input_ids))
+        checked = await off_loop(lambda: embeddings.EmbeddingRequest(input=list(request.tokenized.input_ids)))
         with ExitStack() as held:
             by = await self._served.embedding(None).get(held)
             ABOUT.set(by.model.label)
-            inputs = [list(one) for one in embeddings.inputs(checked, by.model) if not isinstance(one, str)]
+            found = await off_loop(partial(embeddings.inputs, checked, by.model))
+            inputs = [list(one) for one in found if not isinstance(one, str)]
             batch = await by.line.embed(embeddings.check_lengths(checked, inputs, by.model))
         vector = batch.vectors[0]
         return engine.EmbedResponse(

@@ -62,9 +62,11 @@ class ModelSettings(BaseModel):
         "more to do than the others; or the one with the fewest requests.",
     )
     engine_api_key: SecretStr | None = Field(None, description="Key that an engine elsewhere asks for.")
-    lora: CommaList = Field([], description="LoRA adapter(s) for --engine vllm, as NAME=DIR; NAME is a model.")
+    lora: CommaList = Field(
+        [], description="LoRA adapter(s), as NAME=PATH; NAME is a model. A GGUF file, or for vllm a directory."
+    )
     lora_dir: Path | None = Field(
-        None, description="Directory whose adapters clients may load and unload while the server runs; for vllm."
+        None, description="Directory whose adapters clients may load and unload while the server runs."
     )
     tokenizer: str | None = Field(None, description="Tokenizer file or directory; the model's own if absent.")
     chat_template: Path | None = Field(None, description="Jinja chat template to use instead of the model's own.")
@@ -157,6 +159,11 @@ class ModelSettings(BaseModel):
     def elsewhere(self) -> bool:
         """Whether it is in other processes, reached over gRPC."""
         return self.engine.startswith(("portico://", "porticos://", "grpc://", "grpcs://"))
+
+    @property
+    def of_model(self) -> dict[str, Any]:
+        """What is chosen for the model: equal for two that are served alike."""
+        return {name: getattr(self, name) for name in ModelSettings.model_fields}
 
     @property
     def in_flight(self) -> int:

@@ -81,8 +81,6 @@ def test_too_long() -> None:
 
 
 def test_not_supported() -> None:
-    with pytest.raises(NotSupportedError, match="lora"):
-        check(request={"lora": "x"})
     with pytest.raises(NotSupportedError):
         check(request={"data_parallel_rank": 1})
 

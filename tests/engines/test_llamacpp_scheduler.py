@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portico.engines.llamacpp import scheduler
-from portico.engines.llamacpp.scheduler import FEWEST_CHECKPOINTS, GIVING_WAY, MARGIN, SMALLEST_PIECE, Scheduler
+from portico.engines.llamacpp.scheduler import FEWEST_CHECKPOINTS, GIVING_WAY, MARGIN, SMALLEST_PIECE, TURN, Scheduler
 from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Plan, Restore, Sequence, Span, whole
 from support.effort import examples
 
@@ -159,6 +159,7 @@ class Machine:
         )
         plan = self.scheduler.plan(prefill_tokens)
         assert plan.pieces, "an engine with work to do must do some"
+        assert len({piece.sequence.adapter for piece in plan.pieces}) == 1, "an adapter is applied to all of a batch"
         if best is not None:
             assert all(piece.sequence.priority <= best for piece in plan.pieces), "a better one has no first token yet"
         assert len(self.states) <= self.most_states, "copies of states take more than they may"
@@ -210,7 +211,7 @@ requests = st.tuples(
     st.integers(0, 60),  # how much of the stem
     st.lists(st.integers(0, 5), min_size=1, max_size=20),  # its own tail
     st.integers(1, 30),  # tokens to generate
-    st.sampled_from([None, "salt"]),
+    st.sampled_from([None, "salt", "other"]),
     st.sampled_from([0, 0, 0, 1, -1]),
     st.sampled_from([False, False, False, True]),
 )
@@ -256,7 +257,13 @@ def test_every_request_gets_its_own_answer(
     for (stem, shared, tail, new, salt, priority, every), steps in arrivals:
         shared = whole(MEDIA[stem], shared)
         spans = tuple(span for span in MEDIA[stem] if span.end <= shared)
-        rules = {"salt": salt, "priority": priority, "every_position": every and not spans, "spans": spans}
+        rules = {
+            "salt": salt,
+            "adapter": salt,
+            "priority": priority,
+            "every_position": every and not spans,
+            "spans": spans,
+        }
         sequences.append(machine.submit(str(len(sequences)), STEMS[stem][:shared] + tail, new, **rules))
         for _ in range(steps):
             if not machine.scheduler.idle:
@@ -314,7 +321,7 @@ def test_first_tokens_come_as_if_nobody_worse_were_there(
             machine.submit(str(number), [number * 10 + 5] + [100] * length, new)
             for number, (length, new) in enumerate(wanted)
         ]
-        machine.scheduler._prefilled_last = False  # whose turn it is else depends on the last step
+        machine.scheduler._parties.clear()  # whose turn it is else depends on the last step
         found = []
         while any(one.unanswered for one in mine if one in machine.wanted):
             plan = machine.step()
@@ -442,6 +449,23 @@ def test_choices_of_one_prompt_cost_one_prefill() -> None:
     machine.run()
     assert machine.computed == 300 + 3
     assert [sequence.cached for sequence in sequences] == [0, 299, 299, 299]
+
+
+@pytest.mark.parametrize("prompt", [5, 150])
+def test_adapters_take_turns(prompt: int) -> None:
+    machine = Machine(cells=3000, max_sequences=6, batch_tokens=32)
+    for adapter in (None, "a", "b"):
+        for number in range(2):
+            machine.submit(f"{adapter} {number}", [number] + [9] * prompt, 40, adapter=adapter, salt=adapter)
+    had: dict[object, int] = {}
+    while len({one.adapter for one in machine.scheduler.running or machine.wanted}) == 3:
+        plan = machine.step(prefill_tokens=8)
+        adapter = plan.pieces[0].sequence.adapter
+        had = {adapter: had.get(adapter, 0) + 1}
+        assert had[adapter] <= TURN, "others wait for their turn"
+    assert len(machine.done) <= 2, "nobody is left behind"
+    machine.run()
+    machine.check_done()
 
 
 def test_prefixes_are_shared_only_between_equal_salts() -> None:

@@ -21,6 +21,7 @@ import pytest
 import uvloop
 
 from portico.engines.resuming import AS_PROMPT
+from portico.engines.shared import wire
 from portico.engines.vllm import VllmEngine, process
 from portico.engines.vllm.names import KNOWN
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
@@ -90,6 +91,11 @@ def noted(log: Path, what: str) -> list[dict[str, Any]]:
 # -- what vLLM is asked -----------------------------------------------------------------------------------------------
 
 
+async def told_that_nothing_runs(engine: VllmEngine) -> None:
+    while engine.cache_usage != 0.0:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 async def test_answers_and_facts() -> None:
     async with loaded() as (engine, reader):
         info = engine.info
@@ -102,6 +108,9 @@ async def test_answers_and_facts() -> None:
             assert (await reader.last(f"r{n}")).finish_reason == "length"
             assert reader.ids(f"r{n}") == [n + 10, 5, 6]
         assert await engine.flush_cache()
+        assert engine._engine is not None
+        engine._engine._send(wire.Ping())  # as is done every few seconds
+        await asyncio.wait_for(told_that_nothing_runs(engine), 120)
         with pytest.raises(NotSupportedError):
             await engine.embed([[1]])
 
@@ -160,14 +169,19 @@ async def test_every_field_of_a_request_arrives(log: Path) -> None:
                 await engine.submit(asking("w", [1], **dict([wrong])))
 
 
-async def test_adapters_come_and_go_while_it_runs(log: Path) -> None:
+async def test_adapters_come_and_go_while_it_runs(log: Path, tmp_path: Path) -> None:
+    for name in ("pirate", "misfit"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text("{}")
     async with loaded(loras={"poet": "/adapters/poet"}) as (engine, reader):
-        await engine.adapt("pirate", "/adapters/pirate")
+        with pytest.raises(BadRequestError, match=r"adapter_config\.json"):
+            await engine.adapt("pirate", "/adapters/pirate")
+        await engine.adapt("pirate", str(tmp_path / "pirate"))
         await engine.submit(asking("r", [1, 2], lora="pirate"))
         await reader.last("r")
-        assert noted(log, "add")[0]["lora_request"]["lora_path"] == "/adapters/pirate"
+        assert noted(log, "add")[0]["lora_request"]["lora_path"] == str(tmp_path / "pirate")
         with pytest.raises(BadRequestError, match="rank is too high"):
-            await engine.adapt("misfit", "/adapters/misfit")
+            await engine.adapt("misfit", str(tmp_path / "misfit"))
         await engine.adapt("pirate", None)
         assert noted(log, "adapted")[-1]["number"] == 2
         with pytest.raises(BadRequestError, match="no adapter"):

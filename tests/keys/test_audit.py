@@ -16,7 +16,7 @@ from portico.config import Settings
 from portico.keys import Key, hash_of
 from portico.keys.audit import Audit
 from portico.server.observe.audit import AuditObserver
-from portico.server.process.reloading import Reloading
+from portico.server.process.reloading import OF_A_SERVER, Reloading
 from support.replay import replaying
 from support.wait import SAFETY, until
 
@@ -74,7 +74,8 @@ def test_requests(tmp_path: Path) -> None:
 def test_a_reload(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     before = Settings(audit_log=file, api_key=[SecretStr("one")])
-    Reloading(before, lambda: before.model_copy(update={"api_key": [SecretStr("other")]}), lambda _: None).reload()
+    after = before.model_copy(update={"api_key": [SecretStr("other")]})
+    Reloading(before, lambda: after, lambda _: None, OF_A_SERVER).reload()
     (told,) = lines(file)
     assert (told["action"], told["who"], told["told"]) == ("settings read anew", "SIGHUP", "1 API keys more, 1 less")
 

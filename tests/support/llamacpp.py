@@ -85,6 +85,7 @@ class Client:
         lark: str | None = None,
         priority: int = 0,
         salt: str | None = None,
+        lora: str | None = None,
         generated: Sequence[int] = (),
         **rules: Any,
     ) -> Answer:
@@ -99,6 +100,7 @@ class Client:
                 constraint=None if lark is None else Constraint(lark),
                 priority=priority,
                 cache_salt=salt,
+                lora=lora,
                 generated=generated,
             )
         )

@@ -9,7 +9,7 @@ clearly, though: the head is scaled so that likely tokens differ by more than ke
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -304,6 +304,32 @@ def write(name: str, path: Path, *, seed: int = 1, part: int = 0) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return min(path.parent.glob(f"{path.stem}-00001-of-*.gguf")) if part else path
+
+
+def write_adapter(model: Path, path: Path, *, seed: int = 1, rank: int = 4, after: Sequence[int] = ()) -> Path:
+    """Write a LoRA adapter of every matrix in the blocks of ``model``, which changes what it says; with ``after`` one
+    that works only after these tokens."""
+    random = np.random.default_rng(seed)
+    read = gguf.GGUFReader(model)
+    writer = gguf.GGUFWriter(path, bytes(read.fields["general.architecture"].parts[-1]).decode())
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 2.0 * rank)
+    if after:
+        writer.add_key_value(
+            "adapter.alora.invocation_tokens", list(after), gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT32
+        )
+    for tensor in read.tensors:
+        if tensor.name.startswith("blk.") and len(tensor.shape) == 2:
+            width, height = map(int, tensor.shape)
+            for end, shape, gain in (("lora_a", (rank, width), width**-0.5), ("lora_b", (height, rank), 0.5)):
+                values = gain * random.standard_normal(shape)
+                writer.add_tensor(f"{tensor.name}.{end}", values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 def _write_vocabulary(writer: gguf.GGUFWriter) -> None:

@@ -24,6 +24,7 @@ from portico.commands.options import settings_from, settings_options
 from portico.config import Settings
 from portico.engines.llamacpp.libllama import PINNED_VERSION
 from portico.extras import installing
+from portico.models.quantisation import free_memory
 from portico.terminal import Terminal, echo
 
 __all__ = ["command"]
@@ -85,12 +86,11 @@ def _system() -> str:
 
 
 def _memory() -> Finding:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        sizes = {name: int(rest.split()[0]) << 10 for name, _, rest in (line.partition(":") for line in lines)}
-        return Finding("memory", "ok", f"{decimal(sizes['MemAvailable'])} free of {decimal(sizes['MemTotal'])}")
-    except (OSError, KeyError, ValueError, IndexError):
+    """What a quantisation is chosen by."""
+    free = free_memory()
+    if free is None:
         return Finding("memory", "absent", "this system does not tell")
+    return Finding("memory", "ok", f"{decimal(free)} free for a model and its cache")
 
 
 def _gpu() -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from portico.commands.options import model_argument, setting_groups, settings_from, settings_options
+from portico.commands.options import model_argument, reread, setting_groups, settings_from, settings_options
 from portico.commands.progress import fetched
 
 __all__ = ["command"]
@@ -45,4 +46,4 @@ def command(model: str | None, config: Path | None, as_json: bool, **given: Any)
         given["log_format"] = "json"
     settings = settings_from(config, given)
     fetched(settings)
-    host(settings)
+    host(settings, partial(reread, config, given))

@@ -59,6 +59,7 @@ def command() -> None:
 @click.option("--tokens-per-day", type=int, help="Most tokens in any 24 hours.")
 @click.option("--in-flight", type=int, help="Most requests at a time.")
 @click.option("--priority", type=int, help="Its requests' priority; lower is served first, 0 is usual.")
+@click.option("--operator", is_flag=True, help="Let it load and unload models and adapters, too.")
 @click.option("--expires", help="When it ends: 30d, or 2027-01-31.")
 @click.option("--secret-stdin", is_flag=True, help="Take the secret from standard input; else one is made.")
 @WHERE
@@ -66,6 +67,7 @@ def command() -> None:
 def add(
     name: str,
     models: tuple[str, ...],
+    operator: bool,
     expires: str | None,
     secret_stdin: bool,
     as_json: bool,
@@ -77,7 +79,8 @@ def add(
     now = time.time()
     secret = _read_secret() if secret_stdin else new_secret()
     limits = {name: given.pop(name) for name in (*LIMITS, "priority")}
-    terms = {**limits, "models": models, "expires": None if expires is None else moment(expires, "expires", now)}
+    until = None if expires is None else moment(expires, "expires", now)
+    terms = {**limits, "models": models, "expires": until, "operator": operator}
     key = new_terms(name, hash_of(secret), terms, created_at=now)
     taken = _store(given, partial(keys.add, key=key), make=True)
     if taken == name:
@@ -111,6 +114,7 @@ def list_keys(everything: bool, as_json: bool, **given: Any) -> None:
     for key in found:
         one = _shown(key, now)
         limits = ", ".join(f"{count:,} {words}" for field, words in LIMITS.items() if (count := one.get(field)))
+        limits = ", ".join(filter(None, (limits, "operator" if key.operator else "")))
         priority = "" if key.priority is None else str(key.priority)
         state = f"[{COLOURS[one['state']]}]{one['state']}"
         until = _day(key.expires) if key.expires is not None else "never"
@@ -230,6 +234,8 @@ def _shown(key: Key, now: float) -> dict[str, Any]:
     for field in (*LIMITS, "priority"):
         if (value := getattr(key, field)) is not None:
             found[field] = value
+    if key.operator:
+        found["operator"] = True
     return found
 
 

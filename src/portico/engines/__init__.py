@@ -123,8 +123,8 @@ class TakesAdapters(Protocol):
     """What an engine may do beside: load and unload LoRA adapters while it runs."""
 
     async def adapt(self, name: str, path: str | None) -> None:
-        """Load the adapter in the directory ``path`` as ``name``; None: unload it. Raises ``BadRequestError`` for what
-        does not fit."""
+        """Load the adapter at ``path`` as ``name``, in place of one that is called so; None: unload it. Requests that
+        use one that goes are not cut off. Raises ``BadRequestError`` for what does not fit."""
         ...
 
 

@@ -10,14 +10,16 @@ import asyncio
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from portico.engines import Described, EmbeddingBatch
+from portico.engines.adapters import AdapterForm
 from portico.engines.process import EngineProcess
 from portico.engines.restarts import keep_alive
 from portico.engines.shared import SharedEngine
-from portico.errors import EngineDeadError
+from portico.errors import BadRequestError, EngineDeadError
 from portico.events import EngineOutput, EngineRequest, Media
 
 __all__ = ["SILENCE", "RevivedEngine"]
@@ -27,12 +29,15 @@ SILENCE: Final = 30.0  # seconds; longer than any batch in which the processor h
 
 class RevivedEngine(Described, ABC):
     """``silence`` is how long (seconds) its process may neither say nor do anything before it counts as hung and is
-    killed; ``patience`` is how long a request waits for one that is being started."""
+    killed; ``patience`` is how long a request waits for one that is being started. Every process loads the
+    ``adapters`` (paths by name) that there are by then."""
 
     patience = 0.0
+    adapter_form: AdapterForm
 
-    def __init__(self, *, silence: float = SILENCE) -> None:
+    def __init__(self, *, silence: float = SILENCE, adapters: Mapping[str, str] | None = None) -> None:
         self._silence = silence
+        self._adapters = dict(adapters or {})
         self._engine: SharedEngine | None = None  # the process's; None while there is none that is loaded
         self._process: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -160,6 +165,16 @@ class RevivedEngine(Described, ABC):
     async def expand(self, media: Media) -> list[int]:
         """The prompt as it will be computed. Raises ``NotSupportedError`` where the engine perceives nothing."""
         return await (await self._available()).expand(media)
+
+    async def adapt(self, name: str, path: str | None) -> None:
+        """Load or unload an adapter, in this process and in those that take its place. Raises ``BadRequestError``."""
+        if path is not None and not self.adapter_form.fits(Path(path)):
+            raise BadRequestError(f"An adapter of this model is {self.adapter_form.wanted}.", param="lora_path")
+        await (await self._available()).adapt(name, path)
+        if path is not None:
+            self._adapters[name] = path
+        else:
+            self._adapters.pop(name, None)
 
     async def flush_cache(self) -> bool:
         """Forget cached prefixes; False while requests use them."""

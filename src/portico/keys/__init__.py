@@ -6,7 +6,7 @@ what each has used is counted. Nothing here reads a socket or a database.
 
 from __future__ import annotations
 
-from portico.keys.key import KEY, NOBODY, Key, enter, hash_of, key_of, new_secret, new_terms
+from portico.keys.key import KEY, NOBODY, Key, check_operator, enter, hash_of, key_of, new_secret, new_terms
 from portico.keys.moments import moment, seconds
 from portico.keys.reading import read_keys
 
@@ -14,6 +14,7 @@ __all__ = [
     "KEY",
     "NOBODY",
     "Key",
+    "check_operator",
     "enter",
     "hash_of",
     "key_of",

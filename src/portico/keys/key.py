@@ -17,10 +17,10 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from portico.errors import BadRequestError
+from portico.errors import BadRequestError, PermissionDeniedError
 from portico.threads import CALLER
 
-__all__ = ["KEY", "NOBODY", "TERMS", "Key", "enter", "hash_of", "key_of", "new_secret", "new_terms"]
+__all__ = ["KEY", "NOBODY", "TERMS", "Key", "check_operator", "enter", "hash_of", "key_of", "new_secret", "new_terms"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # one word in a log line and in a metric's label
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     """What a key may do; None: as much as there is.
 
     ``models`` are names and shell patterns, none at all means every model. Of ``priority`` lower is served first, as on
-    vLLM. ``expires`` is in unix seconds.
+    vLLM. ``expires`` is in unix seconds. An ``operator`` may load and unload models and adapters.
     """
 
     expires: float | None = None
@@ -43,6 +43,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     tokens_per_day: Count | None = None
     in_flight: Count | None = None
     priority: Annotated[int, Meta(ge=-(10**6), le=10**6)] | None = None
+    operator: bool = False
 
 
 TERMS: Final = Terms.__struct_fields__
@@ -73,6 +74,12 @@ class Key(Terms, frozen=True, kw_only=True, omit_defaults=True):
         """Whether it is good then, in unix seconds."""
         return self.revoked_at is None and (self.expires is None or now < self.expires)
 
+    @property
+    def may_operate(self) -> bool:
+        """Whether it may load and unload. A secret without a name is the operator's own, and where no key is needed
+        everybody is."""
+        return self.operator or not self.name
+
     def may_use(self, names: Iterable[str]) -> bool:
         """Whether it may use the model that has these names."""
         return not self.models or any(fnmatchcase(name, pattern) for name in names for pattern in self.models)
@@ -86,6 +93,15 @@ def enter(key: Key) -> None:
     """What this task does from now on is that key's."""
     CALLER.set(key.owner)
     KEY.set(key)
+
+
+def check_operator() -> None:
+    """Raises ``PermissionDeniedError`` unless this task's key may load and unload."""
+    if not KEY.get().may_operate:
+        raise PermissionDeniedError(
+            "This API key may not load or unload; that takes one of 'portico keys add --operator', or with 'operator' "
+            "in the keys file."
+        )
 
 
 def key_of(owner: str) -> Key:

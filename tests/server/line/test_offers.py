@@ -17,6 +17,7 @@ from portico.server.line.line import Line
 from portico.server.line.model import ServedModel
 from portico.server.line.offers import Offer, Offers
 from portico.server.observe.metrics import Metrics
+from support.effort import examples
 from support.generation import tiny_model
 from support.wait import SAFETY
 
@@ -33,6 +34,7 @@ class House:
         self.present = 0
         self.highest = 0
         self.offers = Offers([self.offer(name) for name in NAMES], most, queue)
+        self.bounds, self.queue = [most], queue
         self.answered: list[str] = []
 
     def offer(self, name: str, described: int = 0) -> Offer:
@@ -83,7 +85,12 @@ class House:
     async def change(self, name: str, described: int) -> None:
         """The settings of this one are others now."""
         same = [self.offer(*cast(Any, one.described)) for one in self.offers.offers if one.names != [name]]
-        self.offers.change([*same, self.offer(name, described)])
+        self.offers.change([*same, self.offer(name, described)], self.bounds[-1], self.queue)
+
+    async def bound(self, most: int) -> None:
+        """So many may be loaded now."""
+        self.bounds.append(most)
+        self.offers.change(self.offers.offers, most, self.queue)
 
 
 async def turns(count: int) -> None:
@@ -96,6 +103,7 @@ deeds = st.one_of(
     st.tuples(st.just("request"), names, st.integers(0, 12)),
     st.tuples(st.just("unload"), names),
     st.tuples(st.just("change"), names, st.integers(0, 2)),
+    st.tuples(st.just("bound"), st.integers(1, 3)),
 )
 
 
@@ -107,7 +115,7 @@ GONE_WHILE_WAITED_FOR = [
 ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @example(GONE_WHILE_WAITED_FOR, 1, 0, set())
 @given(
     st.lists(st.tuples(deeds, st.integers(0, 5), st.booleans()), max_size=25),
@@ -134,8 +142,9 @@ def test_any_interleaving(
             tasks.append(task)
         await asyncio.wait_for(asyncio.gather(*tasks), SAFETY)
         assert len(house.answered) == asked
-        if most is not None:
-            assert house.highest <= most
+        assert house.highest <= max(bound or len(NAMES) * 2 for bound in house.bounds)
+        staying = [one for one in house.offers.present if one.state != "unloading"]
+        assert len(staying) <= (house.bounds[-1] or len(NAMES))
         await house.offers.close()
         assert house.present == 0
         assert not house.offers.present

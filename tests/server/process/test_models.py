@@ -48,9 +48,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     for name in ("one", "two"):
         (directory / f"{name}.jsonl").write_text(json.dumps({"token_ids": [20, 21, 22]}) + "\n")
-    hashed = "sha256:" + hashlib.sha256(b"guest").hexdigest()
-    (directory / "keys.toml").write_text(f'[[keys]]\nname = "guest"\nhash = "{hashed}"\nmodels = ["two"]\n')
+    (directory / "keys.toml").write_text(named("guest") + named("keeper") + "operator = true\n")
     return directory
+
+
+def named(name: str) -> str:
+    """A key of that name and secret, which may use one model."""
+    hashed = hashlib.sha256(name.encode()).hexdigest()
+    return f'[[keys]]\nname = "{name}"\nhash = "sha256:{hashed}"\nmodels = ["two"]\n'
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +119,14 @@ def test_unknown_models_in_every_api_s_words(server: RunningServer) -> None:
 def test_a_key_s_models(server: RunningServer) -> None:
     assert [one["id"] for one in ask(server, "/v1/models", key="guest", method="GET").json()["data"]] == ["two"]
     assert ask(server, "/v1/completions", key="guest", model="one", prompt="Hi").status_code == 403
-    assert ask(server, "/v1/models/one/unload", key="guest").status_code == 403
     assert ask(server, "/v1/completions", key="guest", prompt="Hi").json()["model"] == "two"  # its first
+    for path in ("/v1/models/two/load", "/v1/models/two/unload"):
+        told = ask(server, path, key="guest")
+        assert (told.status_code, "--operator" in told.text) == (403, True), path
+    for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
+        assert ask(server, path, key="guest", lora_name="a", lora_path="a").status_code == 403
+    assert ask(server, "/v1/models/one/unload", key="keeper").status_code == 403
+    assert ask(server, "/v1/models/two/unload", key="keeper").json()["state"] == "unloaded"
 
 
 def test_loading_and_unloading(server: RunningServer) -> None:

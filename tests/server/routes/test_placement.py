@@ -108,10 +108,10 @@ def adapter(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("engine", ["llamacpp", "grpc://127.0.0.1:1", "replay:/dev/null"])
+@pytest.mark.parametrize("engine", ["grpc://127.0.0.1:1", "replay:/dev/null"])
 async def test_other_engines_refuse_adapters_at_start(engine: str, tmp_path: Path) -> None:
     settings = Settings(engine=engine, lora=[f"a={adapter(tmp_path / 'a')}"], api_key=[SecretStr("k")])
-    with pytest.raises(BadRequestError, match="--lora and --lora-dir need --engine vllm") as caught:
+    with pytest.raises(BadRequestError, match="--lora and --lora-dir are for") as caught:
         await assemble(settings, Metrics())
     assert caught.value.param == "lora"
 
@@ -119,5 +119,6 @@ async def test_other_engines_refuse_adapters_at_start(engine: str, tmp_path: Pat
 async def test_adapters_that_are_not_there_are_refused_at_start(tmp_path: Path) -> None:
     found = adapter(tmp_path / "a")
     for given in (["a"], ["=x"], [f"a={tmp_path / 'b'}"], [f"a={found}", f"a={found}"]):
-        with pytest.raises(BadRequestError, match=r"--lora takes|Two adapters"):
-            await assemble(Settings(engine="vllm", model=str(tmp_path), lora=given), Metrics())
+        for engine in ("vllm", "llamacpp"):  # which takes no directory
+            with pytest.raises(BadRequestError, match=r"--lora takes|Two adapters"):
+                await assemble(Settings(engine=engine, model=str(tmp_path), lora=given), Metrics())

@@ -21,8 +21,6 @@ MOST_SAMPLES = 1 << 28
 
 def check_request(request: EngineRequest, info: EngineInfo) -> None:
     """Raise ``BadRequestError`` (or a child of it) naming the field, if the engine cannot serve ``request``."""
-    if request.lora is not None:
-        raise NotSupportedError("This engine has no LoRA adapters; leave 'lora' out.", param="lora")
     if request.data_parallel_rank:
         raise NotSupportedError("This engine has one replica; leave 'data_parallel_rank' out.")
     _check_ids(request.token_ids, info.vocab_size, "prompt")

@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -31,14 +31,14 @@ from portico.engines.llamacpp.embedding import Embedder
 from portico.engines.llamacpp.generating import Generator
 from portico.engines.llamacpp.grammar import Grammar, GrammarCompiler, GrammarError
 from portico.engines.llamacpp.libllama import Library, LlamaError
-from portico.engines.llamacpp.model import Model
+from portico.engines.llamacpp.model import Adapter, Model
 from portico.engines.llamacpp.process import Load
 from portico.engines.llamacpp.projector import Projector, Seen
 from portico.engines.llamacpp.waiting import Waiting
 from portico.engines.resuming import EVERYTHING
 from portico.engines.shared import wire
 from portico.errors import BadRequestError, EngineError, NotSupportedError, PorticoError
-from portico.events import EngineRequest, Media
+from portico.events import EngineOutput, EngineRequest, Media
 
 _PR_SET_PDEATHSIG: Final = 1
 _COMPILING_THREADS: Final = 2
@@ -46,7 +46,7 @@ _COMPILING_THREADS: Final = 2
 _GENERATING: Final = frozenset(
     {
         *("generate", "logprobs", "logprob_ids", "prompt_logprobs", "constraints", "priority", "thinking_budget"),
-        "cache_salt",
+        *("cache_salt", "lora"),
     }
 )
 _EMBEDDING: Final = frozenset({"embed"})
@@ -67,6 +67,7 @@ class _Process:
             | tuple[EngineRequest, Grammar | None, Seen | None]
         ] = SimpleQueue()
         self._grammars: GrammarCompiler | None = None
+        self._adapters: Mapping[str, Adapter] = {}
         self._eye: tuple[Projector, int, int] | None = None  # with the most that it can take at once, and a token
         self._compilers = ThreadPoolExecutor(_COMPILING_THREADS, thread_name_prefix="grammar")
         self._compiling: set[str] = set()
@@ -99,7 +100,11 @@ class _Process:
     def _receive(self, message: wire.ToHub) -> None:
         if isinstance(message, wire.Submit):
             request = msgspec.structs.replace(message.request, request_id=str(message.number))
-            if request.constraint is None and request.media is None:
+            if request.lora is not None and request.lora not in self._adapters:
+                self.refuse(
+                    message.number, BadRequestError(f"There is no adapter '{request.lora[:100]}' here.", param="model")
+                )
+            elif request.constraint is None and request.media is None:
                 self._accept(request, None, None)
             else:
                 with self._compiling_lock:
@@ -179,8 +184,10 @@ class _Process:
             )
         except LlamaError as error:
             raise EngineError(f"{Path(load.model_path).name} cannot be served: {error}") from error
-        if projector is not None and isinstance(engine, Generator):
-            self._eye = projector, engine.batch_tokens, max(0, model.eos_token())
+        if isinstance(engine, Generator):
+            if projector is not None:
+                self._eye = projector, engine.batch_tokens, max(0, model.eos_token())
+            self._adapters = engine.adapters
         self.send(wire.Health(True))
         self.send(wire.facts(_info(model, load, engine, projector), True))
         if isinstance(engine, Generator):
@@ -195,13 +202,15 @@ class _Process:
             while engine.idle or not self._inbox.empty():
                 message = self._inbox.get()
                 if isinstance(message, tuple):
-                    engine.submit(*message)
+                    self._submit(engine, *message)
                 elif isinstance(message, wire.Abort):
                     engine.abort(str(message.number))
                 elif isinstance(message, wire.Ping):
                     self.send(wire.Pong(engine.cache_usage))
                 elif isinstance(message, wire.FlushCache):
                     self.send(wire.Done(message.number, flushed=engine.flush()))
+                elif isinstance(message, wire.Adapt):
+                    self._adapt(engine, message)
                 elif isinstance(message, wire.Embed):
                     error = NotSupportedError("This model generates; it does not embed.", param="model")
                     self.refuse(message.number, error)
@@ -209,6 +218,21 @@ class _Process:
             outputs = engine.step()
             if outputs:
                 self.send(wire.step(outputs))
+
+    def _submit(self, engine: Generator, request: EngineRequest, grammar: Grammar | None, seen: Seen | None) -> None:
+        if request.lora is None or request.lora in engine.adapters:
+            engine.submit(request, grammar, seen)
+        else:  # it went while the grammar was compiled
+            gone = f"The adapter '{request.lora}' has been unloaded."
+            self.send(wire.step([EngineOutput(request.request_id, (), finish_reason="error", error=gone)]))
+
+    def _adapt(self, engine: Generator, message: wire.Adapt) -> None:
+        try:
+            engine.adapt(message.name, message.path)
+        except LlamaError as error:
+            self.refuse(message.number, BadRequestError(f"{str(error)[0].upper()}{str(error)[1:]}.", param="lora_path"))
+        else:
+            self.send(wire.Done(message.number))
 
     def _embed(self, engine: Embedder) -> None:
         waiting = Waiting()
@@ -221,6 +245,10 @@ class _Process:
                     self.send(wire.Pong())
                 elif isinstance(message, wire.FlushCache):
                     self.send(wire.Done(message.number, flushed=True))  # an embedding is not kept
+                elif isinstance(message, wire.Adapt):
+                    self.refuse(
+                        message.number, NotSupportedError("This model embeds; it takes no adapters.", param="model")
+                    )
                 elif isinstance(message, wire.Abort):
                     engine.abort(message.number)
             waiting.look(time.monotonic())
@@ -246,6 +274,7 @@ def _generator(model: Model, load: Load, projector: Projector | None) -> Generat
         batch_tokens=load.batch_tokens,
         cache_tokens=load.cache_tokens,
         projector=projector,
+        adapters=load.adapters,
     )
 
 
@@ -270,6 +299,7 @@ def _info(model: Model, load: Load, engine: Generator | Embedder, projector: Pro
         media_places=projector is not None,
         audio_rate=projector.audio_rate if projector is not None else 0,
         embedding_size=None if generates else model.embedding_size,
+        adapters=tuple(engine.adapters) if isinstance(engine, Generator) else (),
         metadata={"engine": "llama.cpp", **model.description(), "threads": load.threads, **facts},
     )
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from portico.engines import EmbeddingBatch
+from portico.engines.adapters import GGUF
 from portico.engines.llamacpp.admission import check_embedding_inputs, check_media, check_request
 from portico.engines.llamacpp.process import LlamaCppProcess, Load
 from portico.engines.llamacpp.tuning import Tuning
@@ -36,10 +37,11 @@ class LlamaCppEngine(RevivedEngine):
     ``cache_tokens`` is how many tokens the KV cache holds, shared by running requests and cached prefixes: at least
     ``context_length``, and 512 for each sequence unless said. A token's entry takes 2 bytes x layers x (key width +
     value width): 23 kB for SmolLM2-135M. With ``embedding`` the model embeds, and nothing else. ``projector`` is a file
-    with what it sees or hears with. ``tuning`` is for those who know llama.cpp.
+    with what it sees or hears with, ``adapters`` are GGUF files by name. ``tuning`` is for those who know llama.cpp.
     """
 
     patience = 30.0
+    adapter_form = GGUF
 
     def __init__(
         self,
@@ -54,9 +56,10 @@ class LlamaCppEngine(RevivedEngine):
         embedding: bool = False,
         projector: str | os.PathLike[str] | None = None,
         tuning: Tuning | None = None,
+        adapters: Mapping[str, str] | None = None,
         silence: float = SILENCE,
     ) -> None:
-        super().__init__(silence=silence)
+        super().__init__(silence=silence, adapters=adapters)
         self._path = Path(model_path).absolute()
         self._projector = None if projector is None else Path(projector).absolute()
         self._load = Load(
@@ -69,6 +72,7 @@ class LlamaCppEngine(RevivedEngine):
             cache_tokens,
             embedding,
             None if self._projector is None else str(self._projector),
+            self._adapters,
             tuning or Tuning(),
         )
 

@@ -8,12 +8,13 @@ rule serves a small model and a large one.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from portico.engines.llamacpp.grammar import Grammar, GrammarError
 from portico.engines.llamacpp.libllama import LlamaError
-from portico.engines.llamacpp.model import MAX_SEQUENCES, Batch, Context, Model
+from portico.engines.llamacpp.model import MAX_SEQUENCES, Adapter, Batch, Context, Model
 from portico.engines.llamacpp.projector import Chunk, Projector, Seen
 from portico.engines.llamacpp.sampling import Sampler, Scores
 from portico.engines.llamacpp.scheduler import Scheduler
@@ -40,13 +41,14 @@ class _Job:
     request: EngineRequest
     sequence: Sequence
     sampler: Sampler
+    adapter: Adapter | None = None
     prompt_logprobs: list[TokenLogprob | None] | None = None
     started: bool = False  # its first output has been given
 
 
 class Generator:
-    """One model generating for many requests, of what ``projector`` shows it too. Raises ``LlamaError`` when the model
-    cannot generate."""
+    """One model generating for many requests, of what ``projector`` shows it too, with the ``adapters`` (files by name)
+    that they ask for. Raises ``LlamaError`` when the model cannot generate, or an adapter is none of this model."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Generator:
         batch_tokens: int,
         cache_tokens: int | None,
         projector: Projector | None = None,
+        adapters: Mapping[str, str] | None = None,
     ) -> None:
         if model.has_encoder or model.is_diffusion:
             raise LlamaError("this architecture does not generate token by token; use a decoder-only model")
@@ -68,6 +71,10 @@ class Generator:
         max_sequences = min(max_sequences, batch_tokens, MAX_SEQUENCES // (1 + CACHED_PER_SEQUENCE))
         slots = max_sequences + (CACHED_STATES if model.has_state else CACHED_PER_SEQUENCE * max_sequences)
         rows = max(PROMPT_ROWS, slots)
+        self.adapters: dict[str, Adapter] = {}
+        self._leaving: list[Adapter] = []  # unloaded, and perhaps still used
+        for name, path in (adapters or {}).items():
+            self._load_adapter(name, path)
         self._context = Context(
             model,
             cells=max(self.context_length, cache_tokens or CELLS_PER_SEQUENCE * max_sequences),
@@ -105,16 +112,18 @@ class Generator:
 
     def submit(self, request: EngineRequest, grammar: Grammar | None, seen: Seen | None = None) -> None:
         """Queue a checked request; ``seen`` is its prompt if that has media."""
+        adapter = None if request.lora is None else self.adapters[request.lora]
         sequence = Sequence(
             request.request_id,
             [*(request.token_ids if seen is None else seen.tokens), *request.generated],
             spans=() if seen is None else seen.spans,
-            salt=request.cache_salt,
+            salt=(request.cache_salt, adapter),
             priority=request.priority,
+            adapter=adapter,
             every_position=request.sampling.prompt_logprobs is not None and not request.generated,
         )
         sampler = Sampler(self.model, request, self.context_length, grammar)
-        self._jobs[sequence] = _Job(request, sequence, sampler, started=bool(request.generated))
+        self._jobs[sequence] = _Job(request, sequence, sampler, adapter, started=bool(request.generated))
         self._sequences[request.request_id] = sequence
         self._scheduler.submit(sequence)
 
@@ -128,10 +137,38 @@ class Generator:
         """Forget cached prefixes; True when none is left."""
         return self._scheduler.flush()
 
+    def adapt(self, name: str, path: str | None) -> None:
+        """Load an adapter, in place of the one of that name; without ``path`` unload it. Requests keep the one that
+        they have. Raises ``LlamaError`` for what does not fit."""
+        was = self.adapters.get(name)
+        if path is not None:
+            self._load_adapter(name, path)
+        else:
+            self.adapters.pop(name, None)
+        if was is not None:
+            self._leaving.append(was)
+            self._free_adapters()
+
+    def _load_adapter(self, name: str, path: str) -> None:
+        try:
+            self.adapters[name] = Adapter(self.model, path)
+        except LlamaError as error:
+            raise LlamaError(f"the adapter '{name}' cannot be loaded: {error}") from None
+
+    def _free_adapters(self) -> None:
+        """Give back the memory of those that nobody uses any more."""
+        used = {sequence.adapter for sequence in self._jobs}
+        for adapter in [one for one in self._leaving if one not in used]:
+            self._leaving.remove(adapter)
+            self._context.adapt(None)
+            adapter.close()
+
     def _end(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
         self._jobs.pop(sequence).sampler.close()
         del self._sequences[sequence.key]
+        if self._leaving:
+            self._free_adapters()
 
     @property
     def cache_usage(self) -> float:
@@ -148,6 +185,7 @@ class Generator:
                 self._context.restore(edit.slot, edit.checkpoint.data)
             else:
                 self._context.remove(edit.slot, edit.start)
+        self._context.adapt(self._jobs[plan.pieces[0].sequence].adapter)
         if plan.pieces[0].span is not None:
             self._perceive(plan.pieces[0])
             rows = [0]  # none: a medium is never a prompt's end

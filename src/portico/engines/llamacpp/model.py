@@ -1,4 +1,5 @@
-"""What libllama has, as objects: a ``Model``, a ``Context`` with its cache, a ``Batch``, a ``SamplerChain``.
+"""What libllama has, as objects: a ``Model`` and its ``Adapter``s, a ``Context`` with its cache, a ``Batch``, a
+``SamplerChain``.
 
 Above this file nobody sees a pointer, and every return code is a ``LlamaError``. llama.cpp aborts the process where
 others return an error, so what it asserts is checked here first: a batch never exceeds the context's batch size, logits
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from portico.engines.llamacpp.libllama import BatchStruct, Library, LlamaError, LogitBias
 from portico.engines.llamacpp.tuning import CACHE_TYPES, FLASH_ATTENTION, ROPE_SCALINGS, Tuning
 
-__all__ = ["Batch", "Context", "Model", "SamplerChain"]
+__all__ = ["Adapter", "Batch", "Context", "Model", "SamplerChain"]
 
 POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_RANK = range(5)
 MAX_SEQUENCES: Final = 256  # LLAMA_MAX_SEQ
@@ -111,6 +112,23 @@ class Model:
         return int(ctypes.cast(self.library.c.llama_tokenize, c_void_p).value or 0)
 
 
+class Adapter:
+    """A LoRA adapter of ``model``, loaded out of a GGUF file. Raises ``LlamaError`` for what does not fit the model."""
+
+    def __init__(self, model: Model, path: str) -> None:
+        self._c = model.library.c
+        self.pointer = self._c.llama_adapter_lora_init(model.pointer, path.encode())
+        if not self.pointer:
+            raise model.library.error("llama.cpp cannot load this adapter")
+        if self._c.llama_adapter_get_alora_n_invocation_tokens(self.pointer):
+            self.close()
+            raise LlamaError("this adapter works only after certain tokens (aLoRA), which is not supported")
+
+    def close(self) -> None:
+        """No context may have it."""
+        self._c.llama_adapter_lora_free(self.pointer)
+
+
 class Batch:
     """The tokens of one decode call, in arrays that never move. ``capacity`` is the context's batch size."""
 
@@ -194,6 +212,7 @@ class Context:
         self.pooling: int = self._c.llama_pooling_type(self.pointer)
         self._memory = self._c.llama_get_memory(self.pointer)
         self._row_type: type[ctypes.Array[c_float]] = c_float * model.vocab_size
+        self._adapter: Adapter | None = None
 
     @property
     def has_memory(self) -> bool:
@@ -210,6 +229,13 @@ class Context:
         code = self._c.llama_decode(self.pointer, batch.struct)
         if code != 0:
             raise self.model.library.error(f"llama_decode failed with code {code}")
+
+    def adapt(self, adapter: Adapter | None) -> None:
+        """Compute with this adapter from now on. Another one than before costs the next batch some milliseconds."""
+        if adapter is not self._adapter:
+            self._adapter = adapter
+            pointers = (c_void_p * 1)(adapter.pointer if adapter is not None else None)
+            self._c.llama_set_adapters_lora(self.pointer, pointers, int(adapter is not None), (c_float * 1)(1.0))
 
     def remove(self, sequence: int, start: int) -> None:
         """Forget the tokens of ``sequence`` from position ``start`` on."""

@@ -36,6 +36,7 @@ class Load(msgspec.Struct):
     cache_tokens: int | None
     embedding: bool
     projector_path: str | None = None
+    adapters: dict[str, str] = {}  # files by name
     tuning: Tuning = Tuning()
 
 

@@ -8,6 +8,9 @@ A sequence is a list of tokens of which the first ``computed`` have entries in t
   long prompt delays them by a slice and not by its length. Prompts share it evenly, so short ones pass long ones.
   A medium in a prompt (a *span*: embeddings, no tokens) is a piece that nothing shares a batch with, whatever it takes.
 
+A step is of one LoRA *adapter*, since that is applied to all of a batch: the adapters of those who run take turns of
+``TURN`` steps, one after the other. Each has its own prefixes, by the salt.
+
 Keeping the two apart lets decoded tokens leave before the prefill that follows them, and gives every sampled token the
 same arithmetic whether its prompt was cached or not.
 
@@ -36,6 +39,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
@@ -60,10 +64,20 @@ USUAL: Final = 0  # priority
 GIVING_WAY: Final = 16  # the part of a slice that is computed at once of prompts with a worse one
 SMALLEST_PIECE: Final = 8  # tokens, of these; less would waste the batch
 MARGIN: Final = 64  # cells that must be left after admission, so that a newcomer is not preempted at once
+TURN: Final = 4  # steps of one adapter while others wait: to change it costs time
 WORTH_WAITING: Final = 16  # tokens of shared prefix for which a newcomer waits
 FIRST_CHECKPOINT: Final = 512  # tokens; then at every doubling, for prompts that begin alike
 FEWEST_CHECKPOINTS: Final = 4  # however large they are
 BEFORE_THE_END: Final = 16  # tokens of a prompt's end, which the next turn of a conversation may spell otherwise
+
+
+@dataclass(eq=False)
+class _Party:
+    """The sequences of one adapter, among those that run."""
+
+    adapter: object
+    steps: int = 0  # of its turn
+    prefilled_last: bool = False
 
 
 class Scheduler:
@@ -97,7 +111,7 @@ class Scheduler:
         self._stateful, self._state_bytes = state_bytes is not None, state_bytes or 0
         self._window, self._first_kept = window, first_kept
         self._arrivals, self._clock = count(), count(1)
-        self._prefilled_last = False
+        self._parties: list[_Party] = []  # those that run, in turn
         self._plan = Plan()  # collects edits, also those made between steps
 
     @property
@@ -136,18 +150,40 @@ class Scheduler:
         budget = min(prefill_tokens, self._batch_tokens) if decoding else self._batch_tokens
         if first is not None and first > USUAL:
             budget = min(budget, max(SMALLEST_PIECE, prefill_tokens // GIVING_WAY))
-        # The best-ranked sequence can always make room, so at least one of the two kinds finds something to do.
-        if self._prefilled_last or not prefilling:
-            self._decode(decoding)
-            if not self._plan.pieces:
-                self._prefill(prefilling, budget)
-        else:
-            self._prefill(prefilling, budget)
-            if not self._plan.pieces:
-                self._decode(decoding)
+        # The best-ranked sequence can always make room, so at least one kind of one adapter finds something to do.
+        for party in self._in_turn():
+            decodes = [sequence for sequence in decoding if sequence.adapter is party.adapter]
+            prefills = [sequence for sequence in prefilling if sequence.adapter is party.adapter]
+            if party.prefilled_last or not prefills:
+                self._decode(decodes)
+                if not self._plan.pieces:
+                    self._prefill(prefills, budget)
+            else:
+                self._prefill(prefills, budget)
+                if not self._plan.pieces:
+                    self._decode(decodes)
+            if self._plan.pieces:
+                self._had(party)
+                break
         plan, self._plan = self._plan, Plan()
-        self._prefilled_last = plan.prefill
         return plan
+
+    # -- whose step it is ---------------------------------------------------------------------------------------------
+
+    def _in_turn(self) -> list[_Party]:
+        """Those who may have this step, the first first; newcomers are last."""
+        adapters = list(dict.fromkeys(sequence.adapter for sequence in self.running))
+        known = [party for party in self._parties if party.adapter in adapters]
+        there = [party.adapter for party in known]
+        self._parties = known + [_Party(adapter) for adapter in adapters if adapter not in there]
+        return self._parties
+
+    def _had(self, party: _Party) -> None:
+        """The step is this party's, and perhaps the last of its turn."""
+        party.prefilled_last = self._plan.prefill
+        party.steps = party.steps % TURN + 1
+        if party.steps == TURN:
+            self._parties = [*(one for one in self._parties if one is not party), party]
 
     # -- the two kinds of step ----------------------------------------------------------------------------------------
 

@@ -51,13 +51,15 @@ class Sequence:
     """One request's tokens on their way through the cache. ``tokens`` grows by what is sampled.
 
     ``every_position`` asks for logits at each prompt position: nothing is reused then. Lower ``priority`` is first.
+    Only sequences of the same ``adapter`` are computed together; it is the business of who computes.
     Tokens inside ``spans`` are no tokens, but numbers that are equal where the media are.
     """
 
     key: str
     tokens: list[int]
-    salt: str | None = None
+    salt: object = None
     priority: int = 0
+    adapter: object = None
     every_position: bool = False
     spans: tuple[Span, ...] = ()
     computed: int = 0  # tokens with entries in the cache
@@ -150,7 +152,7 @@ class Slot:
     tokens: list[int] = field(default_factory=list)  # while nobody owns it: what its cells hold
     spans: tuple[Span, ...] = ()  # of these tokens, what is media
     prompt_length: int = 0  # of these tokens, how many were a prompt
-    salt: str | None = None
+    salt: object = None
     cells: list[int] = field(default_factory=list)
     priority: int = 0  # of whom they were
     used: int = 0

@@ -90,7 +90,8 @@ class FlushCache(Struct, tag=True, array_like=True):
 
 
 class Adapt(Struct, tag=True, array_like=True):
-    """Load the LoRA adapter in the directory ``path``; None: unload it. Answered by ``Done`` or ``Failed``."""
+    """Load the LoRA adapter at ``path``, in place of one of that name; None: unload it. Answered by ``Done`` or
+    ``Failed``."""
 
     number: int
     name: str

@@ -50,6 +50,7 @@ class VllmCore(Described):
         self._numbers_by_id: dict[str, str] = {}
         self._numbers = count(1)
         self._ends: frozenset[int] = frozenset()
+        self._usage: dict[int, float] = {}  # of each core's KV cache
         self._closed = False
         self._aborting: set[asyncio.Task[None]] = set()
 
@@ -70,7 +71,7 @@ class VllmCore(Described):
         try:
             options = parser.parse_args(["--model", self._model, *self._arguments])
             config = names.arguments.from_cli_args(options).create_engine_config(usage_context=names.served)
-            self._core = names.client.make_async_mp_client(config, names.executor.get_class(config), log_stats=False)
+            self._core = names.client.make_async_mp_client(config, names.executor.get_class(config), log_stats=True)
             self._inputs = names.inputs(config)
             self._tasks = await self._core.get_supported_tasks_async()
         except (Exception, SystemExit) as error:
@@ -92,15 +93,18 @@ class VllmCore(Described):
         self._loras[name] = adapter
 
     async def adapt(self, name: str, path: str | None) -> None:
-        """Load or unload an adapter while requests run; those that use it have what they need. Raises
-        ``BadRequestError``."""
-        if path is not None:
+        """Load or unload an adapter while requests run, in place of one of that name; those that use it have what
+        they need. Raises ``BadRequestError``."""
+        was = self._loras.get(name)
+        if path is None:
+            self._loras.pop(name, None)
+        else:
             try:
                 await self._load_adapter(name, path)
             except EngineError as error:
                 raise BadRequestError(error.message, param="lora_path") from None
-        elif (adapter := self._loras.pop(name, None)) is not None:
-            await self._core.remove_lora_async(adapter.lora_int_id)
+        if was is not None:
+            await self._core.remove_lora_async(was.lora_int_id)
 
     def _describe(self, config: Any) -> None:
         model = config.model_config
@@ -141,6 +145,11 @@ class VllmCore(Described):
             return set()
         allowed = getattr(processor.info, "allowed_mm_limits", None) or processor.info.get_supported_mm_limits()
         return {kind for kind in ("image", "audio") if allowed.get(kind, 0) != 0}  # None: as many as one likes
+
+    @property
+    def cache_usage(self) -> float | None:
+        """The share of the KV cache that running requests held after the last step; of several cores, on average."""
+        return sum(self._usage.values()) / len(self._usage) if self._usage else None
 
     async def close(self) -> None:
         """End the core's processes. Idempotent."""
@@ -220,11 +229,13 @@ class VllmCore(Described):
         """One list per step of the core; ends when it dies or is closed. One consumer."""
         while self.healthy:
             try:
-                outputs = (await self._core.get_output_async()).outputs
+                told = await self._core.get_output_async()
             except Exception as error:  # of a kind that vLLM chooses; the core is dead either way
                 log.error("vLLM's engine core: %s", error)
                 return
-            step = [found for output in outputs if (found := self._ours(output)) is not None]
+            if told.scheduler_stats is not None:
+                self._usage[told.engine_index] = told.scheduler_stats.kv_cache_usage
+            step = [found for output in told.outputs if (found := self._ours(output)) is not None]
             if step:
                 yield step
 

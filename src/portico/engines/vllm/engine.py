@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from portico.engines.adapters import PEFT
 from portico.engines.revived import SILENCE, RevivedEngine
 from portico.engines.vllm.process import Load, VllmProcess
 
@@ -18,6 +19,8 @@ class VllmEngine(RevivedEngine):
     ``vllm serve``; ``loras`` maps names of adapters to their directories, and is
     None where there never will be any."""
 
+    adapter_form = PEFT
+
     def __init__(
         self,
         model: str,
@@ -27,17 +30,8 @@ class VllmEngine(RevivedEngine):
         loras: Mapping[str, str] | None = None,
         silence: float = SILENCE,
     ) -> None:
-        super().__init__(silence=silence)
-        self._load = Load(model, name, list(arguments), None if loras is None else dict(loras))
+        super().__init__(silence=silence, adapters=loras)
+        self._load = Load(model, name, list(arguments), None if loras is None else self._adapters)
 
     def _new_process(self) -> VllmProcess:
         return VllmProcess(self._load)
-
-    async def adapt(self, name: str, path: str | None) -> None:
-        """Load or unload an adapter, in this process and in those that take its place."""
-        await (await self._available()).adapt(name, path)
-        assert self._load.loras is not None
-        if path is not None:
-            self._load.loras[name] = path
-        else:
-            self._load.loras.pop(name, None)

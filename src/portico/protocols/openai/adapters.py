@@ -14,7 +14,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class LoadAdapterRequest(RequestModel):
-    """``lora_path`` is a directory in the operator's ``--lora-dir``. ``model`` is the one to adapt, where there are
+    """``lora_path`` is an adapter in the operator's ``--lora-dir``. ``model`` is the one to adapt, where there are
     several. ``load_inplace`` loads over an adapter of the same name."""
 
     lora_name: Name

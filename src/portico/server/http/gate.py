@@ -31,6 +31,10 @@ class Gate:
         self._inside = 0
         self._accounts = accounts or Accounts()
 
+    def bound(self, most: int, most_per_key: int | None) -> None:
+        """These are the bounds now; nobody who is inside has to go."""
+        self._most, self._most_per_key = most, most_per_key
+
     @contextmanager
     def passing(self, key: Key) -> Iterator[None]:
         """Hold a place while the block runs; ``VISIT`` counts what it uses. Raises ``OverloadedError`` (503) or

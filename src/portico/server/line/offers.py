@@ -41,7 +41,8 @@ class Offer:
 
     ``capabilities`` are a guess before the first time, None where there is none. It is unloaded when it has not been
     used for ``idle`` seconds, unless that is 0; ``at_start`` it is loaded before anybody asks. Adapters may be
-    loaded out of ``lora_dir``. ``described`` is equal for two offers of the same.
+    loaded out of ``lora_dir``; ``load`` loads those of ``loras`` (paths by name). ``described`` is equal for two offers
+    of the same.
     """
 
     names: Sequence[str]
@@ -53,6 +54,7 @@ class Offer:
     created: int = 0
     idle: float = 0.0
     at_start: bool = True
+    loras: dict[str, str] = field(default_factory=dict)
     lora_dir: Path | None = None
     stays: bool = False
     described: object = None
@@ -77,11 +79,19 @@ class Offer:
         self.capabilities, self.context_length = served.model.capabilities, served.model.context_length
         self.created = served.model.created
 
-    def adapted(self, adapters: Sequence[Model]) -> None:
-        """It has these adapters now."""
+    def gain(self, adapter: Model, path: str) -> None:
+        """It has this adapter now, in place of one of that name, and when it is loaded again."""
+        self.lose(adapter.name)
         assert self.served is not None
-        self.served = replace(self.served, adapters=adapters)
-        self.adapters = [adapter.name for adapter in adapters]
+        self.loras[adapter.name] = path
+        self.has(replace(self.served, adapters=[*self.served.adapters, adapter]))
+
+    def lose(self, name: str) -> None:
+        """It has no adapter of that name any more."""
+        assert self.served is not None
+        self.loras.pop(name, None)
+        left = [adapter for adapter in self.served.adapters if adapter.name != name]
+        self.has(replace(self.served, adapters=left))
 
     def held(self, held: ExitStack) -> ServedModel:
         """The model; it is not unloaded before ``held`` is closed."""
@@ -190,10 +200,10 @@ class Offers:
             assert offer.moving is not None
             await asyncio.wait([offer.moving])
 
-    def change(self, offers: Sequence[Offer]) -> None:
-        """These are on offer from now on. One that is described as one that was there is that one; of the others the
-        answers end first."""
-        was = self.offers
+    def change(self, offers: Sequence[Offer], most: int | None, queue: int) -> None:
+        """These are on offer from now on, within these bounds. One that is described as one that was there is that one;
+        of the others the answers end first."""
+        was, self._most, self._queue = self.offers, most, queue
         self.offers = [next((old for old in was if old.described == new.described), new) for new in offers]
         gone = [old for old in was if old not in self.offers]
         for waiting in self._waiting:
@@ -240,6 +250,11 @@ class Offers:
         """Begin what those who wait need and there is room for; the longest waiting comes first."""
         if self._draining:
             return
+        if self._most is not None:  # it may be less than it was
+            staying = [offer for offer in self.present if offer.state != "unloading"]
+            for _ in staying[self._most :]:
+                if (victim := self._to_go()) is not None:
+                    self._unload(victim)
         present = self.present
         room = len(present) + 1 if self._most is None else self._most - len(present)
         leaving = sum(offer.state == "unloading" for offer in present)

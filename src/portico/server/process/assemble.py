@@ -10,13 +10,13 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from portico import __version__, models
-from portico.config import ModelSettings, Settings
+from portico.config import Settings
 from portico.constraints import Checker, Vocabulary
 from portico.engines import Engine, EngineInfo, Perceives
 from portico.engines.placement import Placement
@@ -34,7 +34,7 @@ from portico.server.line.meter import Meter
 from portico.server.line.model import ServedModel
 from portico.server.line.offers import Offer, Offers
 from portico.server.line.served import FileBounds, Served
-from portico.server.process.engines import adapters, engine_of, resolved_model
+from portico.server.process.engines import adapters, engine_of, resolved_model, still_there
 from portico.server.process.kept import kept
 
 __all__ = ["assemble", "change", "release"]
@@ -71,7 +71,7 @@ def change(served: Served, settings: Settings, meter: Meter) -> None:
     """Offer what the settings do now, and no longer what they do not. Raises ``BadRequestError``."""
     new = _offers(settings, meter).offers
     _check_names(new)
-    served.offers.change(new)
+    served.offers.change(new, settings.max_loaded, settings.load_queue)
 
 
 async def release(served: Served) -> None:
@@ -87,7 +87,8 @@ def _offers(settings: Settings, meter: Meter, shared: Sequence[Engine] = ()) -> 
     made = []
     for one in settings.each_model:
         engine = next(engines, None) if not one.elsewhere else None
-        made.append(_offer(one, partial(_load, one, meter, engine)))
+        loras = adapters(one)
+        made.append(_offer(one, loras, partial(_load, one, meter, engine, loras)))
     return Offers(made, settings.max_loaded, settings.load_queue, settings.request_timeout)
 
 
@@ -103,8 +104,8 @@ def _check_names(offers: Sequence[Offer]) -> None:
             taken.add(name)
 
 
-def _offer(settings: Settings, load: Callable[[], Awaitable[ServedModel]]) -> Offer:
-    """One model, as far as it is known before it is loaded."""
+def _offer(settings: Settings, loras: dict[str, str], load: Callable[[], Awaitable[ServedModel]]) -> Offer:
+    """One model, as far as it is known before it is loaded, with the adapters that it is loaded with."""
     name, kind = ("", None) if settings.elsewhere else models.expected(settings.model)
     names, patterns = _names(settings.served_model_name, name)
     embeds = settings.embedding or kind == "embedding"
@@ -112,26 +113,27 @@ def _offer(settings: Settings, load: Callable[[], Awaitable[ServedModel]]) -> Of
         names,
         load,
         patterns,
-        list(adapters(settings)),
+        list(loras),
         None if settings.elsewhere else frozenset({"embed" if embeds else "generate"}),
         created=int(time.time()),
         idle=settings.idle_unload,
         at_start=settings.load == "start",
+        loras=loras,
         lora_dir=settings.lora_dir,
         stays=settings.workers > 1,
-        described={name: getattr(settings, name) for name in ModelSettings.model_fields},
+        described=settings.of_model,
     )
 
 
-async def _load(settings: Settings, meter: Meter, engine: Engine | None) -> ServedModel:
+async def _load(settings: Settings, meter: Meter, engine: Engine | None, loras: Mapping[str, str]) -> ServedModel:
+    """``loras`` are the adapters of now: those of the settings, and what clients have made of them."""
     if settings.elsewhere:
         return await _elsewhere(settings, meter)
-    adapters(settings)  # there may be none
     resolved = await asyncio.to_thread(resolved_model, settings)
     tokenizer = await asyncio.to_thread(load_tokenizer, settings.tokenizer or resolved.tokenizer_path or resolved.path)
     template = None if resolved.kind == "embedding" else _template(settings, tokenizer)
     if engine is None:
-        engine = await asyncio.to_thread(engine_of, settings, resolved)
+        engine = await asyncio.to_thread(engine_of, settings, resolved, still_there(settings, loras))
     return await _serve(settings, meter, resolved, tokenizer, engine, template)
 
 

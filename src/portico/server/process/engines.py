@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from portico import models
 from portico.config import Settings
 from portico.engines import Engine
+from portico.engines.adapters import GGUF, PEFT
 from portico.engines.replay import ReplayEngine, Script
 from portico.errors import BadRequestError, EngineError
 from portico.prompting import Tokenizer, load_tokenizer
 
-__all__ = ["adapters", "engine_of", "engines", "resolved_model"]
+__all__ = ["adapters", "engine_of", "engines", "resolved_model", "still_there"]
+
+_FORMS: Final = {"llamacpp": GGUF, "vllm": PEFT}
+
+log = logging.getLogger("portico")
 
 
 def engines(settings: Settings) -> list[Engine]:
@@ -23,11 +31,15 @@ def engines(settings: Settings) -> list[Engine]:
     return [engine_of(one, resolved_model(one)) for one in settings.each_model if not one.elsewhere]
 
 
-def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
-    """The engine of one model. Raises ``BadRequestError`` for one that there is not."""
+def engine_of(settings: Settings, resolved: models.ResolvedModel, loras: Mapping[str, str] | None = None) -> Engine:
+    """The engine of one model, with the adapters ``loras`` (paths by name) in place of those that the settings name.
+    Raises ``BadRequestError`` for one that there is not."""
+    loras = adapters(settings) if loras is None else loras
     embeds = resolved.kind == "embedding"
     if settings.mmproj is not None and settings.engine != "llamacpp":
         raise BadRequestError("--mmproj is for the embedded engine; leave it out.", param="mmproj")
+    if embeds and loras:
+        raise BadRequestError("A model that embeds takes no adapters; leave --lora out.", param="lora")
     if settings.engine == "llamacpp" or embeds:
         from portico.engines.llamacpp import LlamaCppEngine, Tuning
 
@@ -41,6 +53,7 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             cache_tokens=settings.cache_tokens,
             embedding=embeds,
             projector=None if embeds else settings.mmproj,
+            adapters=loras,
             tuning=Tuning(**{name: getattr(settings, name) for name in Tuning.__struct_fields__}),
             silence=settings.engine_silence,
         )
@@ -51,7 +64,7 @@ def engine_of(settings: Settings, resolved: models.ResolvedModel) -> Engine:
             str(resolved.path),
             shlex.split(settings.engine_args),
             name=resolved.name,
-            loras=None if settings.lora_dir is None and not settings.lora else adapters(settings),
+            loras=None if settings.lora_dir is None and not settings.lora else loras,
             silence=settings.engine_silence,
         )
     if settings.engine.startswith("replay:"):
@@ -75,25 +88,35 @@ def resolved_model(settings: Settings) -> models.ResolvedModel:
 
 
 def adapters(settings: Settings) -> dict[str, str]:
-    """The LoRA adapters' directories by name. Raises ``BadRequestError`` for what is not there or cannot be had."""
-    if (settings.lora or settings.lora_dir) and settings.engine != "vllm":
+    """The LoRA adapters' paths by name. Raises ``BadRequestError`` for what is not there or cannot be had."""
+    form = _FORMS.get(settings.engine)
+    if not settings.lora and settings.lora_dir is None:
+        return {}
+    if form is None:
         raise BadRequestError(
-            "--lora and --lora-dir need --engine vllm: llama.cpp applies adapters to whole batches, not to single "
-            "requests, and the protocol of grpc:// engines has no field for them.",
+            "--lora and --lora-dir are for --engine llamacpp and vllm; give them to 'portico engine' for models that "
+            "are elsewhere.",
             param="lora",
         )
     found = {}
     for given in settings.lora:
-        name, _, directory = given.partition("=")
-        path = Path(directory).expanduser()
-        if not name or not (path / "adapter_config.json").is_file():
-            raise BadRequestError(
-                f"--lora takes NAME=DIR with an adapter_config.json in DIR, not '{given}'.", param="lora"
-            )
+        name, _, path_given = given.partition("=")
+        path = Path(path_given).expanduser()
+        if not name or not form.fits(path):
+            raise BadRequestError(f"--lora takes NAME=PATH, the path of {form.wanted}, not '{given}'.", param="lora")
         if name in found:
             raise BadRequestError(f"Two adapters are called '{name}'.", param="lora")
         found[name] = str(path.absolute())
     return found
+
+
+def still_there(settings: Settings, loras: Mapping[str, str]) -> dict[str, str]:
+    """Of ``loras`` those whose files have not gone; a model that is loaded again does not fail for one that has."""
+    fits = _FORMS[settings.engine].fits if loras else None
+    gone = [name for name, path in loras.items() if fits is not None and not fits(Path(path))]
+    if gone:
+        log.warning("adapters that are no longer there: %s", ", ".join(gone))
+    return {name: path for name, path in loras.items() if name not in gone}
 
 
 class _Recorded(msgspec.Struct):

@@ -1,7 +1,7 @@
 """``portico engine``: an engine and no front door. Front doors on other machines use it (``--engine portico://…``).
 
 SIGTERM and SIGINT begin a drain: front doors are told, take what they can elsewhere, and the rest gets
-``drain_timeout`` seconds. A second signal ends at once.
+``drain_timeout`` seconds. A second signal ends at once. SIGHUP reads the keys and the log level anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 import json
 import logging
 import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from rich.markup import escape
@@ -25,6 +27,7 @@ from portico.server.http.auth import Keys
 from portico.server.http.browsers import is_loopback, with_port
 from portico.server.process.beside import grpc_tls
 from portico.server.process.engines import engine_of, resolved_model
+from portico.server.process.reloading import OF_AN_ENGINE, Reloading
 from portico.server.process.running import give_back, run, start_logging
 from portico.terminal import Terminal, echo
 
@@ -36,8 +39,9 @@ PORT: Final = 50051
 MOST_MESSAGE: Final = 256 << 20  # bytes: a prompt with its pictures as they are computed
 
 
-def host(settings: Settings) -> None:
-    """Run the engine until it is told to stop. Raises ``PorticoError`` when it cannot start."""
+def host(settings: Settings, again: Callable[[], Settings] | None = None) -> None:
+    """Run the engine until it is told to stop; at SIGHUP ``again`` reads its settings anew. Raises ``PorticoError``
+    when it cannot start."""
     if settings.elsewhere:
         raise BadRequestError(
             "This engine is elsewhere already: name it to 'portico serve --engine', or choose another.", param="engine"
@@ -48,10 +52,10 @@ def host(settings: Settings) -> None:
             "PORTICO_API_KEY), bind 127.0.0.1, or say --insecure."
         )
     start_logging(settings)
-    run(_host(settings))
+    run(_host(settings, again))
 
 
-async def _host(settings: Settings) -> None:
+async def _host(settings: Settings, again: Callable[[], Settings] | None) -> None:
     try:
         from portico.server.grpc.server import GrpcServer
         from portico.server.grpc.steps import StepsService
@@ -64,7 +68,9 @@ async def _host(settings: Settings) -> None:
         await engine.start()
         hub = Hub(engine)
         keys = Keys()
-        keys.accept(Key(hash=hash_of(key.get_secret_value())) for key in settings.api_key)
+        accept = partial(_accept, keys)
+        accept(settings)
+        Reloading(settings, again, accept, OF_AN_ENGINE).begin()
         server = GrpcServer(
             [StepsService(hub, tokenizer).service],
             keys,
@@ -91,6 +97,10 @@ async def _host(settings: Settings) -> None:
         await asyncio.gather(stopping, at_once, return_exceptions=True)
     finally:
         await engine.close()
+
+
+def _accept(keys: Keys, settings: Settings) -> None:
+    keys.accept(Key(hash=hash_of(key.get_secret_value())) for key in settings.api_key)
 
 
 def _signals() -> asyncio.Queue[None]:

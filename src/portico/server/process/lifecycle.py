@@ -33,7 +33,7 @@ from portico.server.process.certificates import Certificates
 from portico.server.process.draining import DrainingServer
 from portico.server.process.key_watch import KeyWatch
 from portico.server.process.listener import listening, placed, refuse_to_be_open
-from portico.server.process.reloading import Live, Reloading
+from portico.server.process.reloading import OF_A_SERVER, Live, Reloading
 from portico.server.process.running import give_back, run, start_logging
 from portico.server.process.settling import Settling
 from portico.server.routes.paths import routes
@@ -59,7 +59,8 @@ def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> No
         else:
             live = Live(settings)
             ready = partial(systemd.notify, "READY=1")
-            run(_serve(settings, listener, live, Reloading(settings, reading, live.change), ready=ready))
+            reloading = Reloading(settings, reading, live.change, OF_A_SERVER)
+            run(_serve(settings, listener, live, reloading, ready=ready))
 
 
 def serve_on(
@@ -114,7 +115,8 @@ async def _serve(
         inspector = inspecting(settings, served)
         keys = Keys((), OPEN_PATHS | PAGES)
         certificates = Certificates(settings)
-        live.begin(keys, certificates, lambda changed: change(served, changed, metrics))
+        gate = Gate(settings.in_flight, settings.max_per_key, accounts)
+        live.begin(keys, certificates, gate, lambda changed: change(served, changed, metrics))
         if served.store is not None:
             watch = KeyWatch(served.store, keys)
             await watch.look()
@@ -123,7 +125,6 @@ async def _serve(
             accounting = Accounting(served.store, metrics.usage)
             for work in (watch.keep_looking(), settling.keep_settling(), accounting.keep_writing()):
                 tasks.append(asyncio.create_task(work))
-        gate = Gate(settings.in_flight, settings.max_per_key, accounts)
         audit = AuditObserver(Audit(settings.audit_log)) if settings.audit_log is not None else None
         app = build_app(
             routes(served, metrics, Pages(inspect=settings.inspect), inspector.routes() if inspector else None),

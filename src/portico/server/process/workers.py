@@ -36,7 +36,7 @@ from portico.server.observe.ledger import WRITE_SECONDS, Ledger, rows
 from portico.server.process import systemd
 from portico.server.process.engines import engines
 from portico.server.process.places import shared_table
-from portico.server.process.reloading import Reloading
+from portico.server.process.reloading import OF_WORKERS, Reloading
 
 __all__ = ["REFUSED", "pack", "supervise", "unpack"]
 
@@ -77,7 +77,7 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
     counted: asyncio.Task[None] | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
-    Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes))).begin()
+    Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes)), OF_WORKERS).begin()
     try:
         for engine in shared:
             await engine.start()

@@ -1,6 +1,6 @@
 """The paths that load and unload LoRA adapters while the engine runs, with vLLM's names.
 
-A client names a directory of the server's, so only those in the operator's ``--lora-dir`` are looked at.
+A client names a path of the server's, so only those in the operator's ``--lora-dir`` are looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from portico.engines import TakesAdapters
 from portico.errors import BadRequestError, NotFoundError, NotSupportedError
+from portico.keys import check_operator
 from portico.protocols.openai.adapters import LoadAdapterRequest, UnloadAdapterRequest
 from portico.server.http.app import Methods
 from portico.server.http.exchange import Exchange
@@ -42,29 +43,27 @@ class AdapterHandlers:
 
     async def load(self, exchange: Exchange) -> None:
         """POST /v1/load_lora_adapter: a further model, which adapts one that is there."""
+        check_operator()
         request = await exchange.request(LoadAdapterRequest)
         offer, served, engine = await self._adaptable(exchange, request.model)
         name, again = request.lora_name, request.lora_name in offer.adapters
         if self._served.has(name) and not (again and request.load_inplace):
             raise BadRequestError(f"There is a model '{name}' already; call it otherwise.", param="lora_name")
         path = _within(offer.lora_dir, request.lora_path)
-        if again:
-            await engine.adapt(name, None)
         await engine.adapt(name, path)
-        if not again:
-            adapter = replace(served.model, name=name, parent=offer.names[0], shown="")
-            offer.adapted([*served.adapters, adapter])
+        offer.gain(replace(served.model, name=name, parent=offer.names[0], shown=""), path)
         await exchange.respond(200, f"Success: LoRA adapter '{name}' added successfully.".encode(), b"text/plain")
 
     async def unload(self, exchange: Exchange) -> None:
         """POST /v1/unload_lora_adapter: the adapter is no model any more; answers on their way are not cut off."""
+        check_operator()
         request = await exchange.request(UnloadAdapterRequest)
         name = request.lora_name
         of = request.model or (name if self._served.has(name) else None)
-        offer, served, engine = await self._adaptable(exchange, of)
+        offer, _, engine = await self._adaptable(exchange, of)
         if name not in offer.adapters:
             raise NotFoundError(f"There is no adapter '{name[:100]}' here.", param="lora_name")
-        offer.adapted([adapter for adapter in served.adapters if adapter.name != name])
+        offer.lose(name)
         await engine.adapt(name, None)
         await exchange.respond(200, f"Success: LoRA adapter '{name}' removed successfully.".encode(), b"text/plain")
 
@@ -85,15 +84,13 @@ class AdapterHandlers:
 
 
 def _within(directory: Path | None, wanted: str) -> str:
-    """The directory that a client names, which is the operator's to give. Raises ``BadRequestError``."""
+    """The path that a client names, which is the operator's to give. Raises ``BadRequestError``."""
     assert directory is not None
     root = directory.resolve()
     try:
         path = (root / wanted).resolve()
-        if path.is_relative_to(root) and (path / "adapter_config.json").is_file():
+        if path != root and path.is_relative_to(root) and path.exists():
             return str(path)
     except (OSError, ValueError):  # no path at all
         pass
-    raise BadRequestError(
-        "'lora_path' must be a directory in the operator's --lora-dir with an adapter_config.json.", param="lora_path"
-    )
+    raise BadRequestError("'lora_path' must be in the operator's --lora-dir, and there.", param="lora_path")

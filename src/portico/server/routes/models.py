@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 
+from portico.keys import check_operator
 from portico.protocols.openai import models
 from portico.protocols.responses.catalogue import catalogue
 from portico.server.http.app import Methods
@@ -15,7 +16,7 @@ __all__ = ["ModelHandlers"]
 
 
 class ModelHandlers:
-    """The handlers, over what is served. A key may load and unload the models that it may use."""
+    """The handlers, over what is served. An operator's key may load and unload the models that it may use."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -40,6 +41,7 @@ class ModelHandlers:
 
     async def load(self, exchange: Exchange) -> None:
         """POST /v1/models/{model}/load: load a model; answers when it is loaded."""
+        check_operator()
         wanted = self._served.model(exchange.path_params["model"])
         with ExitStack() as held:
             await exchange.while_there(wanted.get(held))
@@ -47,6 +49,7 @@ class ModelHandlers:
 
     async def unload(self, exchange: Exchange) -> None:
         """POST /v1/models/{model}/unload: unload a model once its answers have ended; answers when that is done."""
+        check_operator()
         wanted = self._served.model(exchange.path_params["model"])
         await exchange.while_there(wanted.offers.unload(wanted.offer))
         await self.get_model(exchange)

@@ -17,9 +17,10 @@ STALLING = 668
 class EngineCoreClient:
     @staticmethod
     def make_async_mp_client(config: Any, executor: type, log_stats: bool) -> "EngineCoreClient":
-        return EngineCoreClient()
+        return EngineCoreClient(log_stats)
 
-    def __init__(self) -> None:
+    def __init__(self, log_stats: bool) -> None:
+        self._log_stats = log_stats
         self.resources = SimpleNamespace(engine_dead=False, engine_manager=SimpleNamespace(failed_proc_name=None))
         self._stalled = False
         self._running: dict[str, list[int]] = {}
@@ -83,7 +84,8 @@ class EngineCoreClient:
                     **({"error": None} if __version__ == "0.33.0" else {}),
                 )
             )  # fmt: skip
-        return SimpleNamespace(outputs=step)
+        stats = SimpleNamespace(kv_cache_usage=len(self._running) / 4) if self._log_stats else None
+        return SimpleNamespace(engine_index=0, outputs=step, scheduler_stats=stats)
 
     @staticmethod
     def _note(what: str, **facts: Any) -> None:

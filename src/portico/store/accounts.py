@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import Connection, Table, bindparam, delete, select
 
-from portico.store.tables import accounts, either, now
+from portico.store.tables import Put, accounts, now
 
 __all__ = ["KEPT", "Heard", "settle"]
 
@@ -25,7 +25,7 @@ def _put(insert: Callable[[Table], Any]) -> Any:
     return row.on_conflict_do_update(index_elements=["server", "account"], set_=renewed)
 
 
-PUT = either(_put)
+PUT = Put(_put)
 
 
 class Heard(Struct, frozen=True):
@@ -42,7 +42,7 @@ def settle(connection: Connection, server: str, told: Mapping[str, bytes], since
     again; the time now."""
     for account, content in sorted(told.items()):
         row = {"server": server, "account": account, "content": content}
-        connection.execute(PUT[connection.dialect.name], row)
+        PUT.run(connection, row)
     if told:
         connection.execute(OLD)
     at: float = connection.execute(select(now())).scalar_one()

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from portico.store.coding import key
 from portico.store.records import LineFailures, NewLine, NewResult, StoredLine
-from portico.store.tables import batch_lines, batches, either
+from portico.store.tables import Put, batch_lines, batches
 
 __all__ = ["RESULTS", "SIZE", "WAITING", "add", "counts", "failures", "give_up", "page", "put_results"]
 
@@ -35,7 +35,7 @@ PAGE: Final = 1 << 20  # bytes of lines that are read at once, and one line more
 
 LINE = and_(batch_lines.c.batch_id == bindparam("batch"), batch_lines.c.number == bindparam("which"))
 HELD = exists().where(batches.c.id == bindparam("batch"), batches.c.worker == bindparam("by"))
-PUT_LINES = either(lambda insert: insert(batch_lines).on_conflict_do_nothing())
+PUT_LINES = Put(lambda insert: insert(batch_lines).on_conflict_do_nothing())
 PUT_RESULT = (
     update(batch_lines)
     .where(LINE, batch_lines.c.outcome.is_(None), HELD)
@@ -111,7 +111,7 @@ def add(connection: Connection, id: str, lines: Sequence[NewLine]) -> None:
         rows = [
             {"batch_id": key(id), "number": line.number, "place": line.place, "request": line.request} for line in lines
         ]
-        connection.execute(PUT_LINES[connection.dialect.name], rows)
+        PUT_LINES.run(connection, rows)
 
 
 def put_results(connection: Connection, worker: str, id: str, results: Sequence[NewResult]) -> int:

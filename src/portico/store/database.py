@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
@@ -50,9 +52,10 @@ class Database:
         engine = _sqlite(where, patience) if isinstance(where, Path) else _postgresql(where, patience)
         self._engine = engine
         self._reader = engine if isinstance(where, Path) else engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._writer = engine.execution_options(writes=True)
         self._reading = Threads("store reading", READERS)
         self._writing = Threads("store writing", 1, waiting=ENDINGS, together=self._all)
+        self._held: Connection | None = None  # who writes leaves it open for the next who does
+        self._holding = threading.Lock()
         self._rests = 0.0  # until when it is not tried again, in the clock's time
         self._fault = ""  # what the log was told last
 
@@ -63,7 +66,7 @@ class Database:
         **kwargs: Parameters.kwargs,
     ) -> Result:
         """What ``work`` returns, which only reads. Raises ``StoreError``."""
-        asked = partial(self._do, self._reader, partial(_with, work, args, kwargs))
+        asked = partial(self._do, self._reader.begin, partial(_with, work, args, kwargs))
         return await self._waited(self._reading.run(asked))
 
     async def write(
@@ -84,11 +87,11 @@ class Database:
 
     def now(self, work: Callable[[Connection], Result]) -> Result:
         """As ``write``, in this thread: for commands, and for what comes before all else."""
-        return self._do(self._writer, work)
+        return self._do(self._to_write, work)
 
     def outside(self, work: Callable[[Connection], Result]) -> Result:
         """In this thread, without a transaction and the write lock: for readings, and what databases do in none."""
-        return self._do(self._reader, work)
+        return self._do(self._reader.begin, work)
 
     @property
     def shown(self) -> str:
@@ -99,6 +102,10 @@ class Database:
 
     def close(self) -> None:
         """Let go of every connection."""
+        with self._holding:
+            held, self._held = self._held, None
+        if held is not None:
+            held.close()
         self._engine.dispose()
 
     def _all(self, works: Sequence[Work]) -> Sequence[Any]:
@@ -113,20 +120,45 @@ class Database:
             return results
 
         try:
-            return self._do(self._writer, in_one)
+            return self._do(self._to_write, in_one)
         except Exception as error:
             if len(works) == 1 or not inside:  # it could not begin, or not be committed
                 return [error] * len(works)
         return [self._all([work])[0] for work in works]
 
-    def _do(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
+    @contextmanager
+    def _to_write(self) -> Iterator[Connection]:
+        """A transaction that writes, on the connection of the one before: to have it from the pool each time costs
+        more than to insert a row."""
+        with self._holding:
+            held, self._held = self._held, None
+        if held is not None and (lite := _lite(held)) is not None and lite.is_stale:
+            held.close()
+            held = None
+        connection = self._engine.connect() if held is None else held
+        try:
+            with connection.begin():
+                if (lite := _lite(connection)) is not None:
+                    lite.execute("BEGIN IMMEDIATE")
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._holding:
+            spare, self._held = self._held, connection  # where two threads have written side by side
+        if spare is not None:
+            spare.close()
+
+    def _do(
+        self, transaction: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], Result]
+    ) -> Result:
         if time.monotonic() < self._rests:
             raise lost()
         again = True
         while True:
             done = connected = False
             try:
-                with engine.begin() as connection:
+                with transaction() as connection:
                     connected = True
                     result = work(connection)
                     done = True
@@ -170,6 +202,7 @@ def _sqlite(path: Path, patience: float) -> Engine:
 
     engine = create_engine(
         "sqlite://",
+        paramstyle="named",
         creator=opened,
         poolclass=QueuePool,
         pool_size=CONNECTIONS,
@@ -184,14 +217,8 @@ def _sqlite(path: Path, patience: float) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def taken(connection: _Connection, record: Any, proxy: Any) -> None:
-        if connection.file != _identity(path):  # SQLite would go on with a file that has no name any more
+        if connection.is_stale:
             raise DisconnectionError("the file was removed or replaced")
-
-    @event.listens_for(engine, "begin")
-    def begins(connection: Connection) -> None:
-        if connection.get_execution_options().get("writes"):
-            driver: Any = connection.connection.driver_connection
-            driver.execute("BEGIN IMMEDIATE")
 
     return engine
 
@@ -202,18 +229,29 @@ class _Connection(sqlite3.Connection):
     path: Path
     file: tuple[int, int] | None
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file was removed or replaced: SQLite would go on with one that has no name any more."""
+        return self.file != _identity(self.path)
+
     def close(self) -> None:
         """Close it; if another file lies in the place of its own it stays open.
 
         The last to close a file removes its journal, by name: by then the journal of that other file.
         """
-        if self.file == _identity(self.path):
-            super().close()
-        else:
+        if self.is_stale:
             _LEFT_OPEN.append(self)
+        else:
+            super().close()
 
 
 _LEFT_OPEN: Final[list[_Connection]] = []
+
+
+def _lite(connection: Connection) -> _Connection | None:
+    """SQLite's own connection, where it is one of those."""
+    driver = connection.connection.driver_connection
+    return driver if isinstance(driver, _Connection) else None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -17,14 +17,14 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, not_, select, update
 
 from portico.store.coding import dumps, loads
-from portico.store.tables import batches, conversations, either, files, now, processes, responses
+from portico.store.tables import Put, batches, conversations, files, now, processes, responses
 
 __all__ = ["BEAT", "LEASE", "Identity", "beat", "is_first", "is_lost", "leave", "recover"]
 
 BEAT: Final = 5.0  # seconds between signs of life
 LEASE: Final = 30.0  # seconds without any, after which a process on another machine is taken for dead
 
-BEAT_NOW = either(
+BEAT_NOW = Put(
     lambda insert: (
         insert(processes).values(beat=now()).on_conflict_do_update(index_elements=["id"], set_={"beat": now()})
     )
@@ -68,7 +68,7 @@ def _born(pid: int) -> str:
 def beat(connection: Connection, me: Identity) -> None:
     """A sign of life. Who was taken for dead meanwhile is entered anew."""
     row = {"id": me.id, "place": me.place, "pid": me.pid, "born": me.born}
-    connection.execute(BEAT_NOW[connection.dialect.name], row)
+    BEAT_NOW.run(connection, row)
 
 
 def leave(connection: Connection, me: Identity) -> None:

@@ -18,7 +18,7 @@ from portico.store.tables import PREFIX
 
 __all__ = ["HEAD", "create", "migrate", "version"]
 
-HEAD: Final = "0006"  # the newest of migrations/versions
+HEAD: Final = "0007"  # the newest of migrations/versions
 LOCK: Final = 0x706F7274  # PostgreSQL's advisory lock of those who migrate
 VERSION_TABLE: Final = PREFIX + "version"
 

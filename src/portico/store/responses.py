@@ -14,20 +14,16 @@ from sqlalchemy import Connection, bindparam, delete, literal, select, update
 from portico.errors import StoreError
 from portico.store.coding import dumps, key, loads
 from portico.store.records import RUNNING, BrokenChainError, StoredResponse
-from portico.store.tables import conversation_items, conversations, either, response_items, responses
+from portico.store.tables import Put, conversation_items, conversations, response_items, responses
 
 __all__ = ["ask_cancel", "cancelled", "chain", "get", "item", "put", "remove", "shown", "worker_of"]
 
 STATE = ("status", "worker", "ended_at", "size", "content", "body")  # what changes while it runs
-PUT = either(
-    lambda insert: (
-        (new := insert(responses))
-        .on_conflict_do_update(
-            index_elements=["id"],
-            set_={name: new.excluded[name] for name in STATE},
-            where=(responses.c.owner == new.excluded.owner) & responses.c.ended_at.is_(None),
-        )
-        .execution_options(preserve_rowcount=True)
+PUT = Put(
+    lambda insert: (new := insert(responses)).on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: new.excluded[name] for name in STATE},
+        where=(responses.c.owner == new.excluded.owner) & responses.c.ended_at.is_(None),
     )
 )
 RENEW = (
@@ -35,7 +31,7 @@ RENEW = (
     .where(responses.c.id == bindparam("key"), responses.c.owner == bindparam("whose"), responses.c.ended_at.is_(None))
     .values({name: bindparam(name) for name in STATE})
 )
-PUT_ITEMS = either(lambda insert: insert(response_items).on_conflict_do_nothing())
+PUT_ITEMS = Put(lambda insert: insert(response_items).on_conflict_do_nothing())
 PUT_BEFORE = select(responses.c.owner, responses.c.status).where(responses.c.id == bindparam("key"))
 
 MINE = (responses.c.id == bindparam("key"), responses.c.owner == bindparam("owner"))
@@ -85,7 +81,7 @@ def put(connection: Connection, worker: str, response: StoredResponse, known: bo
         renewed = {name: row[name] for name in STATE}
         done = connection.execute(RENEW, {"key": id, "whose": response.owner, **renewed}).rowcount
     else:
-        done = connection.execute(PUT[connection.dialect.name], row).rowcount
+        done = PUT.run(connection, row)
     if not done:
         found = connection.execute(PUT_BEFORE, {"key": id}).first()
         if found is not None and (found.owner, found.status) != (response.owner, response.status):
@@ -94,7 +90,7 @@ def put(connection: Connection, worker: str, response: StoredResponse, known: bo
     ids = {key(item["id"]) for item in (*response.input, *response.output) if isinstance(item.get("id"), str)}
     if ids:
         items = [{"response_id": id, "item_id": item, "owner": response.owner} for item in ids]
-        connection.execute(PUT_ITEMS[connection.dialect.name], items)
+        PUT_ITEMS.run(connection, items)
     return True
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from portico.store.coding import key
-from portico.store.tables import either, events, responses
+from portico.store.tables import Put, events, responses
 
 __all__ = ["add", "after"]
 
 THERE = select(responses.c.id).where(responses.c.id == bindparam("key")).with_for_update(read=True, key_share=True)
-ADD = either(lambda insert: insert(events).on_conflict_do_nothing())
+ADD = Put(lambda insert: insert(events).on_conflict_do_nothing())
 AFTER = (
     select(events.c.number, events.c.data)
     .join(responses, responses.c.id == events.c.response_id)
@@ -29,7 +29,7 @@ def add(connection: Connection, id: str, first: int, data: Sequence[bytes]) -> N
     """Append events that are numbered from ``first``. Those of a response that was deleted are let go."""
     if data and connection.scalar(THERE, {"key": key(id)}) is not None:
         rows = [{"response_id": key(id), "number": number, "data": one} for number, one in enumerate(data, first)]
-        connection.execute(ADD[connection.dialect.name], rows)
+        ADD.run(connection, rows)
 
 
 def after(connection: Connection, owner: str, id: str, number: int) -> list[tuple[int, bytes]]:

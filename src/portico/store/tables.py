@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -32,12 +33,12 @@ from sqlalchemy.sql.functions import FunctionElement
 
 __all__ = [
     "PREFIX",
+    "Put",
     "accounts",
     "batch_lines",
     "batches",
     "conversation_items",
     "conversations",
-    "either",
     "events",
     "file_chunks",
     "files",
@@ -81,7 +82,6 @@ responses = Table(
     Column("content", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),  # apart: who follows a chain does not read it
     Index(PREFIX + "responses_by_age", "created_at", "size"),
-    Index(PREFIX + "responses_by_worker", "worker"),
     Index(PREFIX + "responses_by_end", "ended_at"),
 )
 
@@ -118,7 +118,6 @@ conversations = Table(
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Index(PREFIX + "conversations_by_use", "used_at", "size"),
-    Index(PREFIX + "conversations_by_worker", "worker"),
 )
 
 conversation_items = Table(
@@ -192,6 +191,11 @@ Index(
     postgresql_where=batch_lines.c.cause.is_not(None),
 )
 
+# What processes have taken: little of what is kept.
+for table in (responses, conversations, files, batches):
+    taken = table.c.worker.is_not(None)
+    Index(f"{table.name}_by_worker", table.c.worker, sqlite_where=taken, postgresql_where=taken)
+
 keys = Table(
     PREFIX + "keys",
     metadata,
@@ -225,10 +229,24 @@ accounts = Table(
 )
 
 
-def either(build: Callable[[Callable[[Table], Any]], Any]) -> dict[str, Any]:
+class Put:
     """The statement that ``build`` makes with an ``insert`` which knows ``on_conflict_do_nothing`` and
-    ``on_conflict_do_update``, by the name of the database's dialect."""
-    return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
+    ``on_conflict_do_update``. Its text is made once for each database: SQLAlchemy looks a statement over at every
+    execution, which takes it longer than SQLite takes to insert the row."""
+
+    def __init__(self, build: Callable[[Callable[[Table], Any]], Any]) -> None:
+        self._statements = {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
+        self._texts: dict[str, str] = {}
+
+    def run(self, connection: Connection, rows: dict[str, Any] | list[dict[str, Any]]) -> int:
+        """Put a row, or several, which always have the same columns; how many were put."""
+        name = connection.dialect.name
+        text = self._texts.get(name)
+        if text is None:
+            columns = [*(rows if isinstance(rows, dict) else rows[0])]
+            text = str(self._statements[name].compile(dialect=connection.dialect, column_keys=columns))
+            self._texts[name] = text
+        return connection.exec_driver_sql(text, rows).rowcount
 
 
 class now(FunctionElement[float]):

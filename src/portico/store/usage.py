@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, func, select
 
 from portico.keys.usage import Used
-from portico.store.tables import either, usage
+from portico.store.tables import Put, usage
 
 __all__ = ["put", "summed"]
 
@@ -21,13 +21,13 @@ def _put(insert: Callable[[Table], Any]) -> Any:
     return row.on_conflict_do_update(index_elements=["process", "day", "key", "model"], set_=renewed)
 
 
-PUT = either(_put)
+PUT = Put(_put)
 
 
 def put(connection: Connection, process: str, sums: Sequence[Used]) -> None:
     """These are the sums of that process now."""
     rows = [{"process": process, **one._asdict()} for one in sums]
-    connection.execute(PUT[connection.dialect.name], rows)
+    PUT.run(connection, rows)
 
 
 def summed(connection: Connection, by: Sequence[str], since: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``portico trace`` and ``portico replay``, as programs, against a server that records."""
+"""``portico trace`` and ``portico replay`` against a server that records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from portico import cli
 from support.replay import Replaying, replaying
 from support.trace import ANSWERS, CHAT, WEATHER, asking
 from support.wait import SAFETY
@@ -27,11 +30,22 @@ def server() -> Iterator[Replaying]:
         yield up
 
 
-def portico(*arguments: str, url: str = "", key: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "PORTICO_URL": url, "PORTICO_API_KEY": key}
-    environment = {name: value for name, value in environment.items() if value}
-    command = [sys.executable, "-m", "portico", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, **options)
+def portico(
+    *arguments: str, url: str = "", key: str = "", input: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``portico ARGUMENTS``, within this process."""
+    environment = {"COLUMNS": "160", "NO_COLOR": "1", "PORTICO_URL": url or None, "PORTICO_API_KEY": key or None}
+    status: Any = 0
+    with (
+        CliRunner().isolation(input, environment) as (output, errors, _),
+        patch.object(sys, "argv", ["portico", *arguments]),
+        patch.object(cli, "write_plainly"),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code
+    return subprocess.CompletedProcess(arguments, status or 0, output.getvalue().decode(), errors.getvalue().decode())
 
 
 def ask(server: Replaying, name: str, **more: Any) -> str:

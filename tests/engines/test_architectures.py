@@ -3,6 +3,8 @@
 What is cached, what runs beside, and what was preempted never show in an answer. An answer is compared with the same
 one computed alone and without a cache; where the two likeliest tokens are closer than kernels round (which differs
 between batches), the comparison ends.
+
+One architecture of each kind of memory and of layer is fast; its cousins are slow.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NEAR: float = 0.1  # in logprob
 SEQUENCES = 4
 
+COUSINS = {"llama", "qwen2", "mixtral", "olmoe", "mamba", "falcon-h1"}  # of what is left: their layers in other orders
+EACH = [pytest.param(name, marks=[pytest.mark.slow] if name in COUSINS else []) for name in ARCHITECTURES]
+
 RULES: dict[str, Any] = {"ignore_eos": True, "logprobs": 2}
 
 _salts = count()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ARCHITECTURES)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=EACH)
 async def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
     path: Path = write(request.param, tmp_path_factory.mktemp("models") / f"{request.param}.gguf")
     engine = LlamaCppEngine(

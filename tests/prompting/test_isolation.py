@@ -82,6 +82,7 @@ def test_the_child_knows_nothing_of_the_environment(
         other.close()
 
 
+@pytest.mark.slow
 async def test_one_strangers_bombs_keep_nobody_else_waiting(tmp_path: Path) -> None:
     """Six of them before an ordinary template of another key's: that one is not the last."""
     tokenizer = load_tokenizer(BYTES["rwkv"](tmp_path / "t"))

@@ -107,11 +107,8 @@ async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: in
     assert sum(kept) == calls
 
 
-SERVED = ("hermes",)
-MORE = ("qwen3_coder", "mistral", "llama3_json", "pythonic", "deepseek_v31")
-
-
-@pytest.mark.parametrize("parser", [*SERVED, *(pytest.param(parser, marks=pytest.mark.slow) for parser in MORE)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parser", ["hermes", "qwen3_coder", "mistral", "llama3_json", "pythonic", "deepseek_v31"])
 def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:
     """Forced calls come in the family's own words, and its own parser reads them, streamed or not."""
     offered = tools(random.Random(5))

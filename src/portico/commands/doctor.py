@@ -22,7 +22,7 @@ from rich.text import Text
 from portico import __version__
 from portico.commands.options import settings_from, settings_options
 from portico.config import Settings
-from portico.engines.llamacpp.libllama import PINNED_VERSION
+from portico.engines.llamacpp.libllama import advice
 from portico.extras import installing
 from portico.models.quantisation import free_memory
 from portico.terminal import Terminal, echo
@@ -108,9 +108,7 @@ def _engine() -> Finding:
     try:
         import_module("xllamacpp")
     except ImportError as error:
-        glibc = "it was built for a newer C library than this system's: use a newer system, or --engine vllm"
-        mend = glibc if "GLIBC" in str(error) else f"pip install --force-reinstall xllamacpp=={PINNED_VERSION}"
-        return Finding("embedded engine", "broken", str(error).replace("\n", " "), mend)
+        return Finding("embedded engine", "broken", str(error).replace("\n", " "), advice(error))
     return Finding("embedded engine", "ok", f"llama.cpp, by xllamacpp {metadata.version('xllamacpp')}")
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -20,7 +19,10 @@ from portico.config import Settings
 from portico.models import Progress
 from portico.terminal import Terminal
 
-__all__ = ["fetched", "loading", "progress_bar"]
+__all__ = ["fetched", "progress_bar"]
+
+
+LARGE = 10_000_000  # bytes; what is smaller is there at once
 
 
 def fetched(settings: Settings) -> None:
@@ -37,17 +39,23 @@ def fetched(settings: Settings) -> None:
 def progress_bar(title: str) -> Iterator[Progress]:
     """Give a ``models.Progress`` that draws one bar per step; nothing is drawn when nothing is fetched.
 
-    Where stderr is not a terminal each step is one line, so that logs stay readable.
+    Where stderr is not a terminal each tenth of a step is one line, so that logs stay readable.
     """
     console = Terminal(stderr=True)
     if not console.is_terminal:
-        said = ""
+        said, tenths, began = "", 0, 0.0
 
         def say(step: str, done: int, total: int) -> None:
-            nonlocal said
+            nonlocal said, tenths, began
             if step != said:
-                said = step
+                said, tenths, began = step, 10 * done // max(total, 1), time.monotonic()
                 console.print(f"{title}: {step} ({total / 1e6:.1f} MB)", highlight=False)
+            elif total >= LARGE and 10 * done // total > tenths:
+                tenths = 10 * done // total
+                speed = done / max(time.monotonic() - began, 1e-3)
+                left = f", {(total - done) / speed:.0f} s left" if done < total else ""
+                figures = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s{left}"
+                console.print(f"{title}: {step}, {figures}", highlight=False)
 
         yield say
         return
@@ -71,16 +79,3 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bars.update(task, completed=done, total=total)
 
         yield draw
-
-
-@contextmanager
-def loading(model: str) -> Iterator[None]:
-    """Say on standard error that a model is being loaded: on a terminal with the seconds it takes, else as a line."""
-    console = Terminal(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    columns = (SpinnerColumn(), TextColumn("Loading {task.description}"), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=True) as bars:
-        bars.add_task(model, total=None)
-        yield

@@ -10,6 +10,7 @@ A file that is in its cache is used without asking the network. A model split ov
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,6 +186,10 @@ def _in_words(what: str, repo: str, revision: str | None) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         raise ModelNotFoundError(f"{repo} has no file {what.partition(' of ')[0]}") from error
     except (errors.HfHubHTTPError, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise PullError(
+                f"no space left on the disk for {what}: make room, or set HF_HOME to another disk, then pull again"
+            ) from error
         raise PullError(f"fetching {what} failed: {error}") from error
 
 

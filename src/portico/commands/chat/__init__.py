@@ -16,16 +16,16 @@ from typing import Any
 
 import rich_click as click
 
-from portico.commands.chat.talk import Talk, tools_from
+from portico.commands.chat.talk import Talk, picture_from, tools_from
 from portico.commands.chat.talkers import Messages, Talker, local, remote
 from portico.commands.options import model_argument, settings_from, settings_options
-from portico.commands.progress import loading, progress_bar
+from portico.commands.progress import progress_bar
 from portico.config import Settings
-from portico.terminal import Terminal
+from portico.terminal import Terminal, waiting
 
 __all__ = ["command"]
 
-OPTIONS = ("chat_template", "context_length", "threads", "tool_parser", "reasoning_parser")
+OPTIONS = ("chat_template", "mmproj", "context_length", "threads", "tool_parser", "reasoning_parser")
 
 
 @click.command("chat")
@@ -38,6 +38,13 @@ OPTIONS = ("chat_template", "context_length", "threads", "tool_parser", "reasoni
 @click.option("--seed", type=int, help="Makes answers repeatable.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text.")
 @click.option("--tools", type=click.Path(exists=True, path_type=Path), help="JSON file with a list of tools to offer.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With a question: picture(s) that it is about.",
+)
 @click.option("--schema", type=click.Path(exists=True, path_type=Path), help="JSON schema that the answer keeps.")
 @click.option("--json", "as_json", is_flag=True, help="With a question: print the answer as JSON.")
 @click.option("--url", help="Talk to a running server at this base URL instead, such as http://127.0.0.1:8000/v1.")
@@ -52,6 +59,7 @@ def command(
     key: str | None,
     config: Path | None,
     tools: Path | None,
+    images: Sequence[Path],
     schema: Path | None,
     temperature: float,
     top_p: float | None,
@@ -93,9 +101,13 @@ def command(
         once = sys.stdin.read().strip()
         if not once:
             raise click.UsageError("standard input holds no prompt")
-    if as_json and not once:
-        raise click.UsageError("--json is for one answer: give a question")
-    asyncio.run(_talk(settings, url, key, messages, once, fields, as_json))
+    if (as_json or images) and not once:
+        raise click.UsageError(f"{'--json' if as_json else '--image'} is for one answer: give a question")
+    try:
+        pictures = [picture_from(image) for image in images]
+    except (OSError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    asyncio.run(_talk(settings, url, key, messages, once, pictures, fields, as_json))
 
 
 async def _talk(
@@ -104,6 +116,7 @@ async def _talk(
     key: str | None,
     messages: Messages,
     once: str,
+    pictures: list[dict[str, Any]],
     fields: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -115,14 +128,14 @@ async def _talk(
             if url:
                 found = await stack.enter_async_context(talker)
             else:
-                with loading(model or settings.model):
+                with waiting(f"Loading {model or settings.model}"):
                     found = await stack.enter_async_context(talker)
             return found
 
         named = settings.model if "model" in settings.model_fields_set or not url else None
         talk = Talk(await use(named), use, messages, fields)
         if once:
-            await talk.once(once, as_json=as_json)
+            await talk.once(once, pictures, as_json=as_json)
         else:
             from portico.commands.chat.editor import read_lines
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
+import mimetypes
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ from portico.commands.chat.talkers import Messages, Talker
 from portico.errors import PorticoError, meant
 from portico.terminal import Terminal
 
-__all__ = ["Talk", "tools_from"]
+__all__ = ["Talk", "picture_from", "tools_from"]
 
 NUMBERS = {
     **dict.fromkeys(("temperature", "top_p", "min_p"), float),
@@ -45,6 +47,7 @@ class Talk:
         self.messages = messages
         self.fields = fields
         self._raw = False
+        self._pictures: list[dict[str, Any]] = []  # that go with the next message
         self.over = False
         self._told = Terminal(stderr=True, highlight=False)
         self.commands = {
@@ -53,6 +56,7 @@ class Talk:
             "system": SlashCommand("[TEXT]", "the system message; alone: take it back", self._system),
             "set": SlashCommand("[NAME VALUE]", f"a field of the request: {', '.join(NUMBERS)}, stop", self._set),
             "tools": SlashCommand("[FILE]", "offer the tools in a JSON file; alone: none any more", self._tools),
+            "image": SlashCommand("[FILE]", "a picture for the next message; alone: none any more", self._image),
             "raw": SlashCommand("", "show answers as the model writes them, or as Markdown again", self._toggle),
             "save": SlashCommand("FILE", "keep the talk", self._save),
             "load": SlashCommand("FILE", "go on with one that was kept", self._load),
@@ -69,19 +73,20 @@ class Talk:
         else:
             await self._say(text)
 
-    async def once(self, text: str, *, as_json: bool) -> None:
-        """One question and its answer. Raises what the answer raises."""
-        shown = await self._answer([*self.messages, {"role": "user", "content": text}], quiet=as_json)
+    async def once(self, text: str, pictures: Sequence[dict[str, Any]] = (), *, as_json: bool) -> None:
+        """One question, with the pictures that it is about, and its answer. Raises what the answer raises."""
+        shown = await self._answer([*self.messages, _said(text, pictures)], quiet=as_json)
         if as_json:
             Terminal(highlight=False, soft_wrap=True).out(json.dumps(shown.as_json(self._talker.tokens), indent=2))
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
     async def _say(self, text: str) -> None:
-        self.messages.append({"role": "user", "content": text})
+        self.messages.append(_said(text, self._pictures))
         try:
             shown = await self._answer(self.messages)
             self.messages.append(shown.message)
+            self._pictures = []
         except PorticoError as error:
             self._complain(error.message)
             self.messages.pop()
@@ -166,6 +171,10 @@ class Talk:
             self.fields["tools"] = tools_from(Path(rest))
         self._tell(f"{len(self.fields.get('tools', []))} tools are offered.")
 
+    async def _image(self, rest: str) -> None:
+        self._pictures = [*self._pictures, picture_from(Path(rest))] if rest else []
+        self._tell(f"Pictures for the next message: {len(self._pictures)}.")
+
     async def _toggle(self, rest: str) -> None:
         self._raw = not self._raw
         self._tell("Answers are shown as they are written." if self._raw else "Answers are shown as Markdown.")
@@ -194,6 +203,22 @@ class Talk:
 
     def _complain(self, text: str) -> None:
         self._told.print(Text(text, style="red"), soft_wrap=True)
+
+
+def _said(text: str, pictures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the reader says, as a message."""
+    return {"role": "user", "content": [*pictures, {"type": "text", "text": text}] if pictures else text}
+
+
+def picture_from(file: Path) -> dict[str, Any]:
+    """A picture as part of a message. Raises ``ValueError`` for a file whose name says that it is none, and
+    ``OSError``."""
+    file = file.expanduser()
+    kind = mimetypes.guess_type(file.name)[0] or ""
+    if not kind.startswith("image/"):
+        raise ValueError(f"{file} is no picture: PNG, JPEG, WebP and the like are.")
+    data = base64.b64encode(file.read_bytes()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
 
 
 def tools_from(file: Path) -> list[dict[str, Any]]:

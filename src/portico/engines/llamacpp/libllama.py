@@ -243,21 +243,28 @@ def library_path() -> Path:
     return found[0]
 
 
+def advice(error: Exception) -> str:
+    """What helps where the wheel's library cannot be loaded."""
+    if "GLIBC" in str(error):
+        return "it was built for a newer C library than this system's: use a newer system or an image, or --engine vllm"
+    return f"it may be another machine's: run pip install --force-reinstall --no-cache-dir xllamacpp=={PINNED_VERSION}"
+
+
 class Library:
     """The loaded library: prototypes set, layouts checked, log captured. Make one per process."""
 
     def __init__(self) -> None:
+        path = library_path()
         version = importlib.metadata.version("xllamacpp")
         if version != PINNED_VERSION:
             raise LlamaError(f"xllamacpp {version} is installed; this engine needs exactly {PINNED_VERSION}")
-        path = library_path()
         try:
             self.c = ctypes.CDLL(str(path))
             for name, (result, arguments) in _PROTOTYPES.items():
                 function = getattr(self.c, name)
                 function.restype, function.argtypes = result, arguments
         except (OSError, AttributeError) as error:
-            raise LlamaError(f"{path.name} cannot be used as libllama: {error}") from error
+            raise LlamaError(f"{path.name} cannot be used as libllama: {error}; {advice(error)}") from error
         check_sentinels("llama_model_params", self.c.llama_model_default_params(), _MODEL_SENTINELS)
         check_sentinels("llama_context_params", self.c.llama_context_default_params(), _CONTEXT_SENTINELS)
 
@@ -279,7 +286,9 @@ class Library:
         """``what`` with the complaint of llama.cpp that says most: the last one that is not merely 'failed to load'."""
         for line in reversed(self.complaints):
             if "failed to load model" not in line:
-                return LlamaError(f"{what}: {line.split(': ', 1)[-1]}")
+                unknown = "unknown model architecture" in line
+                hint = "; another file of the model, or --engine vllm, may serve it" if unknown else ""
+                return LlamaError(f"{what}: {line.split(': ', 1)[-1]}{hint}")
         return LlamaError(what)
 
 

@@ -28,7 +28,7 @@ from portico.server.http.browsers import is_loopback, with_port
 from portico.server.process.beside import grpc_tls
 from portico.server.process.engines import engine_of, resolved_model
 from portico.server.process.reloading import OF_AN_ENGINE, Reloading
-from portico.server.process.running import give_back, run, start_logging
+from portico.server.process.running import give_back, loading, run, start_logging
 from portico.terminal import Terminal, echo
 
 __all__ = ["host"]
@@ -65,7 +65,8 @@ async def _host(settings: Settings, again: Callable[[], Settings] | None) -> Non
     tokenizer = load_tokenizer(settings.tokenizer or resolved.tokenizer_path or resolved.path)
     engine = engine_of(settings, resolved)
     try:
-        await engine.start()
+        with loading(settings):
+            await engine.start()
         hub = Hub(engine)
         keys = Keys()
         accept = partial(_accept, keys)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import uvicorn
@@ -34,7 +35,7 @@ from portico.server.process.draining import DrainingServer
 from portico.server.process.key_watch import KeyWatch
 from portico.server.process.listener import listening, placed, refuse_to_be_open
 from portico.server.process.reloading import OF_A_SERVER, Live, Reloading
-from portico.server.process.running import give_back, run, start_logging
+from portico.server.process.running import give_back, loading, run, start_logging
 from portico.server.process.settling import Settling
 from portico.server.routes.paths import routes
 
@@ -104,7 +105,8 @@ async def _serve(
         reloading.begin()
     telemetry = sending_spans(settings)
     metrics = Metrics(ledger, of_keys=settings.metrics_per_key)
-    served = await assemble(settings, metrics, shared)
+    with nullcontext() if shared else loading(settings):
+        served = await assemble(settings, metrics, shared)
     metrics.loads.served = served
     batches: Runner | None = None
     tasks = [asyncio.create_task(work) for work in (metrics.keep(), systemd.keep_alive(), served.offers.keep_tidy())]

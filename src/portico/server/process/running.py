@@ -8,15 +8,15 @@ import ctypes
 import gc
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from rich.logging import RichHandler
 
 from portico.config import Settings
-from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal
+from portico.terminal import JsonLogFormatter, LogFormatter, ShortLogFormatter, Terminal, waiting
 
-__all__ = ["give_back", "run", "start_logging"]
+__all__ = ["give_back", "loading", "run", "start_logging"]
 
 log = logging.getLogger("portico")
 
@@ -45,6 +45,20 @@ def start_logging(settings: Settings) -> None:
         handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(settings.log_level.upper())
+
+
+@contextlib.contextmanager
+def loading(settings: Settings) -> Iterator[None]:
+    """Say which models are loaded meanwhile, as far as they are loaded here: on a terminal as long as it takes, else in
+    the log."""
+    names = ", ".join(one.model for one in settings.each_model if not one.elsewhere and one.load == "start")
+    if not names:
+        yield
+        return
+    if not sys.stderr.isatty():
+        log.info("loading %s", names)
+    with waiting(f"Loading {names}"):
+        yield
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

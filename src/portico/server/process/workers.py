@@ -37,6 +37,7 @@ from portico.server.process import systemd
 from portico.server.process.engines import engines
 from portico.server.process.places import shared_table
 from portico.server.process.reloading import OF_WORKERS, Reloading
+from portico.server.process.running import loading
 
 __all__ = ["REFUSED", "pack", "supervise", "unpack"]
 
@@ -79,9 +80,10 @@ async def supervise(settings: Settings, listener: socket.socket, again: Callable
         loop.add_signal_handler(number, lambda: crew.stop() if stop.is_set() else stop.set())
     Reloading(settings, again, lambda changed: crew.change(changed.model_copy(update=changes)), OF_WORKERS).begin()
     try:
-        for engine in shared:
-            await engine.start()
-            hubs.append(Hub(engine))
+        with loading(settings):
+            for engine in shared:
+                await engine.start()
+                hubs.append(Hub(engine))
         counted = asyncio.create_task(_count_restarts(Ledger(ledger, settings.workers), settings, shared))
         tasks = [asyncio.create_task(crew.keep(index)) for index in range(settings.workers)]
         await stop.wait()

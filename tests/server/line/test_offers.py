@@ -167,6 +167,39 @@ def test_a_swap_waits_for_running_answers_and_both_sides_have_their_turn() -> No
     run(main())
 
 
+def test_an_unload_ends_however_many_want_the_model() -> None:
+    async def main() -> None:
+        house = House(1)
+        crowd = [asyncio.create_task(house.request("a", 3)) for _ in range(2)]
+        await turns(8)
+        unloading = asyncio.create_task(house.unload("a"))
+        while not unloading.done():
+            await turns(1)
+            crowd.append(asyncio.create_task(house.request("a", 3)))
+            assert len(crowd) < 200, "it is never done"
+        await asyncio.gather(*crowd)
+        assert set(house.answered) == {"a"}
+        await house.offers.close()
+
+    run(main())
+
+
+def test_who_asks_for_a_model_that_has_gone_is_told() -> None:
+    async def main() -> None:
+        house = House(1)
+        stale = house.named("a")
+        await house.request("a", 1)
+        await house.change("a", 1)
+        for _ in range(20):  # while it is unloaded, and afterwards
+            with ExitStack() as held, pytest.raises(OverloadedError, match="have changed"):
+                await house.offers.get(stale, held)
+            await turns(1)
+        assert stale.state == "unloaded"
+        await house.offers.close()
+
+    run(main())
+
+
 def test_the_queue_has_a_bound() -> None:
     async def main() -> None:
         house = House(1, queue=2)

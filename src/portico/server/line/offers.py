@@ -170,6 +170,8 @@ class Offers:
         again = max(1, math.ceil(offer.took))
         if self._draining:
             raise _draining()
+        if offer not in self.offers:  # nor will it be loaded any more
+            raise _changed()
         if len(self._waiting) >= self._queue:
             raise OverloadedError(
                 "Too many requests wait for a model to be loaded; try again.", code="queue_full", retry_after=again
@@ -190,14 +192,14 @@ class Offers:
                 self._waiting.remove(waiting)
 
     async def unload(self, offer: Offer) -> None:
-        """Returns when it is unloaded, which the answers on their way do not notice. Raises ``NotSupportedError`` where
-        it stays."""
+        """Returns when it has been unloaded, which the answers on their way do not notice; for who waits for it, it is
+        loaded again. Raises ``NotSupportedError`` where it stays."""
         if offer.stays:
             raise NotSupportedError("With --workers every model stays loaded.", param="model")
-        while offer.state != "unloaded":
-            if offer.state == "loaded":
-                self._unload(offer)
-            assert offer.moving is not None
+        if offer.state == "loading" and offer.moving is not None:
+            await asyncio.wait([offer.moving])
+        self._unload(offer)
+        if offer.state == "unloading" and offer.moving is not None:
             await asyncio.wait([offer.moving])
 
     def change(self, offers: Sequence[Offer], most: int | None, queue: int) -> None:
@@ -208,7 +210,7 @@ class Offers:
         gone = [old for old in was if old not in self.offers]
         for waiting in self._waiting:
             if waiting.offer in gone:
-                self._refuse(waiting, OverloadedError("The models have changed; try again.", retry_after=1))
+                self._refuse(waiting, _changed())
         self._waiting = [waiting for waiting in self._waiting if waiting.offer not in gone]
         for old in gone:
             if old.state != "unloaded":
@@ -336,6 +338,10 @@ class Offers:
     def _refuse(waiting: _Waiting, error: PorticoError) -> None:
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
+
+
+def _changed() -> OverloadedError:
+    return OverloadedError("The models have changed; try again.", retry_after=1)
 
 
 def _draining() -> OverloadedError:

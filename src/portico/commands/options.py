@@ -47,7 +47,7 @@ def settings_options(names: Iterable[str]) -> Callable[[Function], Function]:
 
 
 def setting_groups() -> Iterator[tuple[str, list[str]]]:
-    """The settings' names, in groups as the comments between them in ``config.py`` name these."""
+    """The settings' names, in groups as the comments between them in ``config/`` name these."""
     title, names = "", list[str]()
     source = inspect.getsource(ModelSettings) + inspect.getsource(Settings)
     for group, name in re.findall(r"^    (?:# (.+)|(\w+): )", source, re.MULTILINE):

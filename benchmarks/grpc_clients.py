@@ -1,13 +1,14 @@
-"""What a message costs the client of a gRPC stream, by the way it is read: is there a leaner one?
+"""What a message costs the client of a gRPC stream, by the way it is read.
 
     python benchmarks/grpc_clients.py [STREAMS] [TOKENS] [TOKENS_PER_SECOND]
 
 The server is that of ``messages_between``. Printed is the client's processor time per token, system calls included:
 
-    parsed      grpc.aio, one task per stream, messages parsed; this is what ``GrpcEngine`` does
+    frames      the client of ``portico.engines.grpc.http2``, which ``GrpcEngine`` has, messages parsed
+    parsed      grpc.aio, one task per stream, messages parsed
     raw         the same, messages left as bytes
     iterated    the same, by ``async for``
-    uvloop      raw, on uvloop
+    uvloop      raw, on uvloop, where ``frames`` is too
     threads     the blocking client, one thread per stream
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 import grpc
 import uvloop
 
+from portico.engines.grpc.http2 import Call, Channel, RpcError
 from portico.protos import vllm_engine_pb2 as pb
 
 SERVER = Path(__file__).resolve().parent / "messages_between.py"
@@ -35,6 +37,7 @@ def main() -> None:
     """Run each kind against a server of its own."""
     streams, tokens, rate = (int(given) for given in (sys.argv[1:] + ["64", "200", "50"][len(sys.argv) - 1 :])[:3])
     kinds: dict[str, Callable[[int, bytes], int]] = {
+        "frames": lambda port, ask: uvloop.run(_frames(port, ask, streams)),
         "parsed": lambda port, ask: asyncio.run(_tasks(port, ask, streams, pb.GenerateResponse.FromString)),
         "raw": lambda port, ask: asyncio.run(_tasks(port, ask, streams)),
         "iterated": lambda port, ask: asyncio.run(_tasks(port, ask, streams, iterate=True)),
@@ -63,6 +66,30 @@ def _request(tokens: int) -> bytes:
     request.tokenized.input_ids.extend([97, 97])
     request.sampling_params.max_tokens = tokens
     return request.SerializeToString()
+
+
+async def _frames(port: int, request: bytes, streams: int) -> int:
+    messages, over, done = 0, 0, asyncio.Event()
+
+    class Counting(Call):
+        def message(self, data: bytes) -> None:
+            nonlocal messages
+            pb.GenerateResponse.FromString(data)
+            messages += 1
+
+        def over(self, error: RpcError | None) -> None:
+            nonlocal over
+            assert error is None, error
+            over += 1
+            if over == streams:
+                done.set()
+
+    channel = Channel(f"127.0.0.1:{port}")
+    for _ in range(streams):
+        await channel.begin(Counting(), CALL, request)
+    await done.wait()
+    await channel.close()
+    return messages
 
 
 async def _tasks(

@@ -260,14 +260,13 @@ class GrpcEngine(Described):
         raise EngineDeadError("The engine is not available: none of its hosts answers.", retry_after=1)
 
     def _deliver(self, host: Host, outputs: list[EngineOutput]) -> None:
-        wanted = []
-        for output in outputs:
-            asked = self._asked.get(output.request_id)
-            if asked is None or asked.host is not host:
-                continue  # aborted
+        at = self._asked
+        wanted = [  # others were aborted
+            output for output in outputs if (asked := at.get(output.request_id)) is not None and asked.host is host
+        ]
+        for output in wanted:
             if output.finish_reason is not None:
-                self._forget(output.request_id, asked)
-            wanted.append(output)
+                self._forget(output.request_id, at[output.request_id])
         self._push(wanted)
 
     def _forget(self, request_id: str, asked: _Asked) -> None:

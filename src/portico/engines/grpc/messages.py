@@ -112,12 +112,14 @@ class Reader:
 
     def feed(self, response: GenerateResponse) -> EngineOutput | None:
         """What one message tells, if anything."""
-        if response.WhichOneof("response") == "complete":
+        if response.HasField("complete"):
             return self._end(response.complete)
         return self._more(response.chunk)
 
     def _more(self, chunk: GenerateStreamChunk) -> EngineOutput | None:
         ids = list(chunk.token_ids)
+        if ids and ids[-1] not in self._ends and self._begun and self._held is None and not self._wants_logprobs:
+            return EngineOutput(self._id, ids)  # nearly all
         logprobs = self._logprobs(chunk.output_logprobs, ids)
         if self._held is not None:
             token, logprob = self._held

@@ -3,7 +3,11 @@ whether it serves as before afterwards.
 
     python benchmarks/attacks.py [URL [PID]]
 
-Before each attack the stream is at rest for a while. Behind the attacks come the largest bodies that are none.
+Rest and attack take turns, ``ROUNDS`` times, each for ``SECONDS`` in which the same body is sent again and again. Told
+is the median of the rounds' 99th percentiles, and in brackets the median of how many times that of the rest before it
+each one is: so what else the machine does in one of the rounds counts for little. Behind the attacks come the largest
+bodies that are none. All of it takes about five minutes.
+
 Without arguments Portico is started over the replay engine, and where the gateway ``smg`` is installed
 (``pip install 'portico[gateways]'``) it is started beside it, over Portico's gRPC service. With them, the attacks go to
 the server at ``URL``; memory is that of the process ``PID``, 0 where it is not given. Bodies are those of
@@ -22,15 +26,17 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from support.attacks import ALLOWED, ATTACKS, Attack, assault, high, listening, serves
+from support.attacks import ALLOWED, ATTACKS, Attack, high, listening, peak, post, probing, serves
 from support.server import grpc_port, running_server
 
-REST = 3.0  # seconds of the stream before each attack
+ROUNDS = 3
+SECONDS = 0.8  # of a rest, and of an attack where one body is answered sooner
+PATIENCE = 10.0  # seconds until an answer counts as none
 
 
 def main() -> None:
@@ -40,9 +46,9 @@ def main() -> None:
             servers = {"server": (sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)}
         else:
             servers = _started(running)
-        shown = "answer, /health p99, memory, stream p99 (at rest)"
-        print("| attack | body |", "".join(f" {name}: {shown} |" for name in servers), sep="")
-        print("|---|---|", "---|" * len(servers), sep="")
+        columns = ("answer", "memory", "/health p99", "stream p99")
+        print("| attack | body |", *(f" {name}: {column} |" for name in servers for column in columns), sep="")
+        print("|---|---|", "---|" * len(servers) * len(columns), sep="")
         for attack in (*ATTACKS, *ALLOWED):
             body = attack.body(attack.full)  # made before anything is measured
             row = "".join(_row(url, pid, attack, body) for url, pid in servers.values())
@@ -50,14 +56,35 @@ def main() -> None:
 
 
 def _row(url: str, pid: int | None, attack: Attack, body: bytes) -> str:
-    with listening(url) as gaps:
-        time.sleep(REST)
-        rest = len(gaps)
-        cost = assault(url, replace(attack, body=lambda _: body), attack.full, pid)
+    waits: list[tuple[float, float]] = []  # of the rounds: 99th percentiles at rest and attacked
+    gaps: list[tuple[float, float]] = []
+    took: list[float] = []
+    memory = 0
+    for _ in range(ROUNDS):
+        with listening(url) as stream, probing(url) as probe:
+            while not stream:
+                time.sleep(0.01)
+            time.sleep(SECONDS)
+            rest, calm = len(stream), len(probe.waits)
+            before, began = peak(pid, forget=True), time.monotonic()
+            while time.monotonic() < began + SECONDS:
+                sent = time.monotonic()
+                status, _answer = post(url, attack.path, body, PATIENCE)
+                took.append(time.monotonic() - sent)
+            time.sleep(0.1)  # what comes after the answer counts too
+        memory = max(memory, peak(pid) - before)
+        waits.append((high(probe.waits[:calm]), high(probe.waits[calm:])))
+        gaps.append((high(stream[:rest]), high(stream[rest:])))
+        if not status:
+            break
     served = "" if serves(url) else ", does not serve"
-    pace = f"{high(gaps[rest:]) * 1000:.0f} ms ({high(gaps[:rest]) * 1000:.0f})"
-    answer = f"{cost.status or 'none'} in {cost.took:.2f} s, {cost.stall * 1000:.0f} ms"
-    return f" {answer}, +{cost.memory / 1e6:.0f} MB, {pace}{served} |"
+    answer = f"{status or 'none'} in {median(took):.2f} s{served}"
+    return f" {answer} | +{memory / 1e6:.0f} MB | {_beside(waits)} | {_beside(gaps)} |"
+
+
+def _beside(rounds: list[tuple[float, float]]) -> str:
+    attacked = median(one for _, one in rounds) * 1000
+    return f"{attacked:.0f} ms (x {median(one / rest for rest, one in rounds):.1f})"
 
 
 def _started(running: ExitStack) -> dict[str, tuple[str, int | None]]:
@@ -73,18 +100,8 @@ def _started(running: ExitStack) -> dict[str, tuple[str, int | None]]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         worker = f"grpc://127.0.0.1:{grpc_port(portico)}"
-        command = [
-            gateway,
-            "launch",
-            "--worker-urls",
-            worker,
-            "--backend",
-            "vllm",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
+        where = ["--host", "127.0.0.1", "--port", str(port)]
+        command = [gateway, "launch", "--worker-urls", worker, "--backend", "vllm", *where]
         process = running.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         running.callback(process.terminate)
         url = f"http://127.0.0.1:{port}"

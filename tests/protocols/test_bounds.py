@@ -74,7 +74,7 @@ def test_what_stands_in_strings_counts_nothing(text: str) -> None:
 
 def test_ids_have_a_bound_of_their_own() -> None:
     ids = list(range(MOST_IDS - 10))
-    assert parse_body(DetokenizeRequest, json.dumps({"tokens": ids}).encode()).tokens == ids
+    assert list(parse_body(DetokenizeRequest, json.dumps({"tokens": ids}).encode()).tokens) == ids
     with pytest.raises(BadRequestError) as refused:
         parse_body(DetokenizeRequest, json.dumps({"tokens": [*ids, *ids[:20]]}).encode())
     assert refused.value.param == "tokens"

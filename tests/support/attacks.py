@@ -2,8 +2,8 @@
 
 An attack is a body of some size. ``assault`` sends it to a server that runs as a process of its own, asks for
 ``/health`` beside it all the while, and says what that cost: how long the probe waited, how much memory the process
-took. ``listening`` reads a stream meanwhile. ``serves`` says whether it is as before afterwards.
-``benchmarks/attacks.py`` prints the same of any server.
+took. ``probing`` is that probe, ``listening`` reads a stream meanwhile. ``serves`` says whether it is as before
+afterwards. ``benchmarks/attacks.py`` prints the same of any server.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["ALLOWED", "ATTACKS", "Attack", "Cost", "assault", "high", "listening", "peak", "serves"]
+__all__ = ["ALLOWED", "ATTACKS", "Attack", "Cost", "assault", "high", "listening", "peak", "post", "probing", "serves"]
 
 CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 PROBE_SECONDS = 0.01  # between one answer of the probe and the next question
@@ -158,39 +158,53 @@ def listening(url: str) -> Iterator[list[float]]:
         listener.join()
 
 
-def assault(url: str, attack: Attack, count: int, pid: int | None = None) -> Cost:
-    """Send the attack with ``count`` items to the server at ``url``, which is the process ``pid``, and look on."""
-    body = attack.body(count)
-    waits: list[float] = []
-    healthy = [True]
-    over = threading.Event()
+@dataclass
+class Probe:
+    """How long each question about health waited, in seconds, and whether the answer was always 200."""
 
-    def probe() -> None:
+    waits: list[float] = field(default_factory=list)
+    healthy: bool = True
+
+
+@contextmanager
+def probing(url: str) -> Iterator[Probe]:
+    """Ask for ``/health`` again and again meanwhile."""
+    probe, over = Probe(), threading.Event()
+
+    def ask() -> None:
         connection = _connection(url)
         while not over.wait(PROBE_SECONDS):
             began = time.monotonic()
             connection.request("GET", "/health")
             response = connection.getresponse()
             response.read()
-            waits.append(time.monotonic() - began)
-            healthy[0] &= response.status == 200
+            probe.waits.append(time.monotonic() - began)
+            probe.healthy &= response.status == 200
 
-    before = peak(pid, forget=True)
-    prober = threading.Thread(target=probe)
+    prober = threading.Thread(target=ask)
     prober.start()
-    began = time.monotonic()
     try:
-        status, answer = _post(url, attack.path, body)
+        yield probe
     finally:
-        took = time.monotonic() - began
-        over.wait(0.2)  # what comes after the answer counts too
         over.set()
         prober.join()
-    return Cost(status, answer, took, waits, healthy[0], len(body), max(0, peak(pid) - before))
 
 
-def _post(url: str, path: str, body: bytes) -> tuple[int, bytes]:
-    connection = _connection(url)
+def assault(url: str, attack: Attack, count: int, pid: int | None = None) -> Cost:
+    """Send the attack with ``count`` items to the server at ``url``, which is the process ``pid``, and look on."""
+    body = attack.body(count)
+    before = peak(pid, forget=True)
+    with probing(url) as probe:
+        began = time.monotonic()
+        status, answer = post(url, attack.path, body)
+        took = time.monotonic() - began
+        time.sleep(0.2)  # what comes after the answer counts too
+    return Cost(status, answer, took, probe.waits, probe.healthy, len(body), max(0, peak(pid) - before))
+
+
+def post(url: str, path: str, body: bytes, patience: float = PATIENCE) -> tuple[int, bytes]:
+    """The answer to the body, which may take so many seconds: its status, 0 where there is none, and its bytes."""
+    connection = _connection(url, patience)
     try:
         connection.request("POST", path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -204,13 +218,13 @@ def _post(url: str, path: str, body: bytes) -> tuple[int, bytes]:
 def serves(url: str) -> bool:
     """Whether an ordinary request is answered."""
     body = {"model": "smollm2", "max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]}
-    return _post(url, CHAT, json.dumps(body).encode())[0] == 200
+    return post(url, CHAT, json.dumps(body).encode())[0] == 200
 
 
-def _connection(url: str) -> http.client.HTTPConnection:
+def _connection(url: str, patience: float = PATIENCE) -> http.client.HTTPConnection:
     where = urlsplit(url)
     assert where.hostname is not None
-    return http.client.HTTPConnection(where.hostname, where.port, timeout=PATIENCE)
+    return http.client.HTTPConnection(where.hostname, where.port, timeout=patience)
 
 
 def peak(pid: int | None, forget: bool = False) -> int:

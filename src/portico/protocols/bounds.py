@@ -9,18 +9,28 @@ others share ``MOST_VALUES``. Nothing here decides whether the body is JSON; the
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    FailFast,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from portico.errors import BadRequestError
 from portico.threads import checkpoint
 from portico.values import MOST_VALUES, cut_at_quotes
 
 __all__ = [
+    "BATCH",
     "FEW",
     "IDS",
     "LARGE",
@@ -30,7 +40,9 @@ __all__ = [
     "TokenId",
     "TokenIds",
     "Values",
+    "batches",
     "check_bounds",
+    "id_fields",
     "largest",
 ]
 
@@ -62,14 +74,19 @@ Objects: TypeAlias = Items[Annotated[dict[str, Any], AfterValidator(_breathe)]]
 
 
 def _all_at_once(ids: object, check: ValidatorFunctionWrapHandler) -> list[int]:
-    """Long lists of numbers are looked at by what is fast at it; what is wrong is found by the validator behind."""
-    if type(ids) is list and ids and all(map(_are_ids, _batches(ids))):
+    """Long lists of numbers are looked at by what is fast at it; what is wrong is found by the validator behind.
+
+    Those that were taken out of the body hold nothing but ids, and do all that is asked of a list here."""
+    if isinstance(ids, array):
+        return cast(list[int], ids)
+    if type(ids) is list and ids and all(map(_are_ids, batches(ids))):
         return ids
     found: list[int] = check(ids)
     return found
 
 
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The ids, some thousands at a time."""
     for start in range(0, len(ids), BATCH):
         checkpoint()
         yield ids[start : start + BATCH]
@@ -77,7 +94,7 @@ def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def largest(ids: Sequence[int]) -> int:
     """The largest of many ids; there is at least one."""
-    return max(map(max, _batches(ids)))
+    return max(map(max, batches(ids)))
 
 
 def _are_ids(ids: Sequence[int]) -> bool:
@@ -85,7 +102,7 @@ def _are_ids(ids: Sequence[int]) -> bool:
 
 
 TokenId = Annotated[int, Field(ge=0)]
-TokenIds = Annotated[Items[TokenId], WrapValidator(_all_at_once)]
+TokenIds = Annotated[Items[TokenId], WrapValidator(_all_at_once), PlainSerializer(list)]
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,11 @@ class Values:
 
 IDS = Values(MOST_IDS)
 FEW = Values(1_000)  # of an object with a handful of members, each of which would be told of if it were wrong
+
+
+def id_fields(model: type[BaseModel]) -> list[str]:
+    """The fields of ``model`` that may hold long lists of token ids."""
+    return [name for name, most in _bounds(model).items() if most == MOST_IDS]
 
 
 def check_bounds(body: bytes, model: type[BaseModel]) -> None:

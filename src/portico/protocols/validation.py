@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from portico.errors import BadRequestError
-from portico.protocols.bounds import LARGE, check_bounds
+from portico.protocols.bounds import LARGE, check_bounds, id_fields
+from portico.protocols.id_lists import put_back, taken_out
 
 __all__ = ["Keys", "RequestModel", "fault", "field_path", "parse_body", "parse_fields"]
 
@@ -98,7 +99,11 @@ def _validated(model: type[Model], body: bytes) -> Model:
     if len(body) <= LARGE:
         return model.model_validate_json(body)
     # What pydantic makes of JSON first takes four times the memory of Python's own objects, and ends up as those too.
-    return model.model_validate(from_json(body))
+    rest, lists = taken_out(body, id_fields(model))
+    fields = from_json(rest)
+    if not put_back(fields, lists):
+        fields = from_json(body)
+    return model.model_validate(fields)
 
 
 def parse_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:

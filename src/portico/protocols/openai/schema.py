@@ -6,6 +6,7 @@ the server (how many choices, logprobs, stop strings) are checked in ``sampling`
 
 from __future__ import annotations
 
+from array import array
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
@@ -39,7 +40,7 @@ SomeTokens = Annotated[MaxTokens, AfterValidator(_not_zero)]
 
 def _kind(texts: object) -> str:
     """Which kind of texts a request means, as its first item says."""
-    first = texts[0] if isinstance(texts, list) and texts else ""
+    first = texts[0] if isinstance(texts, list | array) and texts else ""
     if isinstance(texts, str):
         return "text"
     return "list" if isinstance(first, list) else "int" if isinstance(first, int | float) else "str"

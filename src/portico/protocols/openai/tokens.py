@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field, model_validator
 
+from portico.decoding import Detokenizer
 from portico.errors import BadRequestError
 from portico.generation import Generation, Model
 from portico.prompting import Prompt
-from portico.protocols.bounds import IDS, Objects, TokenIds, largest
+from portico.protocols.bounds import BATCH, IDS, Objects, TokenIds, batches, largest
 from portico.protocols.openai.schema import MOST_MESSAGES, ConversationFields
 from portico.protocols.validation import RequestModel, fault
 
@@ -57,7 +58,11 @@ def detokenized(request: DetokenizeRequest, model: Model) -> dict[str, Any]:
     if request.tokens and largest(request.tokens) >= model.vocab_size:
         raise BadRequestError(f"'tokens' holds an id beyond the vocabulary of {model.vocab_size}.", param="tokens")
     skip = bool(request.skip_special_tokens)
-    return {"prompt": model.tokenizer.decode(request.tokens, skip_special_tokens=skip)}
+    if len(request.tokens) <= BATCH:
+        return {"prompt": model.tokenizer.decode(request.tokens, skip_special_tokens=skip)}
+    decoder = Detokenizer(model.tokenizer, skip_special_tokens=skip)  # holds nothing up, and what it takes is little
+    pieces = [decoder.feed(ids) for ids in batches(request.tokens)]
+    return {"prompt": "".join(pieces) + decoder.close()}
 
 
 def tokenizer_info(model: Model) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import tempfile
 import time
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from portico.store import Store, StoredResponse, open_store
+from portico.store.retention import sweep
 
 OWNER = "a" * 64
+AT_ONCE = 1024  # responses that a fill has under way
 CHAIN = 1000
 TOOLS = [
     {
@@ -68,33 +71,41 @@ async def cost(call: Callable[[int], Awaitable[object]], times: int) -> dict[str
 
 async def fill(store: Store, have: int, rows: int) -> None:
     """Chains of ``CHAIN``, until there are so many."""
-    for first in range(have, rows, 50):
-        numbers = range(first, min(first + 50, rows))
-        await asyncio.gather(*(store.put_response(response(f"resp_{n}", _before(n))) for n in numbers))
+    for first in range(have, rows, AT_ONCE):
+        numbers = range(first, min(first + AT_ONCE, rows))
+        await asyncio.gather(*(store.put_response(response(named(n), _before(n))) for n in numbers))
+
+
+def named(number: int) -> str:
+    """An id that lies anywhere among the others, as a server's do."""
+    return f"resp_{hashlib.sha256(b'%d' % number).hexdigest()[:32]}"
 
 
 def _before(number: int) -> str | None:
-    return f"resp_{number - 1}" if number % CHAIN else None
+    return named(number - 1) if number % CHAIN else None
 
 
 async def measure(store: Store, rows: int) -> dict[str, Any]:
     """A turn's calls over a store of so many responses; a chain is as long as there are rows, at most ``CHAIN``."""
-    last = f"resp_{min(rows, CHAIN) - 1}"
+    first, last = named(0), named(min(rows, CHAIN) - 1)
     chained = await store.chain(OWNER, last)
     conversation = await store.create_conversation(OWNER, {}, [])
 
     async def turn(n: int) -> None:
-        one = response(f"turn_{rows}_{n}")
+        one = response(named(-2 * rows - n))
         await store.lock_conversation(OWNER, conversation.id, one.id)
         await store.finish_turn(one, conversation.id, [*one.input, *one.output])
 
     return {
         "rows": rows,
-        "put": await cost(lambda n: store.put_response(response(f"more_{rows}_{n}")), 300),
-        "get": await cost(lambda n: store.response(OWNER, f"resp_{n * 7919 % rows}"), 300),
-        "item": await cost(lambda n: store.item(OWNER, f"out_resp_{n * 7919 % rows}"), 300),
-        "turn of a conversation": await cost(turn, 300),
-        f"chain of {len(chained)}": await cost(lambda n: store.chain(OWNER, last), 20),
+        "put": await cost(lambda n: store.put_response(response(named(-rows - n))), 100),
+        "get": await cost(lambda n: store.response(OWNER, named(n * 7919 % rows)), 100),
+        "item": await cost(lambda n: store.item(OWNER, f"out_{named(n * 7919 % rows)}"), 100),
+        "turn of a conversation": await cost(turn, 100),
+        "chain of 1": await cost(lambda n: store.chain(OWNER, first), 100),
+        f"chain of {len(chained)}": await cost(lambda n: store.chain(OWNER, last), 10),
+        "a look at who has died": await cost(lambda n: store.database.write(store._enter), 20),
+        "a look at what is old": await cost(lambda n: store.database.write(sweep, store.retention), 5),
     }
 
 

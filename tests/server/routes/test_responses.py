@@ -132,6 +132,17 @@ def test_what_clients_give_back_is_taken(server: Replaying, client: Client) -> N
     assert ANSWERS["plain"] in server.prompts[-1]
 
 
+def test_little_is_enough(server: Replaying, client: Client) -> None:
+    """No item at all, as some ask whether anybody is there; a message of no parts; a shell's output as SDKs name it."""
+    assert client.create([], max_output_tokens=1)["usage"]["output_tokens"] == 1
+    assert client.create([{"role": "user", "content": []}])["status"] == "completed"
+    action = {"type": "exec", "command": ["ls"], "env": {}}
+    call = {"type": "local_shell_call", "id": "lsh_1", "call_id": "call_1", "status": "completed", "action": action}
+    output = {"type": "local_shell_call_output", "id": "call_1", "output": "a-file.txt"}
+    assert client.create([{"role": "user", "content": "Look"}, call, output])["status"] == "completed"
+    assert "a-file.txt" in server.prompts[-1]
+
+
 def test_a_namespace_is_flat_inside_and_itself_outside(server: Replaying, client: Client) -> None:
     space = {"type": "namespace", "name": "web", "description": "The web.", "tools": [{**TOOL, "name": "search"}]}
     answer = client._http.post(
@@ -362,7 +373,7 @@ def test_counted_as_they_would_be_read(client: Client) -> None:
         ({"input": [{"role": "user"}, {"role": "user", "content": "x"}]}, "input[0].content"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
         ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input[0].encrypted_content"),
-        ({"input": []}, "input"),
+        ({"input": None}, "input"),
         ({"tools": [{"type": "function", "function": {"name": "a"}}]}, "tools[0].function"),
         ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "b"}}, "tool_choice"),

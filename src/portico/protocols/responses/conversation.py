@@ -99,7 +99,7 @@ class _Reader:
             name, arguments = _CALLS[kind](item, path)
             self._call(_text(item, "call_id", path), name, arguments, path)
         elif kind in _OUTPUTS:
-            self._output(_text(item, _OUTPUTS[kind], path), _output_content(kind, item, path), path)
+            self._output(_answered(kind, item, path), _output_content(kind, item, path), path)
         elif kind == "tool_search_output":
             self._tool_search_output(item, path)
         elif kind == "additional_tools":
@@ -129,10 +129,8 @@ class _Reader:
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
             turn.parts += parts
             turn.paths += [f"{path}.content[{n}]" for n in range(len(parts))]
-        elif content == []:
-            raise BadRequestError(f"{path}.content must not be empty.", param=f"{path}.content")
         else:
-            self.say(role, content, path)
+            self.say(role, content or "", path)
 
     def _reasoning(self, item: Item, path: str) -> None:
         turn = self._assistant()
@@ -296,15 +294,20 @@ _CALLS = {
     "custom_tool_call": _custom_call,
     **{f"{kind}_call": _client_run_call for kind in CLIENT_RUN},
 }
-# the type of an output, and the key that names its call
-_OUTPUTS = {
-    "function_call_output": "call_id",
-    "custom_tool_call_output": "call_id",
-    "local_shell_call_output": "call_id",
-    "shell_call_output": "call_id",
-    "apply_patch_call_output": "call_id",
-}
+_OUTPUTS = (
+    "function_call_output",
+    "custom_tool_call_output",
+    "local_shell_call_output",
+    "shell_call_output",
+    "apply_patch_call_output",
+)
 _SILENT = ("compaction_trigger", "configuration_update", "item_reference", "mcp_list_tools")
+
+
+def _answered(kind: str, item: Item, path: str) -> str:
+    """The id of the call that this is the output of: to OpenAI's SDKs that of a local shell has it for its own id."""
+    local = kind == "local_shell_call_output" and item.get("call_id") is None
+    return _text(item, "id" if local else "call_id", path)
 
 
 def _output_content(kind: str, item: Item, path: str) -> Any:

@@ -36,11 +36,14 @@ _MESSAGE = Kinds({"content": TEXT + LIST}, {"content": _PART})
 
 
 def check_items(items: Sequence[Item], where: str = "input") -> None:
-    """Raise ``BadRequestError`` for what would be kept, and is of another kind than its field."""
+    """Raise ``BadRequestError`` for what would be kept, and is of another kind than its field or says nothing."""
     _ITEM.check(items, where)
     for index, item in enumerate(items):
         if kind_of(item) == "message":
             _MESSAGE.check(item, f"{where}[{index}]")
+            if item.get("content") is None and item.get("role") != "assistant":
+                param = f"{where}[{index}].content"
+                raise BadRequestError(f"{param} must be text or a list of parts.", param=param)
 
 
 def references(items: Sequence[Item], where: str = "input") -> list[tuple[int, str]]:

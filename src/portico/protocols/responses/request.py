@@ -81,6 +81,8 @@ def read_request(
     if fields.tools is not None and len(fields.tools) > model.limits.tools:
         raise BadRequestError(f"At most {model.limits.tools} tools are allowed.", param="tools")
     context = fields.reasoning.context if fields.reasoning else None
+    if fields.input == [] and not items:  # some clients ask so whether anybody is there
+        items = [{"role": "user", "content": ""}]
     conversation = read_conversation(items, sealer, instructions=request.instructions, before=before, thoughts=context)
     if not conversation.messages:
         raise BadRequestError("input: there is nothing to answer.", param="input")

@@ -9,7 +9,7 @@ import { h } from "../common/dom.js";
 import { blocksOf, nodesOf } from "./markdown.js";
 
 const MOST = 6000; // characters of an open block
-const SHARE = 3000; // characters taken up by one call
+const SHARE = 1000; // characters taken up by one call
 const PATIENCE = 700; // milliseconds that a block may stand as plain text
 const TOGETHER = 16; // finished blocks that are laid out together, or not at all where they are out of sight
 const WITHIN = "p, ul, ol, li, blockquote, .listing, pre, code"; // where a block's text goes on

@@ -25,7 +25,10 @@ const under = new Set(); // AbortControllers of requests under way
 const view = new TraceView({ compact: true, onartifact: markEvents });
 $("trace").append(view.element);
 const log = new WireLog($("raw"), $("received"), lookUp);
-const drawLog = paced(() => log.step());
+const drawLog = paced(() => {
+  log.step();
+  if (log.behind) drawLog();
+});
 const attaching = new Attaching(sees, refuse);
 const turns = new Turns(
   $("turns"),

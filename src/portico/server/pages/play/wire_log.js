@@ -6,6 +6,7 @@ import { json, wire } from "../common/syntax.js";
 
 const FIRST = 150; // that stay in sight
 const LAST = 150;
+const AT_ONCE = 25; // that one step shows
 const LONGEST = 20_000; // characters of one that are shown
 
 export class WireLog {
@@ -42,17 +43,22 @@ export class WireLog {
     this.#waiting.push({ from: this.#to, to: (this.#to += text.length), text, whole });
     this.#count += 1;
     this.#bytes += size(text);
-    if (this.#waiting.length > FIRST + LAST) this.#waiting.splice(FIRST, 1); // neither among the first nor the last
+    if (this.#waiting.length > FIRST + LAST)
+      this.#waiting.splice(Math.max(0, FIRST - this.#shown.length), 1); // neither among the first nor the last
   }
 
-  /** Show what came; to be called once per frame. */
+  /** Whether there is something left for `step`. */
+  get behind() {
+    return this.#waiting.length > 0;
+  }
+
+  /** Show some of what came; to be called once per frame as long as it is `behind`. */
   step() {
-    if (!this.#waiting.length) return;
-    for (const event of this.#waiting) this.#show(event);
-    this.#waiting = [];
+    if (!this.behind) return;
+    for (const event of this.#waiting.splice(0, AT_ONCE)) this.#show(event);
     while (this.#shown.length > FIRST + LAST) this.#shown.splice(FIRST, 1)[0].element.remove();
-    const left = this.#count - this.#shown.length;
-    if (left > 0) {
+    const left = this.#count - this.#shown.length - this.#waiting.length;
+    if (left > 0 && this.#shown.length > FIRST) {
       this.#gap ??= h("li", { class: "hint" });
       this.#gap.textContent = `${count(left, "event")} in between`;
       if (!this.#gap.isConnected) this.#shown[FIRST].element.before(this.#gap);

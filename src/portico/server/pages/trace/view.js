@@ -15,7 +15,7 @@ export const STATES = { open: "running", ok: "done", refused: "refused", failed:
 const playable = ({ path, redacted }) =>
   !redacted && /\/(chat\/completions|completions|messages|responses|embeddings)$/.test(path);
 
-const MOST_BESIDE = 1500; // artifacts that are shown beside an answer
+const MOST_BESIDE = 800; // artifacts that are shown beside an answer
 
 export class TraceView {
   /** `onartifact(id)` is told what is selected; `actions(head)` are further things that can be done with the trace, as

@@ -4,10 +4,9 @@ box's tests see.
     pip install '.[mutants]'
     python benchmarks/mutants.py [BOX…] [--sample 60] [--seed 1] [--show] [--json FILE]
 
-Works on a copy of the checkout, without the shared material. A box's tests are run once whole, then for each fault
-those that come by the function it is in, the quickest first, until one fails. Faults that make them run several times
-as long as without it are seen as well; they are counted apart, for a busy machine may do the same. Faults that only
-spell a sentence otherwise are left out: what people are told is not for tests to copy.
+Works on a copy of the checkout, without the shared material; ``mutants_trial.py`` runs the tests there. Faults that
+make them run several times as long, or end the process, are seen as well; they are counted apart, for a busy machine
+may do the same. Faults that only spell a sentence otherwise are left out: tests are not to copy what people are told.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mutmut.mutation.file_mutation import mutate_file_contents
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
-SURVIVED, NO_TESTS, TOO_LONG = (0,), (5, 33), (-24, 24, 36, 152, 255)
-
-PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")  # others cost every fault time
+TRIAL = Path(__file__).resolve().with_name("mutants_trial.py")
+ROOT = TRIAL.parent.parent
+OUTCOMES = ("seen", "too long", "survived", "no test")
 
 # A box: what is mutated, and the tests that must see it.
 BOXES: dict[str, tuple[list[str], list[str]]] = {
@@ -50,65 +49,31 @@ BOXES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def copied(target: Path, box: str) -> None:
-    """The checkout as it is, uncommitted changes too, with mutmut's settings for the box."""
+def copied(target: Path) -> None:
+    """The checkout as it is, uncommitted changes too."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
     for name in filter(lambda name: (ROOT / name).is_file(), listed.stdout.decode().splitlines()):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
-    code, tests = BOXES[box]
-    settings = {
-        "source_paths": ["src/"],
-        "only_mutate": [f"src/portico/{path}" for path in code],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", *(word for name in PLUGINS for word in ("-p", name))],
-        "pytest_add_cli_args_test_selection": [f"tests/{path}" for path in tests],
-        "also_copy": ["README.md", "docs", "examples"],
-        "track_dependencies": False,
-        "timeout_multiplier": 5,  # seconds allowed: 5 × (those without the fault + 3)
-        "timeout_constant": 3,
-    }
-    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-    with (target / "pyproject.toml").open("a") as file:
-        file.write("\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
 
 
-def mutmut(where: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mutmut", *arguments]
-    bare = {name: value for name, value in os.environ.items() if name != "PORTICO_SHARED"}
-    bare["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    log = (where / "told").open("w")
-    return subprocess.Popen(command, cwd=where, stdout=log, stderr=subprocess.STDOUT, text=True, env=bare)
-
-
-def told(where: Path, *arguments: str) -> str:
-    """What mutmut says when it is through."""
-    mutmut(where, *arguments).wait()
-    return (where / "told").read_text()
-
-
-def outcomes(where: Path) -> dict[str, int | None]:
-    """The faults by name, each with the exit status of its tests; None where it has not been tried."""
-    found: dict[str, int | None] = {}
-    for path in sorted((where / "mutants").rglob("*.meta")):
-        with suppress(json.JSONDecodeError):  # it is being written
-            found |= json.loads(path.read_text())["exit_code_by_key"]
-    return found
-
-
-def planted(where: Path) -> dict[str, str]:
-    """The faults that do more than spell a sentence otherwise, by name, each as a diff."""
+def planted(source: Path, patterns: list[str]) -> dict[str, str]:
+    """Plant all faults in the files of a box; those that do more than spell a sentence otherwise, by name, as diffs."""
     found = {}
-    for path in sorted((where / "mutants").rglob("*.meta")):
-        names = json.loads(path.read_text())["exit_code_by_key"]
-        tree = ast.parse(path.with_suffix("").read_text()) if names else ast.Module([], [])
+    for path in sorted(path for pattern in patterns for path in source.glob(f"portico/{pattern}") if path.is_file()):
+        if path.suffix != ".py":
+            continue
+        code = path.read_text()
+        made = mutate_file_contents(str(path), code)
+        path.write_text(made.code)
         kinds = ast.FunctionDef | ast.AsyncFunctionDef
-        made = {node.name: node for node in ast.walk(tree) if isinstance(node, kinds)}
-        for name in names:
-            fault = name.rpartition(".")[2]
-            texts = [_text(made[one]) for one in (fault.rpartition("_")[0] + "_orig", fault)]
-            if texts[0] != texts[1]:
-                changes = [*difflib.unified_diff(*texts, n=1, lineterm="")][2:]
-                found[name] = "\n".join([f"# {name}", *changes])
+        functions = {node.name: node for node in ast.walk(ast.parse(made.code)) if isinstance(node, kinds)}
+        module = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        for name in made.mutant_names:
+            before, after = (_text(functions[one]) for one in (name.rpartition("_")[0] + "_orig", name))
+            if before != after:
+                changes = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
+                found[f"{module}.{name}"] = "\n".join([f"# {module}.{name}", *changes])
     return found
 
 
@@ -143,34 +108,30 @@ class Score:
 
 def measure(box: str, sample: int, seed: int) -> Score:
     with tempfile.TemporaryDirectory() as directory, Progress(console=Console(stderr=True)) as progress:
-        where = Path(directory)
-        copied(where, box)
+        where = Path(directory) / "copy"
+        copied(where)
         bar = progress.add_task(f"{box}: planting", total=None)
-        said = told(where, "run", "--max-children", "1", "nothing.of.this.name")  # plants all, tries none
-        faults = planted(where)
-        if not faults or "failed to collect stats" in said:
-            raise SystemExit(f"{box}: the tests fail before anything is planted\n{said[-3000:]}")
+        code, tests = BOXES[box]
+        faults = planted(where / "src", code)
         chosen = random.Random(seed).sample(sorted(faults), min(sample, len(faults)))
-
-        def tried() -> dict[str, int]:
-            return {name: status for name, status in outcomes(where).items() if name in chosen and status is not None}
-
+        given, told, log = (where.parent / name for name in ("given", "told", "log"))
+        given.write_text(json.dumps(chosen))
+        told.touch()
+        bare = {name: value for name, value in os.environ.items() if name != "PORTICO_SHARED"}
+        command = [sys.executable, str(TRIAL), str(given), str(told), *(f"tests/{path}" for path in tests)]
+        with log.open("w") as file:
+            environment = bare | {"PYTHONPATH": str(where / "src")}
+            running = subprocess.Popen(command, cwd=where, stdout=file, stderr=file, env=environment)
         progress.update(bar, description=box, total=len(chosen))
-        running = mutmut(where, "run", "--max-children", "1", *chosen)
         while running.poll() is None:
-            progress.update(bar, completed=len(tried()))
-            try:
-                running.wait(2)
-            except subprocess.TimeoutExpired:
-                continue
-        found = tried()
-        if not found:
-            raise SystemExit(f"{box}: nothing was tried\n{(where / 'told').read_text()[-3000:]}")
-        survived = [faults[name] for name, status in found.items() if status in SURVIVED]
-        no_test = [faults[name] for name, status in found.items() if status in NO_TESTS]
-        too_long = sum(status in TOO_LONG for status in found.values())
-        seen = len(found) - len(survived) - len(no_test)
-        return Score(box, len(faults), len(found), seen, too_long, survived, no_test)
+            progress.update(bar, completed=len(told.read_text().splitlines()))
+            time.sleep(1)
+        found = [json.loads(line) for line in told.read_text().splitlines()]
+        if len(found) < len(chosen):
+            raise SystemExit(f"{box}: the trial ended early\n{log.read_text()[-4000:]}")
+        by = {outcome: [faults[name] for name, it in found if it == outcome] for outcome in OUTCOMES}
+        seen = len(by["seen"]) + len(by["too long"])
+        return Score(box, len(faults), len(found), seen, len(by["too long"]), by["survived"], by["no test"])
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
+from contextvars import Context
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from portico.errors import OverloadedError, RateLimitError
 from portico.keys import key_of
-from portico.keys.accounts import Accounts
+from portico.keys.accounts import VISIT, Accounts
 from portico.server.http.gate import Bodies, Gate, Held
 
 COMINGS = st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60)
@@ -45,6 +46,16 @@ def test_as_many_pass_as_may(comings: list[tuple[bool, str]], most: int, most_pe
     for _, place in inside:
         place.close()
     assert (gate._inside, [one.in_flight for one in accounts.all() if one.in_flight]) == (0, []), "nobody is left"
+
+
+def test_what_nobody_waits_for_takes_no_place_and_counts_for_its_key() -> None:
+    accounts, context = Accounts(), Context()
+    gate = Gate(1, accounts=accounts)
+    with gate.passing(key_of("a")):
+        context.run(gate.later, key_of("b"))
+        visit = context[VISIT]
+        assert visit is not None
+        assert vars(visit) == vars(accounts.visit(key_of("b"), later=True))
 
 
 def test_of_itself_it_lets_many_in() -> None:

@@ -134,6 +134,10 @@ async def test_what_came_before_the_head_follows_it_in_order() -> None:
     sink.flush()
     assert connection.sent == [b"data: 1\n\ndata: 2\n\n", b"data: 3\n\n"]
     assert generations
+    sink.finish()
+    sink.flush()
+    assert connection.sent[2].endswith(b"data: [DONE]\n\n")
+    assert connection.ended
 
 
 async def test_a_comment_only_where_nothing_was_said() -> None:
@@ -204,6 +208,7 @@ async def test_the_first_end_of_a_body_counts(first: str) -> None:
     connection = Exchange()
     sink = BodySink(encoded("body", model, ())[1])
     reading = asyncio.create_task(sink.body(connection))  # type: ignore[arg-type]
+    sink.feed(Delta(0, [Content("Hi")], (), []), 0)
     await asyncio.sleep(0)
     assert not reading.done()
     ends[first]()
@@ -214,7 +219,7 @@ async def test_the_first_end_of_a_body_counts(first: str) -> None:
     error = reading.exception()
     assert type(error) is {"finish": type(None), "fail": EngineError, "gone": ClientGoneError}[first]
     if error is None:
-        assert json.loads(reading.result())["choices"]
+        assert json.loads(reading.result())["choices"][0]["message"]["content"] == "Hi"
     await asyncio.sleep(0)
     sink.fail(EngineError("Nobody waits."))
     assert first == "gone" or connection.gone.cancelled(), "nobody waits for the client to go"

@@ -91,7 +91,6 @@ class Bodies:
         largest = max(self._held, key=lambda one: one.size)
         if largest is held:
             raise _too_much()
-        self._held.discard(largest)
         self._size -= largest.size
         largest.size, largest.gives_way = 0, True
         largest.task.cancel()

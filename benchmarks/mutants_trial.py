@@ -1,0 +1,108 @@
+"""What ``mutants.py`` runs over a copy of the checkout in which all faults of a box are planted, each of them asleep.
+
+    python mutants_trial.py FAULTS TOLD TEST…     (FAULTS: JSON list of names; TOLD: gets a JSON line per fault)
+
+The tests are collected once and run whole once, to learn which come by which function and how long they take. Then,
+for each fault, a fork of this process wakes it and runs the tests that come by, the quickest first, until one fails.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+from _pytest.runner import runtestprotocol
+from mutmut.mutation import trampoline
+
+PLUGINS = ("pytest_asyncio.plugin", "_hypothesis_pytestplugin")  # no others: each costs time
+
+
+class Trial:
+    """A pytest plugin that runs this in place of the tests."""
+
+    def __init__(self, faults: list[str], told: Path) -> None:
+        self._faults, self._told = faults, told
+        self._come_by: set[str] = set()  # the functions that the test at hand has called
+        self._awake = ""
+        trampoline.record_trampoline_hit = lambda name, caller=None: self._come_by.add(name)
+        trampoline.get_mutant_under_test = lambda: self._awake  # the environment is for processes that tests start
+
+    def _wake(self, fault: str) -> None:
+        self._awake = os.environ["MUTANT_UNDER_TEST"] = fault
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if session.testsfailed:
+            return None  # not all could be collected, as pytest will say
+        took: dict[pytest.Item, tuple[float, float]] = {}  # seconds of the processor, and of the wall
+        tests: dict[str, list[pytest.Item]] = defaultdict(list)
+        self._wake("stats")
+        for item, failure, *seconds in _run(session.items):
+            if failure:
+                pytest.exit(f"{item.nodeid} fails before anything is awake:\n{failure}", 1)
+            took[item] = (seconds[0], seconds[1])
+            for function in self._come_by:
+                tests[function].append(item)
+            self._come_by.clear()
+        gc.collect()
+        gc.freeze()
+        for fault in self._faults:
+            items = sorted(tests[fault.partition("__mutmut_")[0]], key=took.__getitem__)
+            limits = [sum(each) for each in zip(*(took[item] for item in items), strict=True)]
+            outcome = self._tried(fault, items, *limits) if items else "no test"
+            with self._told.open("a") as file:
+                file.write(json.dumps([fault, outcome]) + "\n")
+        return True
+
+    def _tried(self, fault: str, items: list[pytest.Item], processor: float, wall: float) -> str:
+        child = os.fork()
+        if not child:
+            limit = int(time.process_time() + 3 * processor + 5)
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            self._wake(fault)
+            _forget()
+            os._exit(any(failure for _, failure, *_ in _run(items)))
+        until = time.monotonic() + 3 * wall + 10
+        while time.monotonic() < until:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                return "survived" if code == 0 else "seen" if code == 1 else "too long"
+            time.sleep(0.02)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        return "too long"
+
+
+def _run(items: Iterable[pytest.Item]) -> Iterator[tuple[pytest.Item, str, float, float]]:
+    """Run tests one by one: what failed of each, and its seconds of the processor and of the wall."""
+    items = list(items)
+    for item, following in zip_longest(items, items[1:]):
+        began = time.process_time(), time.monotonic()
+        reports = runtestprotocol(item, log=False, nextitem=following)
+        failure = "\n".join(report.longreprtext for report in reports if report.failed)
+        yield item, failure, time.process_time() - began[0], time.monotonic() - began[1]
+
+
+def _forget() -> None:
+    """Empty Portico's caches, which were filled while no fault was awake."""
+    for one in gc.get_objects():
+        if isinstance(one, functools._lru_cache_wrapper) and one.__module__.startswith("portico"):
+            one.cache_clear()
+
+
+if __name__ == "__main__":
+    faults, told, *tests = sys.argv[1:]
+    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "MUTANT_UNDER_TEST": "stats"}
+    options = [word for name in PLUGINS for word in ("-p", name)]
+    trial = Trial(json.loads(Path(faults).read_text()), Path(told))
+    sys.exit(pytest.main([*options, "-p", "no:cacheprovider", "--rootdir=.", "-o", "timeout=0", *tests], [trial]))

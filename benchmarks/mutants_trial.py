@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -95,9 +96,12 @@ def _run(items: Iterable[pytest.Item]) -> Iterator[tuple[pytest.Item, str, float
 
 def _forget() -> None:
     """Empty Portico's caches, which were filled while no fault was awake."""
-    for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper) and one.__module__.startswith("portico"):
-            one.cache_clear()
+    for name, module in sys.modules.copy().items():
+        for one in vars(module).values() if name.startswith("portico") else ():
+            if isinstance(one, functools._lru_cache_wrapper):
+                one.cache_clear()
+            elif isinstance(one, WeakKeyDictionary):
+                one.clear()
 
 
 if __name__ == "__main__":

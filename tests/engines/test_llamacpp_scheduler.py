@@ -17,7 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portico.engines.llamacpp import scheduler
-from portico.engines.llamacpp.scheduler import FEWEST_CHECKPOINTS, GIVING_WAY, MARGIN, SMALLEST_PIECE, TURN, Scheduler
+from portico.engines.llamacpp.scheduler import (
+    FEWEST_CHECKPOINTS,
+    GIVING_WAY,
+    MARGIN,
+    SMALLEST_PIECE,
+    TURN,
+    WORTH_WAITING,
+    Scheduler,
+)
 from portico.engines.llamacpp.slots import CellPool, Checkpoint, Copy, Plan, Restore, Sequence, Span, whole
 from support.effort import examples
 
@@ -528,6 +536,54 @@ def test_copies_of_states_that_nobody_can_use_take_no_room() -> None:
     machine.check_done()
     assert machine.scheduler.flush()
     assert not machine.states
+
+
+@pytest.mark.parametrize(("shared", "kind"), [(WORTH_WAITING, {}), (512, {"state_bytes": 1 << 20})])
+def test_a_newcomer_waits_for_what_is_worth_it_and_no_less(shared: int, kind: dict[str, int]) -> None:
+    """Prompts that begin alike share a state where a copy was taken; with one token less, the copy before."""
+    for fewer in (0, 1):
+        machine = Machine(cells=3000, max_sequences=2, batch_tokens=64, **kind)
+        common = [1] * (shared - fewer)
+        machine.submit("running", [*common, *[2] * 700], 1)
+        newcomer = machine.submit("newcomer", [*common, *[3] * 50], 1)
+        machine.run()
+        assert newcomer.cached == (shared if not fewer else 256 if kind else 0)
+        machine.check_done()
+
+
+def test_what_a_running_sequence_holds_needs_no_room_again() -> None:
+    machine = Machine(cells=300, max_sequences=2, batch_tokens=64)
+    prompt = list(range(200))
+    running = machine.submit("running", prompt, 20)
+    while running.unanswered:
+        machine.step()
+    machine.submit("again", prompt, 20)
+    machine.step()
+    assert [one.key for one in machine.scheduler.running] == ["running", "again"]
+    other = Machine(cells=300, max_sequences=2, batch_tokens=64)
+    other.submit("cached", prompt, 1)
+    other.run()
+    other.submit("running", [7] * 60, 20)
+    other.step()
+    other.submit("again", prompt, 20)
+    other.step()
+    assert [one.key for one in other.scheduler.running] == ["running"], "what nobody holds may go"
+
+
+def test_where_a_prompt_finds_no_room_answers_go_on_and_it_gives_way() -> None:
+    machine = Machine(cells=300, max_sequences=5, batch_tokens=64)
+    for key in "abcd":
+        machine.submit(key, [ord(key)] * 5, 60)
+    while any(one.unanswered for one in machine.scheduler.running) or len(machine.scheduler.running) < 4:
+        machine.step()
+    prompt = machine.submit("prompt", [1] * 150, 1)
+    machine.step(prefill_tokens=1)
+    assert prompt.slot is not None
+    while machine.wanted and prompt.slot is not None:
+        machine.step(prefill_tokens=1)
+    assert prompt in machine.scheduler.waiting
+    machine.run()
+    machine.check_done()
 
 
 def test_a_prefix_whose_window_is_gone_is_not_shared() -> None:

@@ -72,6 +72,11 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(places)]
 
 
+def named(value: object) -> str:
+    """What a case is called: by what comes of it, for its bytes are long."""
+    return "" if isinstance(value, bytes) else str(value)
+
+
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 CUTS = st.lists(st.integers(0, 1 << 20), max_size=12)
@@ -182,6 +187,7 @@ def test_a_peer_that_keeps_to_the_windows_is_never_kept_waiting() -> None:
         (number_frame(Kind.RST_STREAM, 1, 9999), ("INTERNAL", "9999")),
         (frame(Kind.GOAWAY, 0, bytes(8)), ("UNAVAILABLE", "leaving")),
     ],
+    ids=named,
 )  # fmt: skip
 def test_how_a_call_ends(said: bytes, told: Any) -> None:
     connection, (one, other) = calling(2)
@@ -246,6 +252,7 @@ BOMB = Encoder().encode([("x", "y" * 4000)]) + b"\xbe" * 100  # a reference to t
         (number_frame(Kind.WINDOW_UPDATE, 1, (1 << 31) - 1), Code.FLOW_CONTROL_ERROR),
         (frame(Kind.WINDOW_UPDATE, 1, b"1"), Code.FRAME_SIZE_ERROR),
     ],
+    ids=named,
 )  # fmt: skip
 def test_a_peer_that_breaks_the_rules_is_told_so(said: bytes, code: Code) -> None:
     connection, _ = calling()

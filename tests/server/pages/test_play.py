@@ -387,9 +387,9 @@ def test_pictures_and_texts_where_the_model_sees(open_page: OpenPage, server: Re
 
     with replaying(ANSWERS, inspect=True, capabilities=SEEING, **PARSERS) as seeing:
         page = play(open_page, seeing.url)
-        page.locator("#attach", has_text="pictures").wait_for()
         for api in CHATS:
             setup(page, api=api)
+            page.locator("#attach", has_text="pictures").wait_for()
             page.locator("#files").set_input_files(files)
             page.locator("#attached li").nth(1).wait_for()
             send(page, "What is this? [[plain]]")

@@ -451,7 +451,14 @@ def test_an_address_leads_to_an_artifact_and_back(server: Replaying, open_page: 
     page = open_page(f"{server.url}/inspect#{one}/3")
     page.locator(".selected").wait_for()
     assert page.locator(".selected").get_attribute("data-id") == "3"
-    page.locator(f'#requests li[data-id="{two}"]').click()
+    page.locator(f'#requests li[data-id="{two}"]').wait_for()
+    page.evaluate(  # another is chosen while a scrolled view waits to be drawn
+        """id => {
+            document.querySelector('.scroller').dispatchEvent(new Event('scroll'));
+            document.querySelector(`#requests li[data-id="${id}"]`).click();
+        }""",
+        two,
+    )
     page.wait_for_url(f"**#{two}")
     page.go_back()
     until(page, "id => document.title.startsWith(id)", one)

@@ -47,6 +47,7 @@ export class Lanes {
 
   show(trace) {
     this._trace = trace;
+    this._layout = undefined; // that of the one before is not drawn any more
     this._selected = this._looked = null;
     this._follows = true; // the end, while the request runs
     this._wasOpen = false;

@@ -108,7 +108,7 @@ def _started(running: ExitStack) -> dict[str, tuple[str, int | None]]:
         where = ["--host", "127.0.0.1", "--port", str(port)]
         command = [gateway, "launch", "--worker-urls", worker, "--backend", "vllm", *where]
         process = running.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        running.callback(process.terminate)
+        running.callback(process.kill)  # it waits for what it has begun, for minutes
         url = f"http://127.0.0.1:{port}"
         _wait_for(url + "/health")
         servers["smg"] = (url, process.pid)

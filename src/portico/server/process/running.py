@@ -1,4 +1,4 @@
-"""What every process that serves has: an event loop, a log, and memory that it gives back when it has started."""
+"""What every process that serves has: an event loop, files, a log, memory that it gives back when it has started."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ log = logging.getLogger("portico")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work`` on an event loop of its own."""
+    """Do ``work`` on an event loop of its own, with as many open files as the system allows."""
+    _allow_open_files()
     loop = _new_event_loop()
     try:
         asyncio.set_event_loop(loop)
@@ -59,6 +60,15 @@ def loading(settings: Settings) -> Iterator[None]:
         log.info("loading %s", names)
     with waiting(f"Loading {names}"):
         yield
+
+
+def _allow_open_files() -> None:
+    """Each connection is one; many systems start a process with 1,024 and let it have far more."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limit; others may refuse
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

@@ -44,7 +44,7 @@ PORTICO = [sys.executable, "-m", "portico"]
 PACE = 50  # tokens a second
 FIGURES = ("burst_us", "burst_events_per_second", "paced_us", "paced_gap_p99_ms", "admission_ms")
 MEMORY = ("resident_mb", "proportional_mb")
-PATIENCE = 180.0  # seconds for a server to start
+PATIENCE = 600.0  # seconds for a server to start
 
 
 @dataclass

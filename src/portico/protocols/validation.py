@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -48,12 +48,20 @@ class RequestModel(BaseModel):
     def unknown_fields(self) -> list[str]:
         """Paths of the fields this server does not know: those of the top in the order they came, then those inside."""
         found = list(self.model_extra or ())
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if value is not None:
-                keys = next((one for one in field.metadata if isinstance(one, Keys)), None)
-                found += _unknown(value, keys, field.alias or name)
+        given = self.model_fields_set
+        for name, keys, path in _fields(type(self)):
+            if name in given:
+                found += _unknown(getattr(self, name), keys, path)
         return found
+
+
+@cache
+def _fields(model: type[BaseModel]) -> list[tuple[str, Keys | None, str]]:
+    """Its fields: name, known keys of the objects in it, and how it is written."""
+    return [
+        (name, next((one for one in field.metadata if isinstance(one, Keys)), None), field.alias or name)
+        for name, field in model.model_fields.items()
+    ]
 
 
 def _unknown(value: object, keys: Keys | None, path: str) -> Iterator[str]:

@@ -125,11 +125,11 @@ class Front:
         browsers: Browsers | None = None,
     ) -> None:
         no_route = NoRoute(routes)
+        endpoints = {path: Endpoint(path, methods, no_route) for path, methods in routes.items()}
         self._router = Router(
-            [Route(path, Endpoint(path, methods, no_route)) for path, methods in routes.items()],
-            default=no_route,
-            redirect_slashes=False,
+            [Route(path, endpoint) for path, endpoint in endpoints.items()], default=no_route, redirect_slashes=False
         )
+        self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._keys = keys
         self._browsers = browsers
         self._gate = gate
@@ -160,7 +160,8 @@ class Front:
             for observer in self._observers:
                 observer.begun(exchange)
             with exchange.place:
-                await self._router(scope, receive, send)
+                # the router would try pattern after pattern
+                await self._fixed.get(exchange.path, self._router)(scope, receive, send)
         except ClientGoneError:
             outcome = "gone"
         except PorticoError as error:

@@ -33,14 +33,16 @@ async def test_a_key_from_its_making_to_its_end(store: Store, where: str) -> Non
     assert not keys, "nobody has made one"
     assert keys.verify(None).owner == ""
 
-    ann = made(where, "add", "ann", "--requests-per-minute", "5", "--model", "qwen*", "--priority", "-3")
+    ann = made(where, "add", "ann", "--requests-per-minute", "5", "--model", "qwen*", "--priority", "-3", "--operator")
     bob = made(where, "add", "bob", "--expires", "2999-01-31")
     assert (bob["expires"], ann["requests_per_minute"], ann["models"]) == ("2999-01-31T00:00:00Z", 5, ["qwen*"])
     await watch.look()
     found = keys.verify(ann["secret"].encode())
     assert (found.name, found.owner, found.models, found.priority) == ("ann", "key:ann", ("qwen*",), -3)
     assert found.may_use(["tiny", "qwen3"])
+    assert found.may_operate
     assert not found.may_use(["tiny"])
+    assert not keys.verify(bob["secret"].encode()).may_operate
     assert set(keys.callers) == {"key:ann", "key:bob"}
 
     renewed = made(where, "rotate", "ann")

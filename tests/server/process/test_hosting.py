@@ -14,7 +14,7 @@ from portico.errors import BadRequestError
 from portico.server.process.hosting import host
 from support.certificates import write_pair
 from support.server import running_host, running_server
-from support.wait import SAFETY
+from support.wait import SAFETY, until
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def test_a_front_door_uses_it_until_it_leaves(smollm2_path: Path, tmp_path: Path
     options = ("--engine", f"replay:{script}", "--replay-rate", "40", "--api-key", "k", "--drain-timeout", "600")
     secured = ("--grpc-tls-cert", certificate, "--grpc-tls-key", private)
     with running_host(smollm2_path, *options, *secured) as engine:
+        engine.process.send_signal(signal.SIGHUP)  # which ends nothing
+        until(lambda: "the settings were read anew: nothing has changed" in engine.log())
         trusted = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate), "PORTICO_ENGINE_API_KEY": "k"}
         with running_server("--engine", engine.url, "--log-level", "warning", env=trusted) as up:
             ask = {"prompt": "Hi", "stream": True, "max_tokens": 1000}

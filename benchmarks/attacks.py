@@ -67,7 +67,8 @@ def _cells(url: str, pid: int | None, attack: Attack) -> str:
     memory = 0
     for _ in range(ROUNDS):
         with listening(url) as stream, probing(url) as probe:
-            while not stream:
+            limit = time.monotonic() + PATIENCE
+            while not stream and time.monotonic() < limit:
                 time.sleep(0.01)
             time.sleep(SECONDS)
             rest, calm = len(stream), len(probe.waits)
@@ -89,6 +90,8 @@ def _cells(url: str, pid: int | None, attack: Attack) -> str:
 
 def _beside(rounds: list[tuple[float, float]]) -> str:
     attacked = median(one for _, one in rounds) * 1000
+    if attacked == float("inf"):
+        return "none"
     return f"{attacked:.0f} ms (x {median(one / rest for rest, one in rounds):.1f})"
 
 

@@ -1,8 +1,8 @@
 // OpenAI's chat completions.
 
 import { at } from "./answer.js";
-import { isPicture, withFiles } from "./files.js";
 import { choiceOf, number, numbers, parsed, stopsOf, toolsOf } from "./fields.js";
+import { isPicture, withFiles } from "./files.js";
 
 /** What chat and completions have in common. */
 export const sampling = (form) => ({

@@ -1,8 +1,8 @@
 // Anthropic's Messages.
 
 import { at } from "./answer.js";
-import { base64Of, isPicture, textOf, withFiles } from "./files.js";
 import { choiceOf, number, numbers, parsed, stopsOf, toolsOf } from "./fields.js";
+import { base64Of, isPicture, textOf, withFiles } from "./files.js";
 
 const BUDGETS = { low: 1024, medium: 4096, high: 16384 }; // thinking tokens, which this API counts
 const ROOM = 4096; // tokens for the answer, unless told: this API wants a bound, and counts the thought in

@@ -1,8 +1,8 @@
 // OpenAI's Responses. The whole conversation is sent each time and nothing is kept by the server, so that it can be edited.
 
 import { at } from "./answer.js";
-import { isPicture, withFiles } from "./files.js";
 import { choiceOf, number, numbers, parsed, toolsOf } from "./fields.js";
+import { isPicture, withFiles } from "./files.js";
 
 const part = (file) =>
   isPicture(file)

@@ -60,9 +60,14 @@ function filesOf(content) {
     const { source = {} } = part;
     const picture = part.image_url?.url ?? part.image_url ?? (part.type === "image" ? source.url : undefined);
     const { filename: name, file_data: data } = part.file ?? part;
-    if (typeof picture === "string") return { name: `picture ${place + 1}`, type: typeOf(picture, "image/"), url: picture };
+    if (typeof picture === "string")
+      return { name: `picture ${place + 1}`, type: typeOf(picture, "image/"), url: picture };
     if (part.type === "image" && source.type === "base64")
-      return { name: `picture ${place + 1}`, type: source.media_type, url: `data:${source.media_type};base64,${source.data}` };
+      return {
+        name: `picture ${place + 1}`,
+        type: source.media_type,
+        url: `data:${source.media_type};base64,${source.data}`,
+      };
     if (typeof data === "string") return { name: name ?? "file", type: typeOf(data, "text/plain"), url: data };
     return part.type === "document" && source.type === "text" ? fileOf(part.title ?? "document", source.data) : null;
   });

@@ -285,7 +285,4 @@ const offerFiles = () => attaching.offer(APIS[form().api].lacks.includes("files"
 $("form").addEventListener("input", offerFiles);
 begin();
 talks.draw();
-openTrace()
-  .then(offerModels)
-  .catch(refuse)
-  .then(offerFiles);
+openTrace().then(offerModels).catch(refuse).then(offerFiles);

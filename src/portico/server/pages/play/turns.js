@@ -2,8 +2,8 @@
 // which grows is drawn by its own view alone; what can be done with a turn is asked of `hands`.
 
 import { duration, h } from "../common/dom.js";
-import { shownFile } from "./attaching.js";
 import { AnswerView } from "./answer_view.js";
+import { shownFile } from "./attaching.js";
 import { similarity } from "./similarity.js";
 import { tokensView } from "./tokens_view.js";
 

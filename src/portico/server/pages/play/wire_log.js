@@ -43,8 +43,7 @@ export class WireLog {
     this.#waiting.push({ from: this.#to, to: (this.#to += text.length), text, whole });
     this.#count += 1;
     this.#bytes += size(text);
-    if (this.#waiting.length > FIRST + LAST)
-      this.#waiting.splice(Math.max(0, FIRST - this.#shown.length), 1); // neither among the first nor the last
+    if (this.#waiting.length > FIRST + LAST) this.#waiting.splice(Math.max(0, FIRST - this.#shown.length), 1); // neither among the first nor the last
   }
 
   /** Whether there is something left for `step`. */

@@ -118,7 +118,7 @@ def test_by_the_document(server: Replaying, label: str, kind: str) -> None:
     cases = operation.as_strategy(generation_mode=schemathesis.GenerationMode(kind))
     statuses: Counter[int] = Counter()
 
-    @settings(quietly, max_examples=examples(8))
+    @settings(quietly, max_examples=examples(5))
     @given(cases)
     def run(case: Any) -> None:
         response = case.call(base_url=server.url, timeout=120)

@@ -88,6 +88,8 @@ def test_the_input_keeps_to_its_format(client: OpenAI, kind: str, choice: str) -
     given, pattern = FORMATS[kind]
     named: Any = {"type": "custom", "custom": {"name": "write"}} if choice == "named" else "required"
     fields: dict[str, Any] = {"tools": [custom(given)], "tool_choice": named, "parallel_tool_calls": False}
+    if pattern == r"(?s).*":
+        fields["max_tokens"] = 24  # any text would do, and this model ends none
     finish, calls = called(client, False, **fields)
     assert [(one, name) for one, name, _ in calls] == [("custom", "write")]
     if finish != "length":

@@ -16,6 +16,7 @@ in the models' own files, the models' own are used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,9 +230,12 @@ def _unknown(vocabulary: _Vocabulary) -> str | None:
     return vocabulary.tokens[token_id] if token_id is not None else None
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what stands for a byte that was not UTF-8
+
+
 def _is_text(token: str) -> bool:
     """Whether ``token`` was UTF-8 in the file; what was not cannot be handed to the libraries."""
-    return token.isascii() or not any("\ud800" <= character <= "\udfff" for character in token)
+    return token.isascii() or _SURROGATE.search(token) is None
 
 
 # -- through SentencePiece --------------------------------------------------------------------------------------------

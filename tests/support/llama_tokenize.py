@@ -35,7 +35,7 @@ def llama_tokenize(files: Sequence[Path], texts: Sequence[str]) -> list[dict[str
     )
     if done.returncode == 77:
         pytest.skip(f"libllama cannot be loaded here: {done.stderr.strip()[-200:]}")
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
     answers: list[dict[str, Any] | None] = json.loads(done.stdout)
     return answers
 
@@ -44,10 +44,11 @@ def _main() -> None:
     try:
         from portico.engines.llamacpp.libllama import Library
 
-        c = Library().c
+        library = Library()  # kept for as long as libllama is used, which logs into it
     except Exception as error:
         print(error, file=sys.stderr)
         sys.exit(77)
+    c = library.c
     tokens = POINTER(c_int32)
     c.llama_tokenize.restype = c_int32
     c.llama_tokenize.argtypes = (c_void_p, c_char_p, c_int32, tokens, c_int32, c_bool, c_bool)

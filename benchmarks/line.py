@@ -167,4 +167,5 @@ def main() -> None:
         print(f"{name}{compared(one, first)}")
 
 
-main()
+if __name__ == "__main__":
+    main()

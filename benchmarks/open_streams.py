@@ -29,7 +29,9 @@ from portico.commands.bench.running import run
 async def measure(url: str, pid: int, given: argparse.Namespace) -> dict[str, Any]:
     """What all streams at once come to."""
     body = body_of("chat", "smollm2", 16, 100_000, False)
-    await run([Asker(url, APIS["chat"], body, None)], 2, 0.0, url)  # the first requests make what is made once
+    long = body_of("chat", "smollm2", 2000, 2, False)  # has made what is made once, the fast tokenizer above all
+    await run([Asker(url, APIS["chat"], long, None)], 2, 0.0, url)
+    await asyncio.sleep(given.settle)
     before, most = resident_bytes(pid), 0
 
     async def watch() -> None:
@@ -66,6 +68,7 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=30)
     options.add_argument("--rate", type=float, default=1.0, help="tokens a second and stream")
     options.add_argument("--ramp", type=float, default=500.0, help="streams begun in a second")
+    options.add_argument("--settle", type=float, default=5.0, help="seconds after the first requests")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     given.apis = ["chat"]

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import httpx._config
 import httpx._transports.default as transports
 from hypothesis import settings
 
@@ -18,9 +19,13 @@ from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every t
 from support.effort import examples
 from support.models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)
 from support.openai_client import client  # noqa: F401  (a fixture for modules with a ``server``)
+from support.wait import SAFETY
 
 # Every client reads the certificates of the world, for 70 ms of processor time; those of the tests speak plain HTTP.
 vars(transports)["create_ssl_context"] = functools.cache(vars(transports)["create_ssl_context"])
+
+# Nothing is waited for for only five seconds.
+vars(httpx._config)["DEFAULT_TIMEOUT_CONFIG"].__init__(SAFETY)
 
 settings.register_profile("portico", deadline=None, max_examples=examples(40))
 settings.load_profile("portico")

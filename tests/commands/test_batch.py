@@ -148,9 +148,9 @@ class TestRun:
 
 
 def _stopped_in_the_middle(arguments: Sequence[str | Path], how: signal.Signals) -> Done:
-    """The command as a process that gets the signal when it has some answers, and needs half a minute more."""
+    """The command as a process that gets the signal when it has some answers, and needs minutes more."""
     command = [sys.executable, "-m", "portico", "batch", *map(str, arguments)]
-    names = {**os.environ, "NO_COLOR": "1", "PORTICO_REPLAY_RATE": "20"}
+    names = {**os.environ, "NO_COLOR": "1", "PORTICO_REPLAY_RATE": "4"}
     with subprocess.Popen(command, env=names, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         for told in running.stderr:

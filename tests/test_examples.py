@@ -34,6 +34,7 @@ def test_anatomy() -> None:
     assert "data: [DONE]" in run.stdout
 
 
+@pytest.mark.slow
 def test_architecture() -> None:
     """The picture of the house is the house's."""
     run = subprocess.run([sys.executable, "examples/architecture.py"], cwd=ROOT, capture_output=True, text=True)

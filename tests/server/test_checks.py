@@ -64,6 +64,7 @@ def test_an_ordinary_schema_does_not_wait_for_bombs() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_too_many_costly_ones_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines_model, "_COSTLY", Threads("costly grammars", 1, waiting=1))
 

@@ -27,7 +27,7 @@ def statuses(server: RunningServer, key: str) -> set[int]:
     return {httpx.get(server.base_url + "/models", headers=headers, timeout=SAFETY).status_code for _ in range(8)}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_running_server(workers: int, tmp_path: Path, smollm2_path: Path) -> None:
     script, config = tmp_path / "answers.jsonl", tmp_path / "portico.toml"
     script.write_text(json.dumps({"text": "Hello."}) + "\n")

@@ -122,6 +122,11 @@ def test_stop_strings_watch_content_alone() -> None:
     assert "END 🚀" in told(deltas)[2]
 
 
+def test_where_no_tool_may_be_called_a_call_is_text() -> None:
+    deltas = run(make(tool_parser="hermes", tools=TOOLS, tool_choice="none"), outputs(ANSWERS[3], [3]))
+    assert told(deltas)[1:4] == (ANSWERS[3], "", "stop")
+
+
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_what_a_call_interrupts_is_not_lost(size: int) -> None:
     """The beginning of a stop string that a call follows was text after all; it comes before the call."""

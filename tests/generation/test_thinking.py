@@ -9,6 +9,7 @@ import pytest
 from portico.errors import NotSupportedError
 from portico.events import ThoughtBudget
 from portico.generation import thought_budget
+from portico.generation.opening import answer_opening
 from portico.prompting import Prompt
 from portico.protocols.anthropic import messages
 from portico.protocols.anthropic.schema import MessagesRequest
@@ -88,6 +89,12 @@ def test_anthropics_budget_is_kept_where_it_can_be() -> None:
     found = anthropic(tiny_model(capabilities=ABLE, reasoning_parser="qwen3"))
     assert found is not None
     assert (found.tokens, found.open) == (1500, True)
+
+
+def test_what_stands_before_an_answers_first_token() -> None:
+    thinks = tiny_model(tool_parser="hermes", reasoning_parser="qwen3")
+    assert [answer_opening(thinks, tail) for tail in (OPENED, "<|assistant|>")] == ["\n</think>\n\n", ""]
+    assert answer_opening(tiny_model(), OPENED) == ""
 
 
 def test_checkpoint_suffixes_are_the_vocabularys() -> None:

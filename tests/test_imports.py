@@ -10,7 +10,18 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "portico"
 
-WORDS = {"events", "errors", "grammar", "child", "threads", "inherited", "extras", "values"}  # what every box may use
+# what every box may use
+WORDS = {
+    "events",
+    "errors",
+    "grammar",
+    "child",
+    "threads",
+    "inherited",
+    "extras",
+    "spelling",
+    "values",
+}  # what every box may use
 # box -> the boxes it may import (beside itself and the words)
 ALLOWED: dict[str, set[str]] = {
     "events": set(),
@@ -18,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "grammar": set(),
     "child": set(),
     "threads": set(),
+    "spelling": set(),
     "values": set(),
     "inherited": set(),
     "extras": set(),

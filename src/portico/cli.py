@@ -9,7 +9,8 @@ import rich_click as click
 from click.exceptions import Exit
 
 from portico import __version__
-from portico.errors import PorticoError, meant
+from portico.errors import PorticoError
+from portico.spelling import meant
 from portico.terminal import shown
 
 __all__ = ["main"]

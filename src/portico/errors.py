@@ -6,8 +6,6 @@ stack trace or a path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 __all__ = [
     "AuthenticationError",
     "BadRequestError",
@@ -28,17 +26,9 @@ __all__ = [
     "RequestTooLargeError",
     "StoreError",
     "UnsupportedMediaTypeError",
-    "meant",
 ]
 
 MAX_MESSAGE = 1500  # bytes of UTF-8; an error body stays under 2 kB
-
-
-def meant(written: str, known: Iterable[str], *, nearness: float = 0.6) -> str | None:
-    """What of ``known`` was meant by a name that is none of them; None where nothing is near (1 is equal)."""
-    from difflib import get_close_matches  # only here: most programs run without a misspelt name
-
-    return next(iter(get_close_matches(written, list(known), 1, nearness)), None)
 
 
 class PorticoError(Exception):

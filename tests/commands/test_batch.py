@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,7 +152,8 @@ def _stopped_in_the_middle(arguments: Sequence[str | Path], how: signal.Signals)
     """The command as a process that gets the signal when it has some answers, and needs minutes more."""
     command = [sys.executable, "-m", "portico", "batch", *map(str, arguments)]
     names = {**os.environ, "NO_COLOR": "1", "PORTICO_REPLAY_RATE": "4"}
-    with subprocess.Popen(command, env=names, stderr=subprocess.PIPE, text=True) as running:
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where these tests ignore it
+    with subprocess.Popen(command, env=names, stderr=subprocess.PIPE, text=True, preexec_fn=heeds) as running:
         assert running.stderr is not None
         for told in running.stderr:
             if "in_progress, " in told and "in_progress, 0 " not in told:

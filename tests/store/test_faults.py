@@ -116,7 +116,7 @@ async def test_a_file_that_is_replaced(lite: Store, file: Path, tmp_path: Path) 
 
 
 async def test_a_file_that_is_damaged(lite: Store, file: Path) -> None:
-    lite.database.close()
+    await lite.close()  # and what it does beside
     with file.open("r+b") as opened:
         opened.write(b"not a database" * 400)
     for one in files(file)[1:]:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from portico.config.model import ModelSettings, SamplingDefaults
 from portico.config.settings import FILE, Settings
-from portico.errors import BadRequestError, meant
+from portico.errors import BadRequestError
+from portico.spelling import meant
 
 __all__ = ["load_settings"]
 

@@ -56,6 +56,7 @@ class Database:
         self._writing = Threads("store writing", 1, waiting=ENDINGS, together=self._all)
         self._held: Connection | None = None  # who writes leaves it open for the next who does
         self._holding = threading.Lock()
+        self._closings = 0
         self._rests = 0.0  # until when it is not tried again, in the clock's time
         self._fault = ""  # what the log was told last
 
@@ -104,6 +105,7 @@ class Database:
         """Let go of every connection."""
         with self._holding:
             held, self._held = self._held, None
+            self._closings += 1
         if held is not None:
             held.close()
         self._engine.dispose()
@@ -132,6 +134,7 @@ class Database:
         more than to insert a row."""
         with self._holding:
             held, self._held = self._held, None
+            closings = self._closings
         if held is not None and (lite := _lite(held)) is not None and lite.is_stale:
             held.close()
             held = None
@@ -145,7 +148,9 @@ class Database:
             connection.close()
             raise
         with self._holding:
-            spare, self._held = self._held, connection  # where two threads have written side by side
+            spare: Connection | None = connection
+            if closings == self._closings:  # none was let go of meanwhile
+                spare, self._held = self._held, connection  # where two threads have written side by side
         if spare is not None:
             spare.close()
 

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from portico.commands.chat.showing import Shown
 from portico.commands.chat.talkers import Messages, Talker
-from portico.errors import PorticoError, meant
+from portico.errors import PorticoError
+from portico.spelling import meant
 from portico.terminal import Terminal
 
 __all__ = ["Talk", "picture_from", "tools_from"]

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from server.pages.test_long_answers import MIXED, heap, main_thread_tasks
-from support.browser import ARGUMENTS
-from support.pages import PARSERS
+from support.browser import ARGUMENTS, heap, main_thread_tasks
+from support.pages import MIXED, PARSERS
 from support.replay import replaying
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ test, whatever the test was about. Pictures go to ``$PORTICO_ARTIFACTS``, where 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -125,3 +126,18 @@ def violations(js: Any) -> Callable[[Page], list[str]]:
         ]
 
     return check
+
+
+def main_thread_tasks(trace: bytes) -> list[float]:
+    """Milliseconds of processor time that each task of the page's main thread took; waiting for a processor is none."""
+    events = json.loads(trace)["traceEvents"]
+    main = {(one["pid"], one["tid"]) for one in events if one.get("args", {}).get("name") == "CrRendererMain"}
+    return [one["tdur"] / 1000 for one in events if (one["pid"], one["tid"]) in main and "tdur" in one]
+
+
+def heap(page: Page) -> float:
+    """Bytes of the page's objects, garbage left out."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    used: float = session.send("Runtime.getHeapUsage")["usedSize"]
+    return used

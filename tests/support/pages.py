@@ -20,6 +20,12 @@ WEATHER = {
 }
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Köln 🐌", "days": 3}}</tool_call>'
 HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script>{{7*7}}\'">'
+MIXED = (  # a bit of all that Markdown has
+    "## A part\n\nSome *words* with `code`, [a link](https://example.org) and $a^2 + b^2$.\n\n"
+    "- one **bold** thing\n- another\n  - deeper\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n| 3 | 4 |\n\n"
+    "```python\ndef f(x):\n    return x + 1\n```\n\n> quoted\n> twice\n\n\\[ \\frac{1}{2} \\]\n\n"
+    "1. first\n2. second\n\n"
+)
 ANSWERS: dict[str, str | Script] = {
     "plain": "Grüße! 🦜 Two <b>words</b>.",
     "call": f"<think>Which city?</think>I look it up.\n\n{CALL}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Iterator
@@ -12,20 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.browser import OpenPage, until
-from support.pages import HOSTILE, PARSERS
+from support.browser import OpenPage, heap, main_thread_tasks, until
+from support.pages import HOSTILE, MIXED, PARSERS
 from support.replay import Replaying, replaying
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 TOKENS = 20_000
-MIXED = (
-    "## A part\n\nSome *words* with `code`, [a link](https://example.org) and $a^2 + b^2$.\n\n"
-    "- one **bold** thing\n- another\n  - deeper\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n| 3 | 4 |\n\n"
-    "```python\ndef f(x):\n    return x + 1\n```\n\n> quoted\n> twice\n\n\\[ \\frac{1}{2} \\]\n\n"
-    "1. first\n2. second\n\n"
-)
 SHAPES = {  # each some blocks of the longest that are kept open
     "mixed": MIXED * 30,
     "one paragraph": "word **and** `word` " * 700,
@@ -144,26 +137,11 @@ COUNTING = """
 """
 
 
-def main_thread_tasks(trace: bytes) -> list[float]:
-    """Milliseconds of processor time that each task of the page's main thread took; waiting for a processor is none."""
-    events = json.loads(trace)["traceEvents"]
-    main = {(one["pid"], one["tid"]) for one in events if one.get("args", {}).get("name") == "CrRendererMain"}
-    return [one["tdur"] / 1000 for one in events if (one["pid"], one["tid"]) in main and "tdur" in one]
-
-
 def loop_ms(browser: Browser, page: Page) -> float:
     """Milliseconds of processor time that a fixed piece of work takes here and now."""
     browser.start_tracing(page=page, categories=["toplevel"])
     page.evaluate(LOOP)
     return max(main_thread_tasks(browser.stop_tracing()))
-
-
-def heap(page: Page) -> float:
-    """Bytes of the page's objects, garbage left out."""
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    used: float = session.send("Runtime.getHeapUsage")["usedSize"]
-    return used
 
 
 @pytest.mark.slow

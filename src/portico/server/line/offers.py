@@ -211,7 +211,6 @@ class Offers:
         for waiting in self._waiting:
             if waiting.offer in gone:
                 self._refuse(waiting, _changed())
-        self._waiting = [waiting for waiting in self._waiting if waiting.offer not in gone]
         for old in gone:
             if old.state != "unloaded":
                 self._leaving.append(old)
@@ -252,6 +251,7 @@ class Offers:
         """Begin what those who wait need and there is room for; the longest waiting comes first."""
         if self._draining:
             return
+        self._waiting = [waiting for waiting in self._waiting if not waiting.answer.done()]
         if self._most is not None:  # it may be less than it was
             staying = [offer for offer in self.present if offer.state != "unloading"]
             for _ in staying[self._most :]:
@@ -308,7 +308,6 @@ class Offers:
             for waiting in self._waiting:
                 if waiting.offer is offer and not waiting.answer.done():
                     waiting.answer.set_result(offer.held(waiting.held))
-        self._waiting = [waiting for waiting in self._waiting if not waiting.answer.done()]
         if offer in self._leaving and offer.state == "loaded":
             self._unload(offer)
         elif offer in self._leaving:

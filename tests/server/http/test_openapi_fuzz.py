@@ -307,8 +307,10 @@ def odd_requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         holder: Any = body
         for key in where[:-1]:
             holder = holder[key]
-        act = draw(st.sampled_from(["replace", "replace", "remove", "repeat", "nest"]))
-        if act == "remove":
+        act = draw(st.sampled_from(["replace", "replace", "remove", "repeat", "nest", *["add"] * 4]))
+        if act == "add":  # most objects may have members that nobody knows: enough bodies get further than validation
+            (holder if isinstance(holder, dict) else body)["x-odd"] = draw(ODD)
+        elif act == "remove":
             del holder[where[-1]]
             if not body:
                 return path, body

@@ -12,7 +12,6 @@ may do the same. Faults that only spell a sentence otherwise are left out: tests
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
 import json
 import math
@@ -23,15 +22,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mutmut.mutation.file_mutation import mutate_file_contents
+import libcst as cst
+from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 TRIAL = Path(__file__).resolve().with_name("mutants_trial.py")
+PLANTED = TRIAL.with_name("mutants_planted.py")
 ROOT = TRIAL.parent.parent
 OUTCOMES = ("seen", "too long", "survived", "no test")
 
@@ -39,13 +41,13 @@ OUTCOMES = ("seen", "too long", "survived", "no test")
 BOXES: dict[str, tuple[list[str], list[str]]] = {
     "decoding": (["decoding/*"], ["decoding"]),
     "generation": (["generation/*"], ["generation", "engines/test_replay.py"]),
-    "gate": (["server/http/gate.py"], ["server/http/test_gate.py"]),
-    "sinks": (["server/line/sinks.py", "server/line/writing.py"], ["server/line/test_sinks.py"]),
+    "gate": (["server/http/gate"], ["server/http/test_gate.py"]),
+    "sinks": (["server/line/sinks", "server/line/writing"], ["server/line/test_sinks.py"]),
     "line": (["server/line/*"], ["server/line"]),
-    "parsing": (["parsing/*"], ["parsing"]),
-    "constraints": (["constraints/*"], ["constraints"]),
+    "parsing": (["parsing/**/*"], ["parsing"]),
+    "constraints": (["constraints/**/*"], ["constraints", "generation/test_custom_tools.py"]),
     "protocols": (["protocols/*"], ["protocols"]),
-    "scheduler": (["engines/llamacpp/scheduler.py"], ["engines/test_llamacpp_scheduler.py"]),
+    "scheduler": (["engines/llamacpp/scheduler"], ["engines/test_llamacpp_scheduler.py"]),
 }
 
 
@@ -57,33 +59,53 @@ def copied(target: Path) -> None:
         shutil.copy2(ROOT / name, target / name)
 
 
-def planted(source: Path, patterns: list[str]) -> dict[str, str]:
-    """Plant all faults in the files of a box; those that do more than spell a sentence otherwise, by name, as diffs."""
+def planted(source: Path, patterns: list[str], sample: int, seed: int) -> tuple[int, dict[str, str]]:
+    """Plant a sample of the faults in the files of a box: how many faults there are, and the sample by name, as diffs.
+
+    Only the sample is written out, for that is what costs.
+    """
+    every = []
+    for path in sorted({path for pattern in patterns for path in source.glob(f"portico/{pattern}.py")}):
+        module, mutations, *_ = create_mutations(str(path), path.read_text())
+        inside = [one for one in mutations if isinstance(one.contained_by_top_level_function, cst.FunctionDef)]
+        every += [(path, module, mutation) for mutation in inside if not _respelled(mutation)]
+    chosen = defaultdict(list)
+    for path, module, mutation in random.Random(seed).sample(every, min(sample, len(every))):
+        chosen[path, module].append(mutation)
     found = {}
-    for path in sorted(path for pattern in patterns for path in source.glob(f"portico/{pattern}") if path.is_file()):
-        if path.suffix != ".py":
-            continue
-        code = path.read_text()
-        made = mutate_file_contents(str(path), code)
-        path.write_text(made.code)
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef
-        functions = {node.name: node for node in ast.walk(ast.parse(made.code)) if isinstance(node, kinds)}
-        module = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-        for name in made.mutant_names:
-            before, after = (_text(functions[one]) for one in (name.rpartition("_")[0] + "_orig", name))
-            if before != after:
-                changes = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
-                found[f"{module}.{name}"] = "\n".join([f"# {module}.{name}", *changes])
-    return found
+    for (path, module), mutations in chosen.items():
+        watched = {one.contained_by_top_level_function: _watched(one) for one in mutations}
+        made = combine_mutations_to_source(module, [*watched.values(), *mutations])
+        code = made.code.replace("mutmut.mutation.trampoline", "planted")
+        path.write_text(f"{code}\nimport planted\nplanted.wake()\n")
+        name = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        lines = made.code.splitlines()
+        text = {
+            of: [line.replace(of, "") for line in lines[at.start - 1 : at.end]]
+            for of, at in made.line_span_by_function_name.items()
+        }
+        for fault in (fault for fault in made.mutant_names if not fault.endswith("__mutmut_1")):
+            before = text[fault.rpartition("_")[0] + "_orig"]
+            changes = list(difflib.unified_diff(before, text[fault], n=1, lineterm=""))[2:]
+            found[f"{name}.{fault}"] = "\n".join([f"# {name}.{fault}", *changes])
+    shutil.copy2(PLANTED, source / "planted.py")
+    return len(every), found
 
 
-def _text(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """Its lines, with sentences as if nobody minded how they are spelled."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") >= 2:
-            node.value = node.value.removeprefix("XX").removesuffix("XX").casefold()
-    function.name = ""
-    return ast.unparse(function).splitlines()
+def _respelled(mutation: Mutation) -> bool:
+    """Whether it only spells a sentence otherwise."""
+    before, after = mutation.original_node, mutation.mutated_node
+    if not (isinstance(before, cst.SimpleString) and isinstance(after, cst.SimpleString)):
+        return False
+    return before.value.count(" ") >= 2 and before.value.casefold() in after.value.casefold().replace("xx", "")
+
+
+def _watched(mutation: Mutation) -> Mutation:
+    """Its function as it is, but for saying that it was called."""
+    function = mutation.contained_by_top_level_function
+    body = function.body
+    says = cst.parse_statement("import planted; planted.called()")
+    return Mutation(body, body.with_changes(body=[says, *body.body]), function)
 
 
 @dataclass(frozen=True)
@@ -112,26 +134,25 @@ def measure(box: str, sample: int, seed: int) -> Score:
         copied(where)
         bar = progress.add_task(f"{box}: planting", total=None)
         code, tests = BOXES[box]
-        faults = planted(where / "src", code)
-        chosen = random.Random(seed).sample(sorted(faults), min(sample, len(faults)))
+        known, faults = planted(where / "src", code, sample, seed)
         given, told, log = (where.parent / name for name in ("given", "told", "log"))
-        given.write_text(json.dumps(chosen))
+        given.write_text(json.dumps(list(faults)))
         told.touch()
         bare = {name: value for name, value in os.environ.items() if name != "PORTICO_SHARED"}
         command = [sys.executable, str(TRIAL), str(given), str(told), *(f"tests/{path}" for path in tests)]
         with log.open("w") as file:
             environment = bare | {"PYTHONPATH": str(where / "src")}
             running = subprocess.Popen(command, cwd=where, stdout=file, stderr=file, env=environment)
-        progress.update(bar, description=box, total=len(chosen))
+        progress.update(bar, description=box, total=len(faults))
         while running.poll() is None:
             progress.update(bar, completed=len(told.read_text().splitlines()))
             time.sleep(1)
         found = [json.loads(line) for line in told.read_text().splitlines()]
-        if len(found) < len(chosen):
+        if len(found) < len(faults):
             raise SystemExit(f"{box}: the trial ended early\n{log.read_text()[-4000:]}")
         by = {outcome: [faults[name] for name, it in found if it == outcome] for outcome in OUTCOMES}
         seen = len(by["seen"]) + len(by["too long"])
-        return Score(box, len(faults), len(found), seen, len(by["too long"]), by["survived"], by["no test"])
+        return Score(box, known, len(found), seen, len(by["too long"]), by["survived"], by["no test"])
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
     python mutants_trial.py FAULTS TOLD TEST…     (FAULTS: JSON list of names; TOLD: gets a JSON line per fault)
 
 The tests are collected once and run whole once, to learn which come by which function and how long they take. Then,
-for each fault, a fork of this process wakes it and runs the tests that come by, the quickest first, until one fails.
+for each fault, a fork of this process wakes it and runs the tests that come by until one fails: of each test function
+its quickest example, then of each the next one.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import os
 import resource
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import planted
 import pytest
 from _pytest.runner import runtestprotocol
-from mutmut.mutation import trampoline
 
 PLUGINS = ("pytest_asyncio.plugin", "_hypothesis_pytestplugin")  # no others: each costs time
 
@@ -33,31 +34,24 @@ class Trial:
 
     def __init__(self, faults: list[str], told: Path) -> None:
         self._faults, self._told = faults, told
-        self._come_by: set[str] = set()  # the functions that the test at hand has called
-        self._awake = ""
-        trampoline.record_trampoline_hit = lambda name, caller=None: self._come_by.add(name)
-        trampoline.get_mutant_under_test = lambda: self._awake  # the environment is for processes that tests start
-
-    def _wake(self, fault: str) -> None:
-        self._awake = os.environ["MUTANT_UNDER_TEST"] = fault
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if session.testsfailed:
             return None  # not all could be collected, as pytest will say
         took: dict[pytest.Item, tuple[float, float]] = {}  # seconds of the processor, and of the wall
         tests: dict[str, list[pytest.Item]] = defaultdict(list)
-        self._wake("stats")
+        planted.wake(planted.WATCH)
         for item, failure, *seconds in _run(session.items):
             if failure:
                 pytest.exit(f"{item.nodeid} fails before anything is awake:\n{failure}", 1)
             took[item] = (seconds[0], seconds[1])
-            for function in self._come_by:
+            for function in planted.taken():
                 tests[function].append(item)
-            self._come_by.clear()
+        planted.wake("")
         gc.collect()
         gc.freeze()
         for fault in self._faults:
-            items = sorted(tests[fault.partition("__mutmut_")[0]], key=took.__getitem__)
+            items = _mixed(sorted(tests[fault.partition("__mutmut_")[0]], key=took.__getitem__))
             limits = [sum(each) for each in zip(*(took[item] for item in items), strict=True)]
             outcome = self._tried(fault, items, *limits) if items else "no test"
             with self._told.open("a") as file:
@@ -69,7 +63,7 @@ class Trial:
         if not child:
             limit = int(time.process_time() + 3 * processor + 5)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-            self._wake(fault)
+            planted.wake(fault)
             _forget()
             os._exit(any(failure for _, failure, *_ in _run(items)))
         until = time.monotonic() + 3 * wall + 10
@@ -94,6 +88,17 @@ def _run(items: Iterable[pytest.Item]) -> Iterator[tuple[pytest.Item, str, float
         yield item, failure, time.process_time() - began[0], time.monotonic() - began[1]
 
 
+def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The first example of each test function, then the second of each, and so on."""
+    earlier: Counter[str] = Counter()
+    turns = []
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        turns.append(earlier[function])
+        earlier[function] += 1
+    return [item for _, item in sorted(zip(turns, items, strict=True), key=lambda pair: pair[0])]
+
+
 def _forget() -> None:
     """Empty Portico's caches, which were filled while no fault was awake."""
     for name, module in sys.modules.copy().items():
@@ -106,7 +111,7 @@ def _forget() -> None:
 
 if __name__ == "__main__":
     faults, told, *tests = sys.argv[1:]
-    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "MUTANT_UNDER_TEST": "stats"}
+    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     options = [word for name in PLUGINS for word in ("-p", name)]
     trial = Trial(json.loads(Path(faults).read_text()), Path(told))
     sys.exit(pytest.main([*options, "-p", "no:cacheprovider", "--rootdir=.", "-o", "timeout=0", *tests], [trial]))

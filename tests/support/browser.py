@@ -21,7 +21,7 @@ from support.js import PACKAGE
 from support.wait import SAFETY
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
 ARGUMENTS = (
     "--headless",
@@ -60,28 +60,38 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """What the pages of a module share: their scripts are fetched and compiled once, which is half of opening one."""
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(SAFETY * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def forget(context: BrowserContext) -> Callable[[str], None]:
+    """``forget(origin)``: nothing is remembered that its pages have kept, once they are closed."""
+    session = context.new_cdp_session(context.new_page())
+    return lambda origin: session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """``open_page(url, width=1280, height=800, dark=False)``: the page in a browser that remembers nothing."""
-    contexts, complaints = [], []
+def open_page(context: BrowserContext, forget: Callable[[str], None]) -> Iterator[OpenPage]:
+    """``open_page(url, width=1280, height=800, dark=False)``: the page, in a browser that remembers nothing of other
+    tests."""
+    pages, origins, complaints = [], set(), []
 
     def open_(url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            permissions=["clipboard-read", "clipboard-write"],
-            reduced_motion="reduce",
-        )
-        context.set_default_timeout(SAFETY * 1000)
-        contexts.append(context)
-        host = urlsplit(url).netloc
+        where = urlsplit(url)
+        origins.add(f"{where.scheme}://{where.netloc}")
 
         def said(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
                 complaints.append(f"{message.type}: {message.text}")
 
         def asked(request: Request) -> None:
-            if urlsplit(request.url).netloc not in (host, ""):
+            if urlsplit(request.url).netloc not in (where.netloc, ""):
                 complaints.append(f"another host: {request.url}")
 
         def answered(response: Response) -> None:
@@ -89,6 +99,9 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
                 complaints.append(f"missing: {response.url}")
 
         page = context.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
         page.on("console", said)
         page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
         page.on("request", asked)
@@ -97,8 +110,10 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
+    for origin in origins:
+        forget(origin)
     assert not complaints, "\n".join(complaints)
 
 

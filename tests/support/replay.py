@@ -58,12 +58,14 @@ TEMPLATE = """
 
 @dataclass
 class Replaying:
-    """A server that is up. ``prompts`` is what its engine was given, as text, and ``requests`` as it was given it."""
+    """A server that is up. ``prompts`` is what its engine was given, as text, and ``requests`` as it was given it;
+    ``connections`` counts those that are open."""
 
     url: str
     prompts: list[str] = field(default_factory=list)
     requests: list[EngineRequest] = field(default_factory=list)
     door: Keys = field(default_factory=Keys)
+    connections: Callable[[], int] = int
 
 
 @contextmanager
@@ -198,17 +200,17 @@ def replaying(
         config = uvicorn.Config(
             app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
         )
-        server = uvicorn.Server(config)
+        server = _Prompt(config)
         loop = asyncio.get_running_loop()
 
         def end() -> None:
             served.drain()  # who follows what is recorded is told to go
-            server.should_exit = True
+            server.ended.set()
 
         stop.append(lambda: loop.call_soon_threadsafe(end))
         serving = asyncio.create_task(server.serve([listener]))
-        while not server.started:  # noqa: ASYNC110  (uvicorn tells in no other way)
-            await asyncio.sleep(0.005)
+        await server.ready.wait()
+        found.connections = lambda: len(server.server_state.connections)
         up.set()
         await serving
         if runner is not None:
@@ -226,6 +228,27 @@ def replaying(
         stop[0]()
         thread.join(120)
         listener.close()
+
+
+class _Prompt(uvicorn.Server):
+    """Begins and ends when it can; uvicorn looks ten times a second, and rests before it ends."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self.ready.set()
+        await self.ended.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  (uvicorn's are sets)
+            await asyncio.sleep(0.005)
 
 
 class _Released(MortalEngine):

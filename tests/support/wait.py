@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 __all__ = ["SAFETY", "eventually", "until"]
 
@@ -14,15 +14,24 @@ SAFETY = 120.0  # seconds
 
 def until(condition: Callable[[], object]) -> None:
     """Return when ``condition`` holds."""
-    limit = time.monotonic() + SAFETY
-    while not condition():
-        assert time.monotonic() < limit, "waited too long"
-        time.sleep(0.05)
+    for pause in _pauses():
+        if condition():
+            return
+        time.sleep(pause)
 
 
 async def eventually(condition: Callable[[], object]) -> None:
     """``until`` for coroutines."""
-    limit = time.monotonic() + SAFETY
-    while not condition():
-        assert time.monotonic() < limit, "waited too long"
-        await asyncio.sleep(0.02)
+    for pause in _pauses():
+        if condition():
+            return
+        await asyncio.sleep(pause)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two looks: the longer it takes, the longer, so that what is soon there is soon seen."""
+    limit, pause = time.monotonic() + SAFETY, 0.001
+    while time.monotonic() < limit:
+        yield pause
+        pause = min(2 * pause, 0.05)
+    raise AssertionError("waited too long")

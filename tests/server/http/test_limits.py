@@ -20,7 +20,8 @@ from portico.engines.replay import Script
 from portico.errors import MAX_MESSAGE, BadRequestError
 from portico.generation import Limits
 from portico.protocols.openai import errors
-from support.raw import raw, request
+from portico.server.http import connection
+from support.raw import Answer, raw, request
 from support.replay import Replaying, replaying
 from support.server import RunningServer, running_server
 from support.wait import until
@@ -511,11 +512,14 @@ class TestHowMany:
 
 class TestHowLong:
     def test_a_request_has_a_deadline(self) -> None:
-        with replaying(ANSWERS, request_timeout=0.5, interval=0.05) as up:
-            response = post(up.url, ask("[[slow]]"))
+        with (
+            replaying(ANSWERS, request_timeout=0.5, interval=0.05) as up,
+            concurrent.futures.ThreadPoolExecutor() as pool,
+        ):
+            response, stream = pool.map(lambda stream: post(up.url, ask("[[slow]]", stream=stream)), (False, True))
             assert response.status_code == 408
             assert_error(response.json(), "request_timeout")
-            events = sse(post(up.url, ask("[[slow]]", stream=True)).content)
+            events = sse(stream.content)
             assert_error(json.loads(events[-2]), "request_timeout")
             assert events[-1] == b"[DONE]"
 
@@ -530,14 +534,15 @@ class TestHowLong:
     def test_a_stalled_reader_of_a_whole_answer_is_cut_off(self) -> None:
         with embedding(client_timeout=0.5) as up, _connection(up.url, 4096) as slow:
             slow.sendall(request("POST", "/v1/embeddings", LONG, [JSON_TYPE]))
-            time.sleep(3)
+            select.select([slow], [], [])
+            until(lambda: not up.connections())
             assert _drained(slow) < LONG_ANSWER
 
     def test_a_slow_reader_gets_everything(self) -> None:
         """It takes longer than a client may be silent, but never stops for so long."""
-        with embedding(client_timeout=4) as up, _connection(up.url, 1 << 16) as slow:
+        with embedding(client_timeout=2.5) as up, _connection(up.url, 1 << 16) as slow:
             slow.sendall(request("POST", "/v1/embeddings", LONG, [JSON_TYPE, CLOSE]))
-            assert _drained(slow, pauses=[2.0] * 3) > LONG_ANSWER
+            assert _drained(slow, pauses=[1.3] * 2) > LONG_ANSWER
 
 
 def embedding(**limits: Any) -> AbstractContextManager[Replaying]:
@@ -656,72 +661,71 @@ class TestRawConnections:
         assert answer.closed
         assert answer.statuses in ([431], [])
 
-    @pytest.mark.parametrize(
-        ("data", "status"),
-        [
-            (b"GET /health HTTP/1.1\r\nHost: loca", [408]),
-            (b"G", [408]),
-            (b"", []),
-            (b"\r\n", []),
-            (request("POST", CHAT, b"{", [BEARER, ("Content-Length", "100")]), [408]),
-            (request("POST", CHAT, b"5\r\nhel", [BEARER, ("Transfer-Encoding", "chunked")]), [408]),
-        ],
-        ids=repr,
-    )
-    def test_requests_that_never_arrive(self, server: Replaying, data: bytes, status: list[int]) -> None:
-        answer = raw(server.url, data)
-        assert answer.statuses == status
-        assert answer.closed
-        if status:
-            assert_error(answer.json, "request_timeout")
+    def test_requests_that_never_arrive(self, server: Replaying) -> None:
+        cases = {
+            b"GET /health HTTP/1.1\r\nHost: loca": [408],
+            b"G": [408],
+            b"": [],
+            b"\r\n": [],
+            request("POST", CHAT, b"{", [BEARER, ("Content-Length", "100")]): [408],
+            request("POST", CHAT, b"5\r\nhel", [BEARER, ("Transfer-Encoding", "chunked")]): [408],
+        }
+        for (data, status), answer in zip(
+            cases.items(), _at_once(server.url, *([data] for data in cases)), strict=True
+        ):
+            assert answer.statuses == status, data
+            assert answer.closed, data
+            if status:
+                assert_error(answer.json, "request_timeout")
 
-    @pytest.mark.parametrize(
-        ("data", "status", "kind"),
-        [
+    def test_anthropics_clients_are_refused_in_its_shape(self, server: Replaying) -> None:
+        cases: list[tuple[bytes, int, str | None]] = [
             (request("POST", "/v1/messages", b"{", [BEARER, ("Content-Length", "100")]), 504, "timeout_error"),
             (request("POST", "http://localhost/v1/messages", b"{", [BEARER, ("Content-Length", "9")]), 504, None),
             (b"POST /v1/messages?beta=true HTTP/1.1\r\nX: " + b"a" * 30_000, 431, "invalid_request_error"),
             (b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 1\r\nX: " + b"a" * 300_000, 431, None),
             (b"POST /v1/messages HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "invalid_request_error"),
             (b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 1\r\nX: 1\r\nno colon\r\n\r\n", 400, None),
-        ],
-        ids=lambda given: repr(given[:60]) if isinstance(given, bytes) else "",
-    )
-    def test_anthropics_clients_are_refused_in_its_shape(
-        self, server: Replaying, data: bytes, status: int, kind: str | None
-    ) -> None:
-        answer = raw(server.url, data)
-        if answer.data:  # a reset may overtake the answer while we are still sending
-            assert answer.status == status
-            body = answer.json
-            assert set(body) == {"type", "error", "request_id"}
-            assert set(body["error"]) == {"type", "message"}
-            assert body["error"]["type"] == (kind or body["error"]["type"])
-            assert f"request-id: {body['request_id']}\r\n".encode() in answer.data
-        assert answer.closed
+        ]
+        answers = _at_once(server.url, *([data] for data, _, _ in cases))
+        for (data, status, kind), answer in zip(cases, answers, strict=True):
+            if answer.data:  # a reset may overtake the answer while we are still sending
+                assert answer.status == status, data[:60]
+                body = answer.json
+                assert set(body) == {"type", "error", "request_id"}
+                assert set(body["error"]) == {"type", "message"}
+                assert body["error"]["type"] == (kind or body["error"]["type"])
+                assert f"request-id: {body['request_id']}\r\n".encode() in answer.data
+            assert answer.closed
 
     @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET http://[v1/messages HTTP/1.1\r\n: \r\n\r\n"])
     def test_whoever_cannot_be_told_apart_gets_openais(self, server: Replaying, data: bytes) -> None:
         assert_error(raw(server.url, data).json, "invalid_http")
 
-    @pytest.mark.parametrize("rest", [b"G", b"\r\n", b"\r\n\r\n"])
-    def test_a_second_request_that_never_arrives(self, server: Replaying, rest: bytes) -> None:
-        answer = raw(server.url, request("GET", "/health"), rest, pause=0.2)
-        assert answer.statuses == ([200, 408] if rest == b"G" else [200])
-        assert answer.closed
+    def test_a_second_request_that_never_arrives(self, server: Replaying) -> None:
+        rests = {b"G": [200, 408], b"\r\n": [200], b"\r\n\r\n": [200]}
+        answers = _at_once(server.url, *([request("GET", "/health"), rest] for rest in rests), pause=0.2)
+        for (rest, statuses), answer in zip(rests.items(), answers, strict=True):
+            assert answer.statuses == statuses, rest
+            assert answer.closed, rest
 
     def test_slow_loris(self, server: Replaying) -> None:
         """One byte at a time, just often enough not to look idle."""
-        for data in (b"GET /health HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b"\r\n" * 40):
-            answer = raw(server.url, *[data[i : i + 1] for i in range(len(data))], pause=0.1)
+        slow = [
+            [data[i : i + 1] for i in range(len(data))]
+            for data in (b"GET /health HTTP/1.1\r\nX: " + b"a" * 80, b"\r\n" * 40)
+        ]
+        for pieces, answer in zip(slow, _at_once(server.url, *slow, pause=0.1), strict=True):
             assert answer.closed
-            assert answer.sent < len(data), "it was not cut off"
+            assert answer.sent < len(pieces), "it was not cut off"
 
     def test_a_refused_body_is_not_answered_twice(self, server: Replaying) -> None:
-        head = request("POST", CHAT, b"{", [BEARER, ("Content-Length", "999999999")])
-        answer = raw(server.url, head, b"x" * 1000, pause=0.3)
-        assert answer.status == 413
-        assert answer.closed
+        large = ("Content-Length", "999999999")
+        head = request("POST", CHAT, b"{", [BEARER, large])
+        early = request("POST", CHAT, headers=[BEARER, JSON_TYPE, ("Expect", "100-continue"), large])
+        for answer in _at_once(server.url, [head, b"x" * 1000], [early], pause=0.3):
+            assert answer.status == 413
+            assert answer.closed
 
     @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "foo"])
     def test_upgrades_are_not_taken(self, server: Replaying, upgrade: str) -> None:
@@ -767,7 +771,8 @@ class TestRawConnections:
                 assert answer.statuses[-1] == 200
                 assert b"finish_reason" in answer.data
 
-    def test_a_client_that_is_gone_altogether_gives_its_place_back(self) -> None:
+    def test_a_client_that_is_gone_altogether_gives_its_place_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection, "HALF_CLOSED", 0.1)
         answers = {"slow": "a long story " * 10_000}
         with replaying(answers, interval=0.02, max_in_flight=1) as up:
             with _connection(up.url) as one:
@@ -833,8 +838,6 @@ class TestRawConnections:
         body = json.dumps(ask()).encode()
         answer = raw(server.url, request("POST", CHAT, body, [BEARER, JSON_TYPE, CLOSE, ("Expect", "100-continue")]))
         assert answer.statuses == [100, 200]
-        early = [BEARER, JSON_TYPE, ("Expect", "100-continue"), ("Content-Length", "999999999")]
-        assert raw(server.url, request("POST", CHAT, headers=early)).status == 413
 
     @pytest.mark.parametrize("value", [b"\xff\xfe", b"\xc3\x28", "é".encode()])
     def test_header_bytes_that_are_no_text(self, server: Replaying, value: bytes) -> None:
@@ -877,7 +880,7 @@ class TestSettings:
             "max_stop": 1,
             "max_tools": 1,
             "max_schema_depth": 2,
-            "request_timeout": 10,
+            "request_timeout": 1.5,
             "client_timeout": 1.5,
         }
         flags = [part for name, value in limits.items() for part in ("--" + name.replace("_", "-"), str(value))]
@@ -908,16 +911,20 @@ class TestSettings:
             headers = {"authorization": f"Bearer {key}"}
             return httpx.stream("POST", strict.url + CHAT, json=ask(stream=True), headers=headers)
 
-        with stream("one") as one, stream("two") as two:
-            assert (one.status_code, two.status_code) == (200, 200)
-            full = post(strict.url, ask(), key="three")
-            assert (full.status_code, "retry-after" in full.headers) == (503, True)
-            two.read()
-            assert_error(json.loads(sse(two.content)[-2]), "request_timeout")
-        with stream("one") as one:
-            assert one.status_code == 200
-            refused = post(strict.url, ask(), key="one")
-            assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
+        def beside(running: Sequence[str], key: str) -> httpx.Response:
+            """What ``key`` is told while answers run for others; its own answer, late, where they have just ended."""
+            with ExitStack() as streams:
+                for one in running:
+                    streams.enter_context(stream(one))
+                return post(strict.url, ask(), key=key)
+
+        def refuses(status: int, running: Sequence[str], key: str) -> bool:
+            told = beside(running, key)
+            return told.status_code == status and "retry-after" in told.headers
+
+        until(lambda: refuses(503, ["one", "two"], "three"))
+        until(lambda: refuses(429, ["one"], "one"))
+        until(lambda: post(strict.url, ask(), key="two").status_code == 408)
 
     def test_of_connections(self, strict: RunningServer) -> None:
         large = raw(strict.url, b"GET /health HTTP/1.1\r\nX: " + b"a" * 3000 + b"\r\n\r\n")
@@ -934,6 +941,12 @@ def sse(content: bytes) -> list[bytes]:
     assert frames.pop() == b""
     assert all(frame.startswith(b"data: ") and b"\n" not in frame for frame in frames)
     return [frame.removeprefix(b"data: ") for frame in frames]
+
+
+def _at_once(url: str, *clients: Sequence[bytes], pause: float = 0.0) -> list[Answer]:
+    """What each of them gets for its pieces, in their order, while they all wait."""
+    with concurrent.futures.ThreadPoolExecutor(len(clients)) as pool:
+        return list(pool.map(lambda pieces: raw(url, *pieces, pause=pause), clients))
 
 
 def _connection(url: str, receive_buffer: int | None = None) -> socket.socket:

@@ -146,6 +146,7 @@ def test_windows_of_any_width_have_no_second_scroll_bar(
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         name = "compared" if ".." in path else path.partition("#")[0].strip("/")
         page.screenshot(path=pictures / f"{name}-{width}.png")
+        page.close()
 
 
 def test_the_question_for_a_key(open_page: OpenPage, violations: Violations) -> None:

@@ -241,6 +241,13 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         super().shutdown()
         self._ending = True
+        if self.transport.is_closing():
+            self.loop.call_later(LINGER, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Over TLS, a client's goodbye is waited for: half a minute, where it looks at its idle connections never."""
+        if self in self.connections and not self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     # -- refusals -----------------------------------------------------------------------------------------------------
 

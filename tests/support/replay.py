@@ -136,9 +136,7 @@ def replaying(
         embedding_size=embedding_size,
         resumes=EVERYTHING,
     )
-    engine = _Released(
-        turns, choose=choose, lives=lives, tokens_per_step=3, interval=interval if turns is None else 0.01, info=info
-    )
+    engine = _Released(turns, choose=choose, lives=lives, tokens_per_step=3, interval=interval, info=info)
     prompter = Prompter(
         tokenizer,
         ChatTemplate(template, tokenizer.special_tokens),
@@ -252,12 +250,19 @@ class _Prompt(uvicorn.Server):
 
 
 class _Released(MortalEngine):
+    """With ``turns`` it makes as many steps as it is released for, at once, and looks a hundred times a second."""
+
     def __init__(self, turns: threading.Semaphore | None, **settings: Any) -> None:
         super().__init__(**settings)
         self._turns = turns
 
     def _step(self) -> list[EngineOutput]:
-        return super()._step() if self._turns is None or self._turns.acquire(blocking=False) else []
+        if self._turns is not None:
+            released = self._turns.acquire(blocking=False)
+            self._interval = 0.0 if released else 0.01
+            if not released:
+                return []
+        return super()._step()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from portico.server.routes.responses import background
 from support.replay import Replaying, replaying
 from support.responses import assert_in_order, events_of
 from support.sockets import Socket
@@ -82,8 +83,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         store = request.getfixturevalue("postgres").fresh()
     turns = threading.Semaphore(0)
     facts: Any = {"keys": (MINE, THEIRS), "store": store, "tool_parser": "hermes", "reasoning_parser": "qwen3"}
-    with replaying(ANSWERS, turns=turns, **facts) as one, replaying(ANSWERS, **facts) as two:
-        yield Pair(one, two, turns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "ASKED", 0.05)
+        with replaying(ANSWERS, turns=turns, **facts) as one, replaying(ANSWERS, **facts) as two:
+            yield Pair(one, two, turns)
 
 
 BODIES: dict[str, Any] = {

@@ -11,6 +11,7 @@ A run belongs to the API key that began it: to others it does not exist.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -54,7 +55,7 @@ class Run:
         self.id = id or f"run_{secrets.token_hex(16)}"
         self.owner = owner
         self.lasting = lasting  # it goes on however long nobody reads it
-        self.complete = False
+        self._ended = asyncio.Event()
         self.stop: Callable[[], None] = lambda: None  # ends the answer at the engine
         self._encoder = encoder
         self._grace = grace
@@ -120,7 +121,7 @@ class Run:
 
     def _end(self, data: bytes) -> None:
         self._take(data)
-        self.complete = True
+        self._ended.set()
         for reader in self._readers:
             reader.complete = True
         if self._unread is not None:  # its grace begins anew: who was to read it may not know yet that it is over
@@ -128,6 +129,16 @@ class Run:
             self._unread = None
         if not self._readers:
             self._wait()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer has come to its end."""
+        return self._ended.is_set()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait until it is complete, or so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
 
     @property
     def last(self) -> int:

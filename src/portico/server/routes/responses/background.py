@@ -159,7 +159,7 @@ class Background:
                         log.warning("events of response %s could not be kept yet: %s", id, error)
                 if complete:
                     return
-                await asyncio.sleep(WRITTEN)
+                await run.ended(WRITTEN)
         finally:
             place.close()
             self._going.pop(id, None)

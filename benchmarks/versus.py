@@ -1,29 +1,34 @@
-"""Portico beside other front doors: the same engine, the same load, in turns, on one machine.
+"""Portico beside other front doors: the same tokens at the same pace, the same load, in turns, on one machine.
 
     pip install 'portico[gateways]'
-    python benchmarks/versus.py [--rounds 3] [--streams 64] [--tokens 128] [--also NAME=URL]... [--json]
+    python benchmarks/versus.py [--fetch] [--rounds 3] [--streams 64] [--tokens 128] [--also NAME=URL]... [--json]
 
-The engine is Portico's replay engine, which plays tokens back: in the process of the front door, or in one of its own
-that the others share, over the protocol that the row names. Each front door stands twice, over an
-engine without a pace and over one at 50 tokens a second. ``portico bench`` asks, a process of its own, and its figures
-are told:
+``front_doors.py`` says which there are and what stands behind each. Each stands twice, over an engine without a pace
+and over one at 50 tokens a second. ``portico bench`` asks, a process of its own, and of its figures these are told:
 
-    burst      us of processor time per event, and events per second, all streams at once, as fast as it goes
-    paced      us of processor time per event, and the 99th percentile of the gap, at 50 tokens a second and stream
-    admission  ms of processor time per request with a prompt of 1,000 tokens and an answer of one
-    at rest    MB in memory before the first request: resident, and proportional (what is shared counted in parts)
+    burst         us of processor time per event, all streams at once, as fast as it goes; some join tokens then, and
+                  how many are in an event is told beside it
+    paced         us of processor time per event at 50 tokens a second and stream
+    requests      answers of one token per second, all streams at once
+    first event   ms until it comes, one request after another
+    admission     ms of processor time per request with a prompt of 1,000 tokens and an answer of one
+    resident      MB in memory before the first request
+    proportional  the same, what is shared with other processes (here also with its engine and its twin) in parts
+    bytes         of an event, paced: the answer's body over its events
 
-Processor time is that of the processes that listen at the front door's port. Everything takes turns, so that what else
-the machine does meets all; told are the medians, with the ratio to the first row. A server that runs already, whatever
-its engine is, takes part with ``--also``. A peer that is not here says so in its row.
+Processor time and memory are those of the processes that listen at the front door's port. Everything takes turns, so
+that what else the machine does meets all; told are the medians, with the ratio to the first row. ``--json`` also has
+events per second, and the 99th percentile of the gap between paced events. One that is not here, or does not come up,
+says why in its row; a server that runs already, whatever its engine is, takes part with ``--also``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -31,19 +36,29 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from front_doors import FRONT_DOORS, Absent, FrontDoor, checkpoint, fetch_vllm_rs, portico
+
 from portico.commands.bench.local import listening
 
-PORTICO = [sys.executable, "-m", "portico"]
-PACE = 50  # tokens a second
-FIGURES = ("burst_us", "burst_events_per_second", "paced_us", "paced_gap_p99_ms", "admission_ms")
-MEMORY = ("resident_mb", "proportional_mb")
+PACES = {"burst": 0, "paced": 50}  # tokens a second
+COLUMNS = {
+    "burst_us": "burst, us",
+    "burst_tokens_per_event": "tokens in it",
+    "paced_us": "paced, us",
+    "requests_per_second": "requests/s",
+    "first_event_ms": "first event, ms",
+    "admission_ms": "admission, ms",
+    "resident_mb": "resident, MB",
+    "proportional_mb": "proportional, MB",
+    "bytes_per_event": "bytes",
+}
 PATIENCE = 600.0  # seconds for a server to start
 
 
@@ -52,7 +67,7 @@ class Row:
     """A front door over each engine, or why there is none; ``found`` has a value per round for each figure."""
 
     name: str
-    urls: dict[str, str] = field(default_factory=dict)  # by the engine: burst, paced
+    urls: dict[str, str] = field(default_factory=dict)  # by the pace
     absent: str = ""
     found: dict[str, list[float]] = field(default_factory=dict)
 
@@ -62,105 +77,70 @@ class Row:
 
 
 class Servers:
-    """Starts servers, and ends them with the block. Those that were started are there after ``ready``."""
+    """Starts front doors with their engines, and ends them with the block. All log into ``directory``."""
 
-    def __init__(self, running: ExitStack, given: argparse.Namespace) -> None:
+    def __init__(self, running: ExitStack, directory: Path, tokens: int) -> None:
         self._running = running
-        self._waiting: list[tuple[str, subprocess.Popen[bytes], Callable[[], None]]] = []
-        directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        self._log = given.log or directory / "log"
-        self._script = directory / "replay.jsonl"
-        self._script.write_text(json.dumps({"token_ids": [(i % 5000) + 1000 for i in range(given.tokens)]}) + "\n")
-        self._most = str(max(1024, given.streams))
+        self._directory = directory
+        self._given = {"script": directory / "replay.jsonl", "checkpoint": directory}
+        line = json.dumps({"token_ids": [(i % 5000) + 1000 for i in range(tokens)]})
+        self._given["script"].write_text(line + "\n")
+        checkpoint(directory)
+        self._started: dict[str, list[tuple[subprocess.Popen[bytes], Path]]] = {}
 
-    def replay(self, rate: float) -> list[str]:
-        """The options of the replay engine at that pace; 0 is none."""
-        return ["--engine", f"replay:{self._script}", "--replay-rate", str(rate)]
-
-    def engine(self, scheme: str, rate: float) -> str:
-        """The address of an engine in a process of its own."""
-        port = _free_port()
-        place = f"{scheme}://127.0.0.1:{port}"
-        if scheme == "portico":
-            command = [*PORTICO, "engine", *self.replay(rate), "--grpc-port", str(port)]
-            self._start(place, command, lambda: socket.create_connection(("127.0.0.1", port), 1).close())
-        else:  # a front door's gRPC port speaks vLLM's protocol, too
-            self.portico(*self.replay(rate), "--grpc-port", str(port))
-        return place
-
-    def portico(self, *options: str) -> str:
-        """The URL of a front door with these options."""
-        command = [*PORTICO, "serve", *options, "--port", "{port}", "--store", "none", "--log-level", "warning"]
-        return self.front([*command, "--max-in-flight", self._most])
-
-    def front(self, command: list[str]) -> str:
-        """The URL of a server that listens at ``{port}`` of its command; ``{other}`` is one more free port."""
-        port = _free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = [word.format(port=port, other=_free_port()) for word in command]
-        self._start(url, command, lambda: _lists_a_model(url))
+    def start(self, door: FrontDoor, program: Sequence[str], pace: int) -> str:
+        """The URL of the front door, whose engine plays at that pace. It need not have come up."""
+        ports = {name: _free_port() for name in ("port", "other", "engine", "unused")}
+        url = f"http://127.0.0.1:{ports['port']}"
+        commands = [command for command in ([*program, *door.options], door.engine) if command]
+        self._started[url] = [
+            self._process([word.format(**ports, **self._given, rate=pace) for word in command], door, ports["port"])
+            for command in commands
+        ]
         return url
 
-    def ready(self) -> None:
-        """Wait for all that were started. Ends the program where one does not come up."""
+    def why_not(self, url: str) -> str:
+        """Wait until it serves a model; the reason, in a line, if it never does."""
         limit = time.monotonic() + PATIENCE
-        for name, process, look in self._waiting:
-            while True:
-                try:
-                    look()
-                    break
-                except (urllib.error.URLError, OSError):
-                    if process.poll() is not None or time.monotonic() > limit:
-                        said = self._log.read_text(encoding="utf-8", errors="replace")[-1000:]
-                        raise SystemExit(f"{name} did not come up; last was said:\n{said}") from None
-                    time.sleep(0.2)
-        self._waiting.clear()
+        while not _lists_a_model(url):
+            for process, log in self._started[url]:
+                if process.poll() is not None or time.monotonic() > limit:
+                    said = log.read_text(encoding="utf-8", errors="replace").split("\n")
+                    return f"did not come up: {next((line for line in reversed(said) if line.strip()), '')[:200]}"
+            time.sleep(0.2)
+        return ""
 
-    def _start(self, name: str, command: list[str], look: Callable[[], None]) -> None:
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._waiting.append((name, process, look))
+    def _process(self, command: list[str], door: FrontDoor, port: int) -> tuple[subprocess.Popen[bytes], Path]:
+        path = self._directory / f"{port}-{Path(command[0]).name}-{len(self._started)}.log"
+        with path.open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **door.environment})
         self._running.callback(process.wait)
         self._running.callback(process.terminate)
+        return process, path
 
 
-def rows(servers: Servers, given: argparse.Namespace) -> list[Row]:
-    """Every front door that can be had, started."""
-    paces = {"burst": 0.0, "paced": float(PACE)}
-    inside = {name: servers.portico(*servers.replay(pace)) for name, pace in paces.items()}
-    made = [Row("portico, engine inside", inside)]
-    engines = {
-        scheme: {name: servers.engine(scheme, pace) for name, pace in paces.items()} for scheme in ("portico", "grpc")
-    }
-    servers.ready()
-    for scheme, places in engines.items():
-        urls = {name: servers.portico("--engine", place) for name, place in places.items()}
-        made.append(Row(f"portico, {scheme}:// engine", urls))
-    beside = Path(sys.executable).parent / "smg"
-    smg = str(beside) if beside.exists() else shutil.which("smg")
-    if smg is None:
-        made.append(Row("smg, grpc:// engine", absent="not installed: pip install 'portico[gateways]'"))
-    else:
-        launch = [smg, "launch", "--backend", "vllm", "--host", "127.0.0.1", "--port", "{port}"]
-        launch += ["--prometheus-port", "{other}", "--log-level", "error"]
-        urls = {name: servers.front([*launch, "--worker-urls", place]) for name, place in engines["grpc"].items()}
-        made.append(Row("smg, grpc:// engine", urls))
-    servers.ready()
-    for also in given.also:
-        name, _, url = also.partition("=")
-        made.append(Row(name, {"burst": url, "paced": url}))
-    for name in ("vllm serve", "vllm-rs", "llama-server"):
-        if not any(row.name.startswith(name) for row in made):
-            why = "has no engine in common with the others: start it, and name it with --also"
-            made.append(Row(name, absent=f"{why} '{name}=http://HOST:PORT'"))
+def rows(servers: Servers, also: Sequence[str]) -> list[Row]:
+    """Every front door that can be had, started, and why the others cannot."""
+    made = []
+    for door in FRONT_DOORS:
+        try:
+            program = door.program()
+        except Absent as why:
+            made.append(Row(door.name, absent=str(why)))
+        else:
+            made.append(Row(door.name, {name: servers.start(door, program, pace) for name, pace in PACES.items()}))
+    for row in made:
+        row.absent = row.absent or next(filter(None, map(servers.why_not, row.urls.values())), "")
+    for one in also:
+        name, _, url = one.partition("=")
+        made.append(Row(name, dict.fromkeys(PACES, url)))
     return made
 
 
 def bench(url: str, *options: str) -> dict[str, Any]:
     """What ``portico bench`` finds."""
-    done = subprocess.run(
-        [*PORTICO, "bench", "--url", url, "--json", *options], capture_output=True, text=True, timeout=PATIENCE * 2
-    )
+    command = [*portico(), "bench", "--url", url, "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 2)
     if done.returncode:
         raise SystemExit(f"{url}: {done.stderr.strip()}")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -169,95 +149,105 @@ def bench(url: str, *options: str) -> dict[str, Any]:
     return found
 
 
-def measure(row: Row, given: argparse.Namespace) -> dict[str, Callable[[], None]]:
+def measure(row: Row, streams: int, tokens: int) -> dict[str, Callable[[], None]]:
     """The measurements of one row, by name; each adds to what is found."""
-    load = ["--concurrency", str(given.streams), "--max-tokens", str(given.tokens)]
+    many = ("--concurrency", str(streams))
+    long, one_token = ("--max-tokens", str(tokens)), ("--max-tokens", "1")
 
     def burst() -> None:
-        found = bench(row.urls["burst"], *load, "--requests", str(4 * given.streams))
+        found = bench(row.urls["burst"], *many, *long, "--requests", str(4 * streams))
         row.add("burst_us", found.get("server_cpu_us_per_event"))
         row.add("burst_events_per_second", found["events_per_second"])
+        row.add("burst_tokens_per_event", found["requests"] * tokens / found["events"])
 
     def paced() -> None:
-        found = bench(row.urls["paced"], *load, "--requests", str(given.streams))
+        found = bench(row.urls["paced"], *many, *long, "--requests", str(streams))
         row.add("paced_us", found.get("server_cpu_us_per_event"))
         row.add("paced_gap_p99_ms", found["gap_ms"]["p99"])
+        row.add("bytes_per_event", found["bytes_per_event"])
+
+    def requests() -> None:
+        found = bench(row.urls["burst"], *many, *one_token, "--requests", str(16 * streams))
+        row.add("requests_per_second", found["requests_per_second"])
+
+    def first_event() -> None:
+        found = bench(row.urls["burst"], "--concurrency", "1", *one_token, "--requests", "64")
+        row.add("first_event_ms", found["first_event_ms"]["p50"])
 
     def admission() -> None:
-        short = ["--concurrency", "8", "--requests", "256", "--max-tokens", "1", "--prompt-tokens", "1000"]
-        row.add("admission_ms", bench(row.urls["burst"], *short).get("server_cpu_ms_per_request"))
+        prompt = ("--prompt-tokens", "1000")
+        found = bench(row.urls["burst"], "--concurrency", "8", *one_token, "--requests", "256", *prompt)
+        row.add("admission_ms", found.get("server_cpu_ms_per_request"))
 
-    return {"burst": burst, "paced": paced, "admission": admission}
+    return {one.__name__: one for one in (burst, paced, requests, first_event, admission)}
 
 
 def weigh(row: Row) -> None:
     """Memory of the processes that listen at the row's port, in MB."""
     pids = listening(int(row.urls["burst"].rpartition(":")[2]))
-    for figure, field_name in zip(MEMORY, ("Rss", "Pss"), strict=True):
+    for figure, name in (("resident_mb", "Rss"), ("proportional_mb", "Pss")):
         rolls = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
-        sizes = [int(found[1]) for roll in rolls if (found := re.search(rf"^{field_name}:\s+(\d+)", roll, re.M))]
+        sizes = [int(found[1]) for roll in rolls if (found := re.search(rf"^{name}:\s+(\d+)", roll, re.M))]
         row.add(figure, sum(sizes) / 1024 if sizes else None)
 
 
-def table(made: list[Row]) -> str:
+def table(made: Sequence[Row]) -> str:
     """The medians in a Markdown table, each with its ratio to the first row's."""
-    figures = (*FIGURES, *MEMORY)
-    lines = ["| | " + " | ".join(name.replace("_", " ") for name in figures) + " |", "|---|" + "---:|" * len(figures)]
-    first = {name: median(values) for name, values in made[0].found.items()}
+    lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    first = {figure: median(values) for figure, values in made[0].found.items()}
     for row in made:
         cells = []
-        for name in figures:
-            value = median(row.found[name]) if name in row.found else None
-            ratio = (
-                f" ({value / first[name]:.2f})" if value is not None and row is not made[0] and first.get(name) else ""
-            )
-            cells.append("-" if value is None else f"{value:,.4g}{ratio}")
-        lines.append(f"| {row.name} | " + (row.absent if row.absent else " | ".join(cells)) + " |")
+        for figure in COLUMNS:
+            value = median(row.found[figure]) if figure in row.found else None
+            known = value is not None and row is not made[0] and first.get(figure)
+            cells.append("-" if value is None else f"{value:,.4g}" + (f" ({value / known:.2f})" if known else ""))
+        lines.append(f"| {row.name} | {row.absent or ' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    """A port that nobody has, from below those that the system gives away meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
-def _lists_a_model(url: str) -> None:
-    with urllib.request.urlopen(f"{url}/v1/models", timeout=5) as answer:
-        if not json.load(answer)["data"]:
-            raise OSError("it lists none yet")
+def _lists_a_model(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/v1/models", timeout=5) as answer:
+            return bool(json.load(answer)["data"])
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--fetch", action="store_true", help="download what is not a package of its own: vllm-rs")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--streams", type=int, default=64)
     options.add_argument("--tokens", type=int, default=128, help="of each answer")
     options.add_argument("--also", action="append", default=[], metavar="NAME=URL", help="a server that runs already")
-    options.add_argument("--log", type=Path, help="file for what the servers say")
+    options.add_argument("--logs", type=Path, help="directory for what the servers say")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
+    if given.fetch:
+        fetch_vllm_rs()
     with ExitStack() as running:
-        made = rows(Servers(running, given), given)
-        there = [row for row in made if row.urls]
+        directory = given.logs or Path(running.enter_context(tempfile.TemporaryDirectory()))
+        directory.mkdir(parents=True, exist_ok=True)
+        made = rows(Servers(running, directory, given.tokens), given.also)
+        there = [row for row in made if not row.absent]
         time.sleep(1.0)
         for row in there:
             weigh(row)
         for row in there:  # the first requests of a process pay for what is made once
-            bench(
-                row.urls["burst"],
-                "--concurrency",
-                "4",
-                "--requests",
-                "32",
-                "--prompt-tokens",
-                "1000",
-                "--max-tokens",
-                "2",
-            )
+            warm = ("--concurrency", "4", "--requests", "32", "--prompt-tokens", "1000", "--max-tokens", "2")
+            bench(row.urls["burst"], *warm)
+            bench(row.urls["paced"], *warm)
         time.sleep(2.0)
-        measurements = [measure(row, given) for row in there]
+        measurements = [measure(row, given.streams, given.tokens) for row in there]
         for _ in range(given.rounds):
             for name in measurements[0]:
                 for each in measurements:

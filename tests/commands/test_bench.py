@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.commands.bench import command
-from portico.commands.bench.asking import APIS
+from portico.commands.bench.asking import APIS, body_of
 from portico.commands.bench.figures import percentile
 from portico.commands.bench.local import cpu_seconds, listening
 from support.replay import Replaying, replaying
@@ -40,6 +41,12 @@ def test_every_answer_is_counted(server: Replaying, api: str, tmp_path: Path) ->
     assert (found["requests"], found["failed"]) == (6, 0)
     assert found["events"] % 6 == 0
     assert found["events"] >= 6 * 10
+    once = httpx.post(
+        server.url + APIS[api],
+        content=body_of(api, "tiny", 64, 128, False),
+        headers={"Authorization": "Bearer k", "Content-Type": "application/json"},
+    )
+    assert found["bytes_per_event"] == pytest.approx(len(once.content) * 6 / found["events"], rel=0.02)
     assert 0 < found["first_event_ms"]["p50"] <= found["first_event_ms"]["max"]
     assert found["server_cpu_us_per_event"] > 0
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")

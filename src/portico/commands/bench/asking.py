@@ -65,6 +65,7 @@ class Outcome:
     first: float = 0.0  # from the request to the first event
     whole: float = 0.0
     events: int = 0
+    size: int = 0  # bytes of its body
     gaps: list[float] = field(default_factory=list)
     error: str = ""  # why there was none
 
@@ -157,6 +158,7 @@ class _Answer(asyncio.Protocol):
         if self._parser.get_status_code() != 200:
             self._refusal += body[:500]
             return
+        self._outcome.size += len(body)
         text = self._tail + body
         self._new += text.count(_EVENT)
         self._tail = text[-len(_EVENT) + 1 :]

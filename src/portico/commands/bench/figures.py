@@ -20,6 +20,7 @@ def summary(outcomes: Sequence[Outcome], seconds: float, cpu: float | None) -> d
     """Rates per second, times in milliseconds, ``cpu`` (seconds that the server used) in microseconds per event."""
     good = [one for one in outcomes if not one.error]
     events = sum(one.events for one in good)
+    size = sum(one.size for one in good)
     firsts = sorted(one.first for one in good)
     gaps = sorted(gap for one in good for gap in one.gaps)
     found: dict[str, Any] = {
@@ -29,6 +30,7 @@ def summary(outcomes: Sequence[Outcome], seconds: float, cpu: float | None) -> d
         "requests_per_second": round(len(good) / seconds, 2),
         "events": events,
         "events_per_second": round(events / seconds, 1),
+        "bytes_per_event": round(size / events, 1) if events else 0.0,
         "first_event_ms": _spread(firsts),
         "gap_ms": _spread(gaps),
     }
@@ -52,7 +54,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The same for people."""
     shown = [
         f"{found['requests']} answers in {found['seconds']:g} s, {found['failed']} failed",
-        f"{found['requests_per_second']:g} requests/s, {found['events_per_second']:g} events/s",
+        f"{found['requests_per_second']:g} requests/s, {found['events_per_second']:g} events/s, "
+        f"{found['bytes_per_event']:g} bytes per event",
     ]
     for name, key in (("first event", "first_event_ms"), ("gap between reads with events", "gap_ms")):
         spread = found[key]

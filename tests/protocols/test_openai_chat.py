@@ -128,6 +128,11 @@ def test_stream_folds_to_the_body(deltas: list[Delta], usage: bool, ids: bool) -
     assert roles == ["assistant"]
     finishes = [c for c in chunks for choice in c["choices"] if choice["finish_reason"] is not None]
     assert len(finishes) == 1
+    named = [chunk for chunk in chunks if "system_fingerprint" in chunk]
+    assert named == [chunks[0], *finishes, *chunks[-1:] * usage]
+    assert fold(chunks)["system_fingerprint"] == body["system_fingerprint"]
+    assert not any("logprobs" in choice for chunk in chunks for choice in chunk["choices"])
+    assert_valid("CreateChatCompletionStreamResponse", chunks[len(chunks) // 2])
     if usage:
         assert chunks[-1]["choices"] == []
         assert chunks[-1]["usage"] == body["usage"]

@@ -118,6 +118,13 @@ def test_the_stream_folds_to_the_body(data: st.DataObject) -> None:
             assert len({len(values) for values in choice["logprobs"].values()}) == 1
             assert choice["logprobs"]["text_offset"] == sorted(choice["logprobs"]["text_offset"])
     assert len({chunk["id"] for chunk in chunks} | {body["id"]}) == 1
+    assert chunks[0]["system_fingerprint"] == chunks[-1]["system_fingerprint"] == body["system_fingerprint"]
+    seen = set()
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            outer = choice["index"] not in seen or choice["finish_reason"] is not None
+            assert ("system_fingerprint" in chunk, "prompt_token_ids" in choice) == (outer, choice["index"] not in seen)
+            seen.add(choice["index"])
     if usage:
         assert chunks[-1]["usage"] == body["usage"]
         assert chunks[-1]["choices"] == []

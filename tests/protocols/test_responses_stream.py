@@ -70,7 +70,7 @@ def steps(events: list[Event], sizes: list[int], reason: str) -> list[Delta]:
 
 def without_ids(value: Any) -> Any:
     """Ids and what is sealed are made anew by every answer."""
-    text = re.sub(r'"((?:msg|rs|fc|ctc|lsh|apc)_[0-9a-f]{32})"', '"id"', json.dumps(value))
+    text = re.sub(r'"((?:msg|rs|fc|ctc|lsh|apc)_[0-9A-Za-z]{16})"', '"id"', json.dumps(value))
     return json.loads(re.sub(r'"pt1\.[^"]*"', '"sealed"', text))
 
 

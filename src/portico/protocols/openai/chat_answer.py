@@ -2,7 +2,8 @@
 
 The stream is an automaton: role, then deltas, then exactly one finish per choice, then usage where asked, then
 ``[DONE]``. What does not change from chunk to chunk is encoded once per request. The whole body is the fold of the
-same deltas. Absent fields are left out, except where OpenAI's description says null.
+same deltas. Absent fields are left out, except where OpenAI's description says null, and what a stream is asked for
+stands in all its chunks. Its first and last say which system it was: who keeps either of them, as clients do, has it.
 """
 
 from __future__ import annotations
@@ -66,17 +67,19 @@ class ChatStream:
             "object": "chat.completion.chunk",
             "created": created,
             "model": model.name,
-            "system_fingerprint": model.fingerprint,
         }
         self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
+        head["system_fingerprint"] = model.fingerprint
+        self._outer_head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
         self._tail = b"]}\n\n"
         if self._with_usage and not self._continuous_usage:
             self._tail = b'],"usage":null}\n\n'  # as OpenAI: null on every chunk but the last
+        self._no_logprobs = b',"logprobs":null' if generation.spec.sampling.logprobs is not None else b""
         # The frame of the commonest chunk, a piece of content, is all constant but the text.
         self._content_frames = [
             (
                 self._head + b'{"index":%d,"delta":{"content":' % index,
-                b'},"logprobs":null,"finish_reason":null}' + self._tail,
+                b"}" + self._no_logprobs + b',"finish_reason":null}' + self._tail,
             )
             for index in range(generation.spec.n)
         ]
@@ -85,7 +88,7 @@ class ChatStream:
         """The role chunk of every choice; sent at admission, long before the first token."""
         generation = self._generation
         role = b'{"role":"assistant","content":%b}' % orjson.dumps(self._echo or _empty(self._generation))
-        chunks = [self._chunk(index, role) for index in range(generation.spec.n)]
+        chunks = [self._chunk(index, role, outer=True) for index in range(generation.spec.n)]
         if self._with_token_ids:
             ids = orjson.dumps(list(generation.spec.prompt_ids))
             chunks[0] = chunks[0].replace(b',"choices":[', b',"prompt_token_ids":%b,"choices":[' % ids, 1)
@@ -109,7 +112,8 @@ class ChatStream:
             logprobs = None if logprobs is None else ()
             token_ids = None if token_ids is None else ()
         if delta.finish is not None:
-            chunks.append(self._chunk(delta.index, b"{}", logprobs, token_ids, delta.finish, delta.stop_reason))
+            ended = (delta.finish, delta.stop_reason)
+            chunks.append(self._chunk(delta.index, b"{}", logprobs, token_ids, *ended, outer=True))
         return b"".join(chunks)
 
     def finish(self) -> bytes:
@@ -117,7 +121,7 @@ class ChatStream:
         if not self._with_usage:
             return sse.DONE
         usage = orjson.dumps(usage_body(self._generation.usage))
-        return self._head + b'],"usage":' + usage + b"}\n\n" + sse.DONE
+        return self._outer_head + b'],"usage":' + usage + b"}\n\n" + sse.DONE
 
     def fail(self, error: PorticoError) -> bytes:
         """The stream cannot go on: an error event, and a clean end."""
@@ -172,13 +176,15 @@ class ChatStream:
         token_ids: Sequence[int] | None = None,
         finish: Finish | None = None,
         stop_reason: str | int | None = None,
+        *,
+        outer: bool = False,
     ) -> bytes:
-        parts = [self._head, b'{"index":%d,"delta":' % index, body, b',"logprobs":']
+        parts = [self._outer_head if outer else self._head, b'{"index":%d,"delta":' % index, body]
         if logprobs:
             content = chat_logprobs(logprobs, self._tokenizer, as_ids=self._tokens_as_ids)
-            parts.append(orjson.dumps({"content": content, "refusal": None}))
+            parts += [b',"logprobs":', orjson.dumps({"content": content, "refusal": None})]
         else:
-            parts.append(b"null")
+            parts.append(self._no_logprobs)
         if finish is None:
             parts.append(b',"finish_reason":null')
         else:

@@ -177,8 +177,8 @@ class _Answer:
             "object": "text_completion",
             "created": self.created,
             "model": self.model.name,
-            "system_fingerprint": self.model.fingerprint,
         }
+        self.outer_head = {**self.head, "system_fingerprint": self.model.fingerprint}
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class _Answer:
 
 
 class CompletionStream(_Answer):
-    """Deltas of all generations of a request -> server-sent events."""
+    """Deltas of all generations of a request -> server-sent events. A choice's first and last name the system."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,6 +195,7 @@ class CompletionStream(_Answer):
         self._with_usage = bool(options and options.include_usage)
         self._continuous_usage = bool(self._with_usage and options and options.continuous_usage_stats)
         self._before = b"data: " + orjson.dumps(self.head)[:-1] + b',"choices":['
+        self._outer = b"data: " + orjson.dumps(self.outer_head)[:-1] + b',"choices":['
         self._after = b'],"usage":null}\n\n' if self._with_usage else b"]}\n\n"
 
     def start(self) -> bytes:
@@ -219,13 +220,14 @@ class CompletionStream(_Answer):
         after = self._after
         if self._continuous_usage:
             after = b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n"
-        return self._before + orjson.dumps(body) + after
+        before = self._outer if first or delta.finish is not None else self._before
+        return before + orjson.dumps(body) + after
 
     def finish(self) -> bytes:
         """After the last choice: usage where asked, and the end of the stream."""
         if not self._with_usage:
             return sse.DONE
-        return self._before + b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n" + sse.DONE
+        return self._outer + b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n" + sse.DONE
 
     def fail(self, error: PorticoError) -> bytes:
         """The stream cannot go on: an error event, and a clean end."""
@@ -267,7 +269,7 @@ class CompletionBody(_Answer):
     def body(self) -> bytes:
         """The response body, once every choice is finished."""
         choices = [self._choice_body(index) for index in range(len(self.choices))]
-        return orjson.dumps({**self.head, "choices": choices, "usage": self.usage})
+        return orjson.dumps({**self.outer_head, "choices": choices, "usage": self.usage})
 
     def _choice_body(self, index: int) -> dict[str, Any]:
         whole, generation = self._wholes[index], self.choices[index].generation

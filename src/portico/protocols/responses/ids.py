@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 
+from portico.protocols.ids import fresh
+
 __all__ = ["LONGEST_ID", "item_id", "new_id"]
 
 LONGEST_ID = 128  # characters of an id that a client may have chosen
@@ -38,5 +40,5 @@ def new_id(prefix: str) -> str:
 
 
 def item_id(kind: str) -> str:
-    """A fresh id of an item of this type."""
-    return new_id(_PREFIXES.get(kind, "item"))
+    """A fresh id of an item of this type, which all its events repeat."""
+    return f"{_PREFIXES.get(kind, 'item')}_{fresh()}"

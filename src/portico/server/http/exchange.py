@@ -7,7 +7,6 @@ Handlers get an ``Exchange``: it reads the body within the limits, sends whole r
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from portico.prompting import Prompt
 from portico.protocols.bounds import LARGE
 from portico.protocols.coding import encoded
 from portico.protocols.encoders import BodyEncoder, StreamEncoder
+from portico.protocols.ids import fresh
 from portico.protocols.rate_limits import anthropic_headers, openai_headers
 from portico.protocols.validation import parse_body
 from portico.server.http.gate import Bodies, Gate, Held
@@ -378,4 +378,4 @@ def _request_id(given: bytes | None) -> str:
     """The client's ``X-Request-Id`` where it is short and plain, else a new one."""
     if given and len(given) <= 128 and all(33 <= byte <= 126 for byte in given):
         return given.decode("ascii")
-    return secrets.token_hex(16)
+    return fresh()

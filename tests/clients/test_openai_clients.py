@@ -502,7 +502,7 @@ def folded(content: bytes) -> dict[str, Any]:
                     calls.append({"name": "", "arguments": ""})
                 for name in ("name", "arguments"):
                     calls[call["index"]][name] += call["function"].get(name, "")
-            choice["logprobs"] += (piece["logprobs"] or {"content": []})["content"]
+            choice["logprobs"] += (piece.get("logprobs") or {"content": []})["content"]
             choice["token_ids"] += piece.get("token_ids", [])
             if piece["finish_reason"]:
                 choice["finishes"].append((piece["finish_reason"], piece.get("stop_reason")))

@@ -1,9 +1,9 @@
 """How smooth the playground stays under a long answer: the tasks of its main thread, at a steady pace.
 
-    python benchmarks/play.py [--tokens 20000] [--rate 200] [--json]
+    python benchmarks/play.py [--text mixed] [--tokens 20000] [--rate 200] [--json]
 
-A page in Debian's Chromium, and in it an answer of so many tokens of mixed Markdown, ``rate`` a second. Told are the
-tasks that took longer than 50 ms, by the browser's own count (time, in which other processes may have run) and in
+A page in Debian's Chromium, and in it an answer of so many tokens of Markdown, ``rate`` a second: a bit of all that
+there is, or nothing but one paragraph, listing, list or table. Told are the tasks that took longer than 50 ms, by the browser's own count (time, in which other processes may have run) and in
 processor time, beside those of an empty page over the same time; what the page's objects take after it, and how many
 nodes it has. The answer has its trace below it, as everywhere in the playground.
 """
@@ -32,7 +32,13 @@ WATCH = """
     new PerformanceObserver((seen) => long.push(...seen.getEntries().map((one) => one.duration)))
         .observe({ entryTypes: ['longtask'] });
 """
-TOKENS_A_PART = 268  # of MIXED, in the tokens of the tests' tiny model
+TEXTS = {  # what it begins with, and what comes again and again
+    "mixed": ("", MIXED),
+    "paragraph": ("", "word **and** `word` "),
+    "listing": ("```python\n", "value = compute(1, 'two')  # why\n"),
+    "list": ("", "- an item with **weight** in it\n"),
+    "table": ("| a | b |\n|---|---|\n", "| some | words |\n"),
+}
 STEP = 3  # tokens that the tests' server gives at a time
 
 
@@ -56,10 +62,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Both pages' figures."""
     from playwright.sync_api import sync_playwright
 
-    answer = MIXED * -(-given.tokens // TOKENS_A_PART)
+    beginning, part = TEXTS[given.text]
+    answer = beginning + part * -(-given.tokens // len(part))  # a character is a token of the tests' tiny model
     seconds = given.tokens / given.rate
     with (
-        replaying({"mixed": answer}, inspect=True, interval=STEP / given.rate, **PARSERS) as server,
+        replaying({"text": answer}, inspect=True, interval=STEP / given.rate, **PARSERS) as server,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
@@ -89,6 +96,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", choices=TEXTS, default="mixed")
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--rate", type=float, default=200.0, help="tokens a second")
     parser.add_argument("--json", action="store_true")

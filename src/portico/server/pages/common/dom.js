@@ -54,6 +54,31 @@ export function shortened(text, most) {
   return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
 }
 
+/** Make `element`'s children those of `fresh`; what is the same already stays, with its layout and what is selected in it. */
+export function renew(element, fresh) {
+  let old = element.firstChild;
+  for (const one of [...fresh.childNodes]) {
+    const next = old?.nextSibling;
+    if (!old) element.append(one);
+    else if (!old.isEqualNode(one)) {
+      if (old.nodeName === "#text" && one.nodeName === "#text") rewrite(old, one.data);
+      else if (old.cloneNode().isEqualNode(one.cloneNode())) renew(old, one);
+      else old.replaceWith(one);
+    }
+    old = next;
+  }
+  while (old) {
+    const next = old.nextSibling;
+    old.remove();
+    old = next;
+  }
+}
+
+function rewrite(text, data) {
+  if (data.startsWith(text.data)) text.appendData(data.slice(text.length));
+  else text.data = data;
+}
+
 /** Run `work` once per frame at most, however often it is asked for. */
 export function oncePerFrame(work) {
   let asked = false;
@@ -88,16 +113,20 @@ export function paced(work) {
   };
 }
 
-/** Keeps a scrolled list at its end while it grows, unless the reader has scrolled up. Returns what to call after growth. */
-export function following(list) {
+/**
+ * Keeps what scrolls at its end while its one child grows, unless the reader has scrolled up. That is seen after the
+ * browser has laid out the frame, so that nothing is laid out just to be measured.
+ */
+export function follow(scroller) {
   let follows = true;
   let followed = 0;
-  list.addEventListener("scroll", () => {
-    if (list.scrollTop !== followed) follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  scroller.addEventListener("scroll", () => {
+    if (scroller.scrollTop !== followed)
+      follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
   });
-  return () => {
+  new ResizeObserver(() => {
     if (!follows) return;
-    list.scrollTop = list.scrollHeight;
-    followed = list.scrollTop;
-  };
+    scroller.scrollTop = scroller.scrollHeight;
+    followed = scroller.scrollTop;
+  }).observe(scroller.firstElementChild);
 }

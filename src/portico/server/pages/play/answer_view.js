@@ -16,13 +16,7 @@ export class AnswerView {
   #answer = null;
   #ended = false;
   #drawn = null; // resolves `end`
-  #onframe;
   #draw = oncePerFrame(() => this.#step());
-
-  /** `onframe()` is called after each redraw. */
-  constructor({ onframe = () => {} } = {}) {
-    this.#onframe = onframe;
-  }
 
   /** Show an answer as far as it has come (see `Answer`). */
   show(answer) {
@@ -54,7 +48,6 @@ export class AnswerView {
       behind ||= part.flow.behind;
     }
     calls.forEach((call, i) => call && this.#showCall(call, i));
-    this.#onframe();
     if (behind) this.#draw();
     else if (this.#ended) this.#drawn?.();
   }

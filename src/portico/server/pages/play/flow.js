@@ -1,18 +1,19 @@
 // Markdown that grows: what is finished is never touched again, so a long answer costs as little per token as a short one.
 //
 // Only the last block of a text can still change. It is read again when it has grown by an eighth (or was not for a
-// while); what came since stands behind it as plain text. So a text of n characters is read at most some nine times in
-// all, however it is cut, and never more than MOST at once: a block that grows beyond is cut at a line and goes on as
-// another of its kind. No call here takes long, whatever came at once.
+// while), and of its nodes only those are renewed that became others; what came since stands behind it as plain text. So
+// a text of n characters is read at most some nine times in all, however it is cut, and never more than MOST at once: a
+// block that grows beyond is cut and goes on as another of its kind. No call here takes long, whatever came at once.
 
-import { h } from "../common/dom.js";
+import { h, renew } from "../common/dom.js";
 import { blocksOf, nodesOf } from "./markdown.js";
 
-const MOST = 6000; // characters of an open block
-const SHARE = 1000; // characters taken up by one call
+const MOST = 3000; // characters of an open block
+const SHARE = 500; // characters taken up by one call
 const PATIENCE = 700; // milliseconds that a block may stand as plain text
-const TOGETHER = 16; // finished blocks that are laid out together, or not at all where they are out of sight
-const WITHIN = "p, ul, ol, li, blockquote, .listing, pre, code"; // where a block's text goes on
+const TOGETHER = 16; // blocks, or
+const FULL = 3000; // characters, that are laid out together, or not at all where they are out of sight
+const WITHIN = "p, ul, ol, li, blockquote, .listing, pre, pre > code"; // where a block's text goes on
 
 export class Flow {
   element = h("div", { class: "markdown" });
@@ -20,18 +21,21 @@ export class Flow {
   #waiting = ""; // not taken up yet
   #source = ""; // of the open block
   #read = 0; // characters of it that were read as Markdown
-  #open = h("div", { class: "growing" });
-  #part = null; // where finished blocks go; the element's other children are parts that are full
+  #part = null; // the last part of the element: blocks
+  #size = 0; // characters in it
+  #open = null; // where the open block's nodes go: an element at the end of the part, or of the listing that goes on
+  #start = null; // the number of the first item, where the open block is a list that goes on
   #tail = document.createTextNode("");
   #at = 0;
   #now;
   #ended = false;
+  #done = false;
 
   /** `now()` tells milliseconds; without a clock only growth counts. */
   constructor(now = () => performance.now()) {
     this.#now = now;
+    this.#begin();
     this.#open.append(this.#tail);
-    this.element.append(this.#open);
   }
 
   add(text) {
@@ -45,7 +49,7 @@ export class Flow {
 
   /** Whether there is something left for `step`. */
   get behind() {
-    return this.#waiting !== "" || (this.#ended && this.#open.isConnected);
+    return this.#waiting !== "" || (this.#ended && !this.#done);
   }
 
   /** Show some of what waits; to be called once per frame as long as it is `behind`. */
@@ -62,6 +66,7 @@ export class Flow {
   }
 
   #render() {
+    this.#tail.remove();
     const blocks = this.#blocks();
     const open = Math.max(
       0,
@@ -73,7 +78,7 @@ export class Flow {
       this.#cut(block);
       [block] = this.#blocks();
     }
-    this.#open.replaceChildren(block ? nodesOf(block, false) : "");
+    this.#draw(block, false);
     this.#tail = document.createTextNode(block ? this.#source.slice(block.raw.length) : "");
     this.#end().append(this.#tail);
     this.#read = this.#source.length;
@@ -82,34 +87,67 @@ export class Flow {
 
   #blocks() {
     this.spent += this.#source.length;
-    return blocksOf(this.#source);
+    const blocks = blocksOf(this.#source);
+    if (this.#start !== null && blocks[0]?.ordered) blocks[0].start = this.#start;
+    return blocks;
+  }
+
+  #draw(block, finished) {
+    const nodes = block ? nodesOf(block, finished) : document.createDocumentFragment();
+    renew(this.#open, this.#open.matches("code") ? nodes.querySelector("code") : nodes);
   }
 
   /** The first block of the source is complete. */
   #keep(block) {
-    this.#put(block);
     this.#source = this.#source.slice(block.raw.length);
+    if (block.type === "space") return;
+    this.#draw(block, true);
+    this.#size += block.raw.length;
+    if (this.#open.hasChildNodes()) this.#begin();
   }
 
-  #put(block) {
-    if (!this.#part || this.#part.childElementCount >= TOGETHER)
-      this.#open.before((this.#part = h("div", { class: "part" })));
-    this.#part.append(nodesOf(block, true));
+  /** Another block is open, in a new part where the last is full. */
+  #begin() {
+    if (!this.#part || this.#part.childElementCount >= TOGETHER || this.#size >= FULL) {
+      this.#size = 0;
+      this.element.append((this.#part = h("div", { class: "part" })));
+    }
+    this.#part.append((this.#open = h("div", { class: "block" })));
+    this.#start = null;
   }
 
   /** The open block has become too long: its beginning is kept, the rest goes on as one of its kind. */
   #cut(block) {
-    const half = MOST / 2;
-    const line = this.#source.lastIndexOf("\n") + 1;
-    const word = this.#source.lastIndexOf(" ") + 1;
-    const at = line > half ? line : word > half ? word : MOST;
+    if (block.type === "list" && block.items.length > 1) return this.#cutList(block);
+    const behind = (sign) => this.#source.lastIndexOf(sign, this.#source.length - sign.length - 1) + sign.length;
+    const at = ["\n", ". ", " "].map(behind).find((place) => place > MOST / 2) ?? MOST;
     const rest = this.#source.slice(at);
-    const opener = /^ {0,3}(`{3,}|~{3,}).*\n/.exec(block.raw);
-    const lines = block.raw.split("\n", 2);
-    const again = block.type === "code" && opener ? opener[0] : block.type === "table" ? `${lines.join("\n")}\n` : "";
+    const opener = block.type === "code" && /^ {0,3}(`{3,}|~{3,}).*\n/.exec(block.raw)?.[0];
+    const header = block.type === "table" && rest.trim() && `${block.raw.split("\n", 2).join("\n")}\n`;
+    const line = this.#source[at - 1] === "\n";
     this.#source = this.#source.slice(0, at);
-    for (const one of this.#blocks()) this.#put(one);
-    this.#source = rest && again + rest;
+    const begun = this.#open;
+    for (const one of this.#blocks()) this.#keep(one);
+    if (opener) this.#continue(begun.closest("pre") ?? begun.querySelector("pre"), line);
+    else if (!header) this.#open.classList.add("on");
+    this.#source = (opener || header || "") + rest;
+  }
+
+  /** All items but the last are kept. */
+  #cutList(block) {
+    const items = block.items.slice(0, -1);
+    const raw = block.raw.slice(0, -block.items.at(-1).raw.length);
+    const next = block.ordered ? Number(block.start) + items.length : null;
+    this.#keep({ ...block, items, raw });
+    this.#open.classList.add("on");
+    this.#start = next;
+  }
+
+  /** What is open now is more of a listing, which begins a line or goes on with the last one. */
+  #continue(pre, line) {
+    if (line) pre.lastElementChild.append("\n");
+    this.#open.remove();
+    pre.append((this.#open = h("code", { class: line ? "lines" : null })));
   }
 
   /** The element in which the open block's text goes on. */
@@ -120,8 +158,11 @@ export class Flow {
   }
 
   #finish() {
-    for (const block of this.#blocks()) this.#put(block);
+    this.#tail.remove();
+    for (const block of this.#blocks()) this.#keep(block);
     this.#source = "";
     this.#open.remove();
+    if (!this.#part.hasChildNodes()) this.#part.remove();
+    this.#done = true;
   }
 }

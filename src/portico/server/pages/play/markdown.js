@@ -90,7 +90,7 @@ function code(pre, finished) {
     );
   const copy = h("button", { type: "button", class: "quiet small" }, "Copy");
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(pre.textContent);
+    await navigator.clipboard.writeText(copy.closest(".listing").querySelector("pre").textContent);
     copy.textContent = "Copied";
     setTimeout(() => (copy.textContent = "Copy"), 1500);
   });

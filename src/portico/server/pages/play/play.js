@@ -7,7 +7,7 @@ import { ask } from "../apis/asking.js";
 import { textsOf } from "../apis/embeddings.js";
 import { FieldError, number, object } from "../apis/fields.js";
 import { get, HERE, NoKeyError } from "../common/api.js";
-import { following, paced } from "../common/dom.js";
+import { follow, paced } from "../common/dom.js";
 import { TraceView } from "../trace/view.js";
 import { Attaching } from "./attaching.js";
 import { Conversation } from "./conversation.js";
@@ -24,24 +24,20 @@ let talk = new Conversation();
 const under = new Set(); // AbortControllers of requests under way
 const view = new TraceView({ compact: true, onartifact: markEvents });
 $("trace").append(view.element);
-const log = new WireLog($("raw"), $("received"), lookUp);
+const log = new WireLog($("raw").firstElementChild, $("received"), lookUp);
 const drawLog = paced(() => {
   log.step();
   if (log.behind) drawLog();
 });
 const attaching = new Attaching(sees, refuse);
-const turns = new Turns(
-  $("turns"),
-  {
-    again: (node) => answer(node.parent),
-    edit: (node, text) => say(node.parent, text, node.files),
-    choose: (node) => (talk.choose(node.id), turns.draw(talk), talks.keep()),
-    results: (node, texts) => giveResults(node, texts),
-    look: (node) => (log.clear(), trace(node.trace)),
-    field: (error) => $(fieldOf(error)),
-  },
-  following($("turns")),
-);
+const turns = new Turns($("turns").firstElementChild, {
+  again: (node) => answer(node.parent),
+  edit: (node, text) => say(node.parent, text, node.files),
+  choose: (node) => (talk.choose(node.id), turns.draw(talk), talks.keep()),
+  results: (node, texts) => giveResults(node, texts),
+  look: (node) => (log.clear(), trace(node.trace)),
+  field: (error) => $(fieldOf(error)),
+});
 const talks = new Talks(
   () => talk,
   (wanted) => {
@@ -283,6 +279,8 @@ $("curl").addEventListener("click", async () => {
 
 const offerFiles = () => attaching.offer(APIS[form().api].lacks.includes("files"));
 $("form").addEventListener("input", offerFiles);
+follow($("turns"));
+follow($("raw"));
 begin();
 talks.draw();
 openTrace().then(offerModels).catch(refuse).then(offerFiles);

@@ -11,13 +11,11 @@ export class Turns {
   #list;
   #hands;
   #elements = new Map(); // id -> {element, view, foot, calls}
-  #onframe;
 
   /** Draws into `list`. `hands`: {again(node), edit(node, text), choose(node), results(node, texts), look(node), field(error)}. */
-  constructor(list, hands, onframe) {
+  constructor(list, hands) {
     this.#list = list;
     this.#hands = hands;
-    this.#onframe = onframe;
   }
 
   /** Forget every element: another conversation is shown. */
@@ -92,7 +90,7 @@ export class Turns {
   }
 
   #answer(node) {
-    const view = new AnswerView({ onframe: this.#onframe });
+    const view = new AnswerView();
     const by = h("h3", {}, node.model || "model", h("small", {}, node.api ? ` ${node.api}` : ""));
     const foot = h("p", { class: "foot" });
     const after = h("div", { class: "after" });

@@ -1,22 +1,24 @@
 // The bytes of an answer as they came, event by event. Of many only the first and the last are shown; the places of all
-// are known, so that each can be found in the trace.
+// are known, so that each can be found in the trace. They stand in parts, which come and go as a whole: what is out of
+// sight is not laid out, and what is in sight does not move with each event that goes.
 
-import { count, following, h, size } from "../common/dom.js";
+import { count, h, size } from "../common/dom.js";
 import { json, wire } from "../common/syntax.js";
 
-const FIRST = 150; // that stay in sight
-const LAST = 150;
-const AT_ONCE = 25; // that one step shows
+const TOGETHER = 25; // events of a part
+const FIRST = 4; // parts that stay
+const LAST = 4;
+const AT_ONCE = 8; // events that one step shows
 const LONGEST = 20_000; // characters of one that are shown
 
 export class WireLog {
   #list;
   #told;
   #onchoose;
-  #follow;
   #waiting = []; // came since the last frame
-  #shown = []; // {from, to, element}, the first ones and the last
-  #gap = null; // the element that says how many are left out
+  #parts = []; // {element, events: [{from, to, element}]}, the first ones and the last
+  #shown = 0; // events in them
+  #gap = h("p", { class: "hint" }); // says how many are left out
   #count = 0;
   #bytes = 0;
   #to = 0;
@@ -26,14 +28,12 @@ export class WireLog {
     this.#list = list;
     this.#told = told;
     this.#onchoose = onchoose;
-    this.#follow = following(list);
   }
 
   clear() {
     this.#waiting = [];
-    this.#shown = [];
-    this.#gap = null;
-    this.#count = this.#bytes = this.#to = 0;
+    this.#parts = [];
+    this.#shown = this.#count = this.#bytes = this.#to = 0;
     this.#list.replaceChildren();
     this.#told.textContent = "";
   }
@@ -43,7 +43,8 @@ export class WireLog {
     this.#waiting.push({ from: this.#to, to: (this.#to += text.length), text, whole });
     this.#count += 1;
     this.#bytes += size(text);
-    if (this.#waiting.length > FIRST + LAST) this.#waiting.splice(Math.max(0, FIRST - this.#shown.length), 1); // neither among the first nor the last
+    if (this.#waiting.length > (FIRST + LAST) * TOGETHER)
+      this.#waiting.splice(Math.max(0, FIRST * TOGETHER - this.#shown), 1); // neither among the first nor the last
   }
 
   /** Whether there is something left for `step`. */
@@ -55,15 +56,12 @@ export class WireLog {
   step() {
     if (!this.behind) return;
     for (const event of this.#waiting.splice(0, AT_ONCE)) this.#show(event);
-    while (this.#shown.length > FIRST + LAST) this.#shown.splice(FIRST, 1)[0].element.remove();
-    const left = this.#count - this.#shown.length - this.#waiting.length;
-    if (left > 0 && this.#shown.length > FIRST) {
-      this.#gap ??= h("li", { class: "hint" });
+    const left = this.#count - this.#shown - this.#waiting.length;
+    if (left > 0 && this.#parts.length > FIRST) {
       this.#gap.textContent = `${count(left, "event")} in between`;
-      if (!this.#gap.isConnected) this.#shown[FIRST].element.before(this.#gap);
+      if (!this.#gap.isConnected) this.#parts[FIRST].element.before(this.#gap);
     }
     this.#told.textContent = `${count(this.#count, "event")}, ${count(this.#bytes, "byte")}`;
-    this.#follow();
   }
 
   #show({ from, to, text, whole }) {
@@ -72,14 +70,31 @@ export class WireLog {
     const inside = whole ? json(indented(shown)) : wire(shown);
     const button = h("button", { type: "button", onclick: () => this.#onchoose(event) }, inside);
     event.element = h("li", {}, button);
-    this.#shown.push(event);
-    this.#list.append(event.element);
+    const part = this.#open();
+    part.events.push(event);
+    part.element.append(event.element);
+    this.#shown += 1;
+  }
+
+  /** The part where the next event goes: where that is a new one, the oldest of the last ones goes. */
+  #open() {
+    const last = this.#parts.at(-1);
+    if (last && last.events.length < TOGETHER) return last;
+    const part = { element: h("ol", {}), events: [] };
+    this.#parts.push(part);
+    this.#list.append(part.element);
+    if (this.#parts.length > FIRST + LAST + 1) {
+      const [gone] = this.#parts.splice(FIRST, 1);
+      gone.element.remove();
+      this.#shown -= gone.events.length;
+    }
+    return part;
   }
 
   /** Mark the events that overlap one of these places. */
   mark(places) {
     let first = null;
-    for (const event of this.#shown) {
+    for (const event of this.#parts.flatMap((part) => part.events)) {
       const hit = places.some(({ from, to }) => from < event.to && event.from < to);
       event.element.classList.toggle("marked", hit);
       first ??= hit ? event.element : null;

@@ -3,9 +3,10 @@
     python benchmarks/play.py [--text mixed] [--tokens 20000] [--rate 200] [--json]
 
 A page in Debian's Chromium, and in it an answer of so many tokens of Markdown, ``rate`` a second: a bit of all that
-there is, or nothing but one paragraph, listing, list or table. Told are the tasks that took longer than 50 ms, by the browser's own count (time, in which other processes may have run) and in
-processor time, beside those of an empty page over the same time; what the page's objects take after it, and how many
-nodes it has. The answer has its trace below it, as everywhere in the playground.
+there is, or nothing but one paragraph, listing, list or table. Told are the tasks that took longer than 50 ms, by the
+browser's own count (time, in which other processes may have run) and in processor time, beside those of an empty page
+over the same time; what the page's objects take after it, and how many nodes it has. The answer has its trace below
+it, as everywhere in the playground.
 """
 
 from __future__ import annotations

@@ -113,6 +113,56 @@ def test_how_an_answer_is_cut_does_not_matter(server: Replaying, open_page: Open
     assert "<math" not in feed(page, ["a $5 and $6 b"])["html"]
 
 
+GOES_ON = """async ({ pieces, of }) => {
+    const { Flow } = await import('/assets/play/flow.js');
+    const flow = new Flow(() => 0);
+    const step = () => flow.step();
+    for (const piece of pieces) (flow.add(piece), step());
+    flow.end();
+    while (flow.behind) step();
+    const all = (wanted) => [...flow.element.querySelectorAll(wanted)];
+    return {
+        items: all('ol').map((list) => [list.start, list.childElementCount]), lists: all('.block > ol').length,
+        listings: all('.listing').length, code: all('.listing pre').map((pre) => pre.textContent),
+        coloured: all('code').every((code) => code.querySelector('.hljs-number')),
+        rows: all('tbody tr').length, heads: all('thead').length, tables: all('table').length,
+        paragraphs: all('p').map((one) => one.textContent), on: all('.block.on').length, blocks: all('.block').length,
+        heading: all('.block:not(.on) > p').at(-1)?.textContent,
+    };
+}"""
+
+
+def test_what_is_long_goes_on_as_if_it_had_not_been_cut(server: Replaying, open_page: OpenPage) -> None:
+    page = open_page(server.url + "/play")
+
+    def shown(text: str) -> Any:
+        return page.evaluate(GOES_ON, {"pieces": cut(text + "\nThe end.", 90)})
+
+    numbered = shown("".join(f"{n}. item {n}\n" for n in range(5, 405)) + "\n")
+    place = 5
+    for start, items in numbered["items"]:  # every list is numbered from where the one before ended
+        assert start == place
+        place += items
+    assert place == 405
+    assert 2 < numbered["lists"] == numbered["blocks"] - 1 == numbered["on"] + 1
+    lines = "".join(f"value_{n} = {n}\n" for n in range(600))
+    for code in (lines, "x = 1\n" + "x" * 9000):
+        listing = shown(f"```python\n{code.rstrip()}\n```\n")
+        assert (listing["listings"], listing["blocks"]) == (1, 2)
+        assert listing["code"] == [code.rstrip()]
+    assert shown(f"```python\n{lines}```\n")["coloured"]
+    table = shown("| a | b |\n|---|---|\n" + "".join(f"| some | {n} |\n" for n in range(1000)) + "\n")
+    assert table["rows"] == 1000
+    assert table["tables"] == table["heads"] == table["blocks"] - 1 == 2
+    sentences = "".join(f"It is sentence {n}. " for n in range(400))
+    prose = shown(sentences + "\n\n")
+    assert prose["on"] >= 2
+    assert all(one.rstrip().endswith(".") for one in prose["paragraphs"])
+    assert "".join(one.rstrip() + " " for one in prose["paragraphs"][:-1]) == sentences
+    for found in (numbered, listing, table, prose):
+        assert found["heading"] == "The end."
+
+
 def test_the_libraries_are_those_that_are_named() -> None:
     folder = resources.files("portico.server") / "pages" / "vendor"
     named = dict(re.findall(r"^\| (\w+\.js) .* ([0-9a-f]{64}) \|$", (folder / "README.md").read_text("utf-8"), re.M))

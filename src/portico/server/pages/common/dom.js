@@ -79,37 +79,41 @@ function rewrite(text, data) {
   else text.data = data;
 }
 
-/** Run `work` once per frame at most, however often it is asked for. */
+const waiting = new Set(); // for a frame
+
+/**
+ * Run `work` once per frame at most, however often it is asked for. A frame does one such work: where several wait they
+ * take turns, so that what is costly for the browser (to lay out, to paint) does not come together.
+ */
 export function oncePerFrame(work) {
-  let asked = false;
   return () => {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      work();
-    });
+    if (waiting.size === 0) requestAnimationFrame(frame);
+    waiting.add(work);
   };
+}
+
+function frame() {
+  const [work] = waiting;
+  waiting.delete(work);
+  if (waiting.size > 0) requestAnimationFrame(frame);
+  work();
 }
 
 /** As `oncePerFrame`, for work whose cost grows: it is done so seldom that it takes a tenth of the time at most. */
 export function paced(work) {
   let asked = false;
   let notBefore = 0;
+  const draw = oncePerFrame(() => {
+    asked = false;
+    const began = performance.now();
+    work();
+    const done = performance.now();
+    notBefore = done + 9 * (done - began);
+  });
   return () => {
     if (asked) return;
     asked = true;
-    setTimeout(
-      () =>
-        requestAnimationFrame(() => {
-          asked = false;
-          const began = performance.now();
-          work();
-          const done = performance.now();
-          notBefore = done + 9 * (done - began);
-        }),
-      Math.max(0, notBefore - performance.now()),
-    );
+    setTimeout(draw, Math.max(0, notBefore - performance.now()));
   };
 }
 

@@ -2,13 +2,15 @@
 //
 // Only the last block of a text can still change. It is read again when it has grown by an eighth (or was not for a
 // while), and of its nodes only those are renewed that became others; what came since stands behind it as plain text. So
-// a text of n characters is read at most some nine times in all, however it is cut, and never more than MOST at once: a
-// block that grows beyond is cut and goes on as another of its kind. No call here takes long, whatever came at once.
+// a text of n characters is read at most some nine times in all, however it is cut, and never much at once: a block that
+// grows too long is cut and goes on as another of its kind, a listing and a table in further pieces of the same one. No
+// call here takes long, whatever came at once.
 
 import { h, renew } from "../common/dom.js";
 import { blocksOf, nodesOf } from "./markdown.js";
 
-const MOST = 3000; // characters of an open block
+const MOST = { code: 2000, list: 1500, table: 1000, other: 3000 }; // characters of an open block
+const PIECES = 12; // of one table: where cells are added, the browser goes through all of it
 const SHARE = 500; // characters taken up by one call
 const PATIENCE = 700; // milliseconds that a block may stand as plain text
 const TOGETHER = 16; // blocks, or
@@ -23,7 +25,7 @@ export class Flow {
   #read = 0; // characters of it that were read as Markdown
   #part = null; // the last part of the element: blocks
   #size = 0; // characters in it
-  #open = null; // where the open block's nodes go: an element at the end of the part, or of the listing that goes on
+  #open = null; // where the open block's nodes go: an element at the end of the part, or of what goes on
   #start = null; // the number of the first item, where the open block is a list that goes on
   #tail = document.createTextNode("");
   #at = 0;
@@ -74,8 +76,9 @@ export class Flow {
     );
     for (const block of blocks.slice(0, open)) this.#keep(block);
     let block = blocks[open];
-    if (this.#source.length > MOST) {
-      this.#cut(block);
+    const most = MOST[block?.type] ?? MOST.other;
+    if (this.#source.length > most) {
+      this.#cut(block, most);
       [block] = this.#blocks();
     }
     this.#draw(block, false);
@@ -93,8 +96,9 @@ export class Flow {
   }
 
   #draw(block, finished) {
-    const nodes = block ? nodesOf(block, finished) : document.createDocumentFragment();
-    renew(this.#open, this.#open.matches("code") ? nodes.querySelector("code") : nodes);
+    const nodes = block ? nodesOf(block, finished) : new DocumentFragment();
+    const { localName } = this.#open;
+    renew(this.#open, localName === "div" ? nodes : (nodes.querySelector(localName) ?? new DocumentFragment()));
   }
 
   /** The first block of the source is complete. */
@@ -103,12 +107,14 @@ export class Flow {
     if (block.type === "space") return;
     this.#draw(block, true);
     this.#size += block.raw.length;
-    if (this.#open.hasChildNodes()) this.#begin();
+    this.#begin();
   }
 
   /** Another block is open, in a new part where the last is full. */
   #begin() {
-    if (!this.#part || this.#part.childElementCount >= TOGETHER || this.#size >= FULL) {
+    if (!this.#open?.hasChildNodes()) this.#open?.remove(); // of a block that shows nothing
+    const many = this.#part?.childElementCount ?? TOGETHER;
+    if (many >= TOGETHER || (many > 0 && this.#size >= FULL)) {
       this.#size = 0;
       this.element.append((this.#part = h("div", { class: "part" })));
     }
@@ -117,20 +123,19 @@ export class Flow {
   }
 
   /** The open block has become too long: its beginning is kept, the rest goes on as one of its kind. */
-  #cut(block) {
+  #cut(block, most) {
     if (block.type === "list" && block.items.length > 1) return this.#cutList(block);
     const behind = (sign) => this.#source.lastIndexOf(sign, this.#source.length - sign.length - 1) + sign.length;
-    const at = ["\n", ". ", " "].map(behind).find((place) => place > MOST / 2) ?? MOST;
-    const rest = this.#source.slice(at);
-    const opener = block.type === "code" && /^ {0,3}(`{3,}|~{3,}).*\n/.exec(block.raw)?.[0];
-    const header = block.type === "table" && rest.trim() && `${block.raw.split("\n", 2).join("\n")}\n`;
-    const line = this.#source[at - 1] === "\n";
-    this.#source = this.#source.slice(0, at);
+    const at = ["\n", ". ", " "].map(behind).find((place) => place > most / 2) ?? most;
+    const [start, rest] = [this.#source.slice(0, at), this.#source.slice(at)];
     const begun = this.#open;
+    const opener = { code: /^ {0,3}(`{3,}|~{3,}).*\n/, table: /^.*\n.*\n/ }[block.type]?.exec(block.raw)?.[0] ?? "";
+    this.#source = start;
     for (const one of this.#blocks()) this.#keep(one);
-    if (opener) this.#continue(begun.closest("pre") ?? begun.querySelector("pre"), line);
-    else if (!header) this.#open.classList.add("on");
-    this.#source = (opener || header || "") + rest;
+    this.#source = opener + rest;
+    if (!opener) this.#open.classList.add("on");
+    else if (block.type === "table") this.#goOn(begun, h("tbody"), PIECES);
+    else this.#goOn(begun, h("code", { class: start.endsWith("\n") ? "lines" : null }));
   }
 
   /** All items but the last are kept. */
@@ -143,16 +148,18 @@ export class Flow {
     this.#start = next;
   }
 
-  /** What is open now is more of a listing, which begins a line or goes on with the last one. */
-  #continue(pre, line) {
-    if (line) pre.lastElementChild.append("\n");
+  /** What is open now is another `piece` of what was `begun`, unless there are `most` already. */
+  #goOn(begun, piece, most = Infinity) {
+    const last = begun.localName === "div" ? begun.querySelector(piece.localName) : begun;
+    if (!last || last.parentElement.childElementCount > most) return;
+    if (piece.className === "lines") last.append("\n");
     this.#open.remove();
-    pre.append((this.#open = h("code", { class: line ? "lines" : null })));
+    last.after((this.#open = piece));
   }
 
   /** The element in which the open block's text goes on. */
   #end() {
-    let element = this.#open;
+    let element = this.#open.localName === "tbody" ? this.#open.closest(".block") : this.#open;
     while (element.lastElementChild?.matches(WITHIN)) element = element.lastElementChild;
     return element;
   }

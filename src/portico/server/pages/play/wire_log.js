@@ -5,10 +5,10 @@
 import { count, h, size } from "../common/dom.js";
 import { json, wire } from "../common/syntax.js";
 
-const TOGETHER = 25; // events of a part
-const FIRST = 4; // parts that stay
-const LAST = 4;
-const AT_ONCE = 8; // events that one step shows
+const TOGETHER = 10; // events of a part
+const FIRST = 10; // parts that stay
+const LAST = 10;
+const AT_ONCE = 4; // events that one step shows
 const LONGEST = 20_000; // characters of one that are shown
 
 export class WireLog {

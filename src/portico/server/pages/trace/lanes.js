@@ -9,6 +9,7 @@ import { count, h, oncePerFrame } from "../common/dom.js";
 import { Connections } from "./connections.js";
 import { boxes, inOrder, inTime, MAIN } from "./layout.js";
 import { caption, LANES, nameOf, timing } from "./model.js";
+import { Sight } from "./sight.js";
 
 const HEAD = 22; // pixels: the axis
 const BOX = 26;
@@ -35,6 +36,7 @@ export class Lanes {
     );
     this._sheet = h("div", { class: "sheet" }, this._axis, this._rows, this._connections.element);
     this._scroller = h("div", { class: "scroller" }, this._sheet);
+    this._sight = new Sight(this._scroller, this._redraw, this._relayout);
     this.element = h(
       "div",
       { class: "lanes", role: "group", "aria-label": "Artifacts, lane by lane. Arrow keys move, plus and minus zoom." },
@@ -49,12 +51,12 @@ export class Lanes {
     this._trace = trace;
     this._layout = undefined; // that of the one before is not drawn any more
     this._selected = this._looked = null;
-    this._follows = true; // the end, while the request runs
+    this._sight.follows = true; // the end, while the request runs
     this._wasOpen = false;
     this._axisChosen = false;
     this._zoom = { order: 1, time: 1 };
     this._clear();
-    this._scroller.scrollLeft = 0;
+    this._sight.scrollTo(0);
     this._relayout();
   }
 
@@ -74,12 +76,13 @@ export class Lanes {
   }
 
   /** Zoom by a factor around a point of the view (its middle, unless told). */
-  zoom(factor, anchor = this._scroller.clientWidth / 2) {
-    const before = (this._scroller.scrollLeft + anchor) / Math.max(1, this._width);
+  zoom(factor, anchor = this._sight.width / 2) {
+    const before = (this._sight.left + anchor) / Math.max(1, this._width);
     const lowest = this.axis === "time" ? 1 : this._fitting();
     this._zoom[this.axis] = Math.min(this.axis === "time" ? 1e6 : 3, Math.max(lowest, this._zoom[this.axis] * factor));
     this._lay();
-    this._scroller.scrollLeft = before * this._width - anchor;
+    this._sight.scrollTo(before * this._width - anchor);
+    this._draw();
   }
 
   fit() {
@@ -89,7 +92,7 @@ export class Lanes {
 
   _fitting() {
     if (!this._trace?.artifacts.length) return 1;
-    return Math.min(1, (this._scroller.clientWidth - 16) / inOrder(this._trace, 1).width);
+    return Math.min(1, (this._sight.width - 16) / inOrder(this._trace, 1).width);
   }
 
   select(id) {
@@ -103,10 +106,9 @@ export class Lanes {
     if (this._layout === undefined) this._lay();
     const place = this._layout.places.get(id);
     if (!place) return;
-    const { scrollLeft, clientWidth } = this._scroller;
-    if (place.x < scrollLeft + 8) this._scroller.scrollLeft = place.x - 40;
-    else if (place.x + Math.min(place.w, 120) > scrollLeft + clientWidth - 8)
-      this._scroller.scrollLeft = place.x - clientWidth / 2;
+    const { left, width } = this._sight;
+    if (place.x < left + 8) this._sight.scrollTo(place.x - 40);
+    else if (place.x + Math.min(place.w, 120) > left + width - 8) this._sight.scrollTo(place.x - width / 2);
     this._draw();
   }
 
@@ -125,7 +127,7 @@ export class Lanes {
   _lay() {
     const trace = this._trace;
     if (!trace) return;
-    const view = Math.max(200, this._scroller.clientWidth - 12);
+    const view = Math.max(200, this._sight.width - 12);
     this._layout = this.axis === "time" ? inTime(trace, this._zoom.time, view) : inOrder(trace, this._zoom.order);
     this._boxes = boxes(trace, this._layout.places);
     this._width = this._layout.width;
@@ -145,13 +147,11 @@ export class Lanes {
       this._names.append(name);
       top += height;
     });
+    this._height = top;
     this._sheet.style.height = `${top}px`;
     this._sheet.style.width = `${Math.max(this._width, view)}px`;
     const open = trace.head?.state === "open";
-    if (this._follows && (open || this._wasOpen)) {
-      this._scroller.scrollLeft = this._width;
-      this._followed = this._scroller.scrollLeft;
-    }
+    this._sight.resize(Math.max(this._width, view), this._sight.follows && (open || this._wasOpen));
     this._wasOpen = open;
     this._draw();
   }
@@ -165,8 +165,8 @@ export class Lanes {
 
   _draw() {
     if (!this._layout || !this._trace) return;
-    const from = this._scroller.scrollLeft - 200;
-    const to = from + this._scroller.clientWidth + 400;
+    const from = this._sight.left - 200;
+    const to = from + this._sight.width + 400;
     const wanted = new Map();
     LANES.forEach((lane, i) => {
       const all = this._boxes[lane.name] ?? [];
@@ -274,8 +274,8 @@ export class Lanes {
       element.setAttribute("aria-pressed", String(selected));
       element.tabIndex = element === first ? 0 : -1;
     }
-    const { scrollLeft: left, clientWidth: width } = this._scroller;
-    const where = { left, width, height: this._sheet.clientHeight, edges: (id) => this._edges(id) };
+    const { left, width } = this._sight;
+    const where = { left, width, height: this._height, edges: (id) => this._edges(id) };
     this._connections.draw(trace, known ? new Set([centre, ...up, ...down]) : new Set(), up.add(centre), where);
   }
 
@@ -324,11 +324,6 @@ export class Lanes {
       if (box.ids.length > 1) this._enter(box);
       else this._onselect(box.ids[0], event.detail === 0);
     });
-    this._scroller.addEventListener("scroll", () => {
-      const { scrollLeft, clientWidth } = this._scroller;
-      if (scrollLeft !== this._followed) this._follows = scrollLeft + clientWidth >= this._width - 24; // it was the reader
-      this._redraw();
-    });
     this._scroller.addEventListener(
       "wheel",
       (event) => {
@@ -339,16 +334,12 @@ export class Lanes {
       { passive: false },
     );
     this.element.addEventListener("keydown", (event) => this._key(event));
-    new ResizeObserver(this._relayout).observe(this._scroller);
   }
 
   /** Zoom in on a merged run, until it is what the view shows. */
   _enter(box) {
-    this._follows = false;
-    this.zoom(
-      Math.max(4, (this._scroller.clientWidth * 0.6) / Math.max(4, box.w)),
-      box.x + box.w / 2 - this._scroller.scrollLeft,
-    );
+    this._sight.follows = false;
+    this.zoom(Math.max(4, (this._sight.width * 0.6) / Math.max(4, box.w)), box.x + box.w / 2 - this._sight.left);
     const element =
       this._elements.get(box.ids[0]) ??
       [...this._elements.values()].find((one) => box.ids.some((id) => one.box.ids.includes(id)));
@@ -401,15 +392,15 @@ export class Lanes {
 
   _go(box) {
     if (!box) return;
-    this._follows = false;
+    this._sight.follows = false;
     this.reveal(box.ids[0]);
     this._elements.get(box.ids[0])?.focus({ preventScroll: true });
     this._draw();
   }
 
   _atCentre() {
-    const middle = this._scroller.scrollLeft + this._scroller.clientWidth / 2;
-    if (!this._layout || this._width <= this._scroller.clientWidth) return undefined;
+    const middle = this._sight.left + this._sight.width / 2;
+    if (!this._layout || this._width <= this._sight.width) return undefined;
     return [...this._layout.places].find(([, place]) => place.x >= middle)?.[0];
   }
 }

@@ -215,10 +215,10 @@ class Served:
         ``ModelNotFoundError`` where there is none at all."""
         if not offers:
             raise ModelNotFoundError("This server has no models now.", param="model")
-        found = next((offer for offer in offers if KEY.get().may_use(offer.names)), None)
-        if found is None:
-            _check_allowed(offers[0].names)
-        return found or offers[0]
+        for offer in offers:
+            if KEY.get().may_use(offer.names):
+                return offer
+        raise _forbidden()
 
     def _lines(self) -> Iterator[tuple[str, Line]]:
         for offer in self.offers.present:
@@ -237,10 +237,13 @@ def _meant(offer: Offer, name: str) -> Sequence[str]:
 
 
 def _check_allowed(names: Sequence[str]) -> None:
-    key = KEY.get()
-    if not key.may_use(names):
-        may = ", ".join(key.models[:8])
-        raise PermissionDeniedError(f"This API key may not use this model; it may use: {may}.", param="model")
+    if not KEY.get().may_use(names):
+        raise _forbidden()
+
+
+def _forbidden() -> PermissionDeniedError:
+    may = ", ".join(KEY.get().models[:8])
+    return PermissionDeniedError(f"This API key may not use this model; it may use: {may}.", param="model")
 
 
 def _lacks(name: str, lack: str) -> NotSupportedError:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.engines.replay import ReplayEngine, Script
 from portico.events import EngineOutput, EngineRequest, SamplingParams
 from support.effort import examples
+from support.work import calls
 
 
 def request(request_id: str, max_tokens: int = 1000, **rules: object) -> EngineRequest:
@@ -97,3 +99,19 @@ async def test_a_first_token_does_not_wait_for_the_pace_of_others() -> None:
         assert (output.request_id, output.token_ids) == (name, [0])
     await engine.close()
     assert [output.finish_reason async for batch in steps for output in batch] == ["abort"] * 3
+
+
+async def test_who_comes_between_two_steps_costs_the_same_however_many_play() -> None:
+    engine = ReplayEngine([Script(list(range(100)))], interval=3600)
+    steps = engine.steps()
+
+    def step() -> None:
+        with pytest.raises(StopIteration) as given:  # it never waits: somebody has come
+            steps.__anext__().send(None)
+        assert [output.token_ids for output in given.value.value] == [[0]]
+
+    costs = []
+    for number in range(300):
+        await engine.submit(request(str(number)))
+        costs.append(calls(step))
+    assert costs[299] == costs[2]

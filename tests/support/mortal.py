@@ -48,15 +48,16 @@ class MortalEngine(ReplayEngine):
     def _nearer(self) -> None:
         self._refusals, self._counting = self._refusals - 1, False
 
-    def _step(self) -> list[EngineOutput]:
+    def _step(self, who: Any) -> list[EngineOutput]:
         if self._left == 0:
             self._left, self._refusals = next(self._lives, None), self._away
             lost = [EngineOutput(id, (), finish_reason="lost", error=DIED) for id in self._playing]
             self._playing.clear()
+            self._new.clear()
             return lost
         if self._left is not None:
             self._left -= 1
-        return super()._step()
+        return super()._step(who)
 
 
 class Collecting:

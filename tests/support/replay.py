@@ -256,13 +256,13 @@ class _Released(MortalEngine):
         super().__init__(**settings)
         self._turns = turns
 
-    def _step(self) -> list[EngineOutput]:
+    def _step(self, who: Any) -> list[EngineOutput]:
         if self._turns is not None:
             released = self._turns.acquire(blocking=False)
             self._interval = 0.0 if released else 0.01
             if not released:
                 return []
-        return super()._step()
+        return super()._step(who)
 
 
 @contextmanager

@@ -39,7 +39,6 @@ class _Playing(Struct):
     request: EngineRequest
     script: Script
     position: int = 0
-    begun: bool = False
 
 
 class ReplayEngine:
@@ -76,8 +75,8 @@ class ReplayEngine:
         self._tokens_per_step = tokens_per_step
         self._interval = interval
         self._playing: dict[str, _Playing] = {}
+        self._new: dict[str, _Playing] = {}  # those of them who have had no step
         self._wake = asyncio.Event()
-        self._first_only = False  # this step is for those alone who have had none
         self._closed = False
 
     def _next_script(self, request: EngineRequest) -> Script:
@@ -105,12 +104,14 @@ class ReplayEngine:
             raise ContextLengthError(
                 f"The prompt has {len(request.token_ids)} tokens; this model takes {self.info.context_length}."
             )
-        self._playing[request.request_id] = _Playing(request, self._choose(request), len(request.generated))
+        playing = _Playing(request, self._choose(request), len(request.generated))
+        self._playing[request.request_id] = self._new[request.request_id] = playing
         self._wake.set()
 
     def abort(self, request_id: str) -> None:
         """Stop playing to this request; unknown ids are ignored."""
         self._playing.pop(request_id, None)
+        self._new.pop(request_id, None)
 
     async def steps(self) -> AsyncIterator[list[EngineOutput]]:
         """One list per step, with the next tokens of every running request."""
@@ -122,10 +123,11 @@ class ReplayEngine:
                 await self._wake.wait()
                 due = loop.time()
                 continue
-            self._first_only = loop.time() < due
-            if not self._first_only or not all(playing.begun for playing in self._playing.values()):
-                yield self._step()
-                due += 0.0 if self._first_only else self._interval
+            if loop.time() >= due:
+                yield self._step(self._playing)
+                due += self._interval
+            elif self._new:
+                yield self._step(self._new)
             await self._pause(due - loop.time())
         yield [EngineOutput(request_id, (), finish_reason="abort") for request_id in self._playing]
 
@@ -138,16 +140,12 @@ class ReplayEngine:
         await self._wake.wait()
         timer.cancel()
 
-    def _step(self) -> list[EngineOutput]:
-        outputs = []
-        for request_id, playing in list(self._playing.items()):
-            if self._first_only and playing.begun:
-                continue
-            playing.begun = True
-            output = self._advance(request_id, playing)
-            outputs.append(output)
+    def _step(self, who: dict[str, _Playing]) -> list[EngineOutput]:
+        outputs = [self._advance(request_id, playing) for request_id, playing in who.items()]
+        self._new = {}
+        for output in outputs:
             if output.finish_reason is not None:
-                del self._playing[request_id]
+                del self._playing[output.request_id]
         return outputs
 
     def _advance(self, request_id: str, playing: _Playing) -> EngineOutput:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from portico.events import CallArguments, CallEnd, CallStart, Content, Event, Reasoning
@@ -53,6 +54,11 @@ class Voice:
         self.framed = False  # a marker touches the held white space (or the start of the text)
 
 
+def _recovered(tape: Tape, recoveries: list[tuple[str, str]], kind: str) -> None:
+    """Something was read that the format does not allow."""
+    recoveries.append((kind, tape.text[max(0, tape.at - 60) : tape.at + 20]))
+
+
 class Machine:
     """One answer being read. ``tools`` maps declared names to their argument schemas."""
 
@@ -74,6 +80,7 @@ class Machine:
         "prompt_tail",
         "ready",
         "reasoning",
+        "recovered",
         "recoveries",
         "speaking",
         "spilled",
@@ -113,12 +120,13 @@ class Machine:
         self.calls = 0  # committed so far
         self.open_call = False
         self.index = -1
+        self.recoveries: list[tuple[str, str]] = []  # the kind of each, and the text that it was made at
+        self.recovered = partial(_recovered, self.tape, self.recoveries)  # told the kind of each
         self.whole = Whole(None, self.recovered)  # the open call's arguments
         self.wary = False  # what is read is a recovery: only declared names are believed
         self.final = markers()  # what ends an answer
         self.structure = markers()  # what begins a call or ends one
         self.declared: Markers | None = None  # the names of the tools, once they are looked for
-        self.recoveries: list[tuple[str, str]] = []  # the kind of each, and the text that it was made at
         self.outcomes = {"call": 0, "false_alarm": 0, "undecodable": 0, "truncated": 0}
         self.speaking: type[Reasoning] | type[Content] | type[CallArguments] | None = None
         self.parts: list[str] = []  # pieces of ``speaking``, not yet an event
@@ -237,10 +245,6 @@ class Machine:
             self.ready.append(CallEnd(self.index))
         self.frame()
         self._unspill()
-
-    def recovered(self, kind: str) -> None:
-        """Something was read that the format does not allow."""
-        self.recoveries.append((kind, self.tape.text[max(0, self.tape.at - 60) : self.tape.at + 20]))
 
     def named(self, name: str) -> str:
         """The tool that a name means: one that is declared, perhaps behind a group (``functions.f``, ``Group/f``)."""

@@ -17,7 +17,7 @@ from portico.keys.accounts import VISIT
 from portico.protocols.anthropic.ids import request_id
 from portico.server.http.auth import Keys
 from portico.server.http.browsers import Browsers
-from portico.server.http.exchange import ClientGoneError, Exchange, Handler, Receive, Scope, Send
+from portico.server.http.exchange import EXCHANGE, ClientGoneError, Exchange, Handler, Receive, Scope, Send
 from portico.server.http.gate import Bodies, Gate
 from portico.server.http.inner import ASKED_BY
 from portico.server.http.refusals import refusal, speaks_anthropic
@@ -100,7 +100,7 @@ class Endpoint:
             self._methods["HEAD"] = methods["GET"]  # the connection leaves the body out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange = scope["portico.exchange"]
+        exchange: Exchange = scope[EXCHANGE]
         if "" in scope.get("path_params", {}).values():  # a trailing slash where a name belongs
             await self._no_route(scope, receive, send)
         exchange.scope = scope  # the router's copy, with the path's parameters
@@ -149,7 +149,7 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, max_body=self._max_body, gate=self._gate, bodies=self._bodies)
-        scope["portico.exchange"] = exchange
+        scope[EXCHANGE] = exchange
         if speaks_anthropic(exchange.path, exchange.headers):
             exchange.response_headers.append((b"request-id", request_id(exchange.request_id).encode("ascii")))
         outcome: Outcome = "ok"
@@ -174,6 +174,8 @@ class Front:
             await self._refuse(exchange, told, raised)
         for observer in self._observers:
             observer.ended(exchange, outcome, cause)
+        exchange.over()
+        scope.pop(EXCHANGE, None)  # the router hands a copy on
 
     def _check(self, exchange: Exchange) -> Key:
         """Who is asking. Raises where that is nobody who may."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable, MutableMapping
 from functools import partial
 from typing import Any
@@ -60,7 +59,15 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection; its requests one after the other."""
+    """One client's connection; its requests one after the other.
+
+    Attributes of its own are slots: with more than thirty in all, every object would have a dictionary for itself.
+    """
+
+    __slots__ = (
+        *("_arrived", "_arriving", "_client_timeout", "_deaf", "_ending", "_head_size", "_in_head", "_max_head"),
+        *("_probing", "_progress", "_reading", "_received", "_refusal", "_socket", "_unanswered"),
+    )
 
     def __init__(
         self,
@@ -82,7 +89,7 @@ class Connection(HttpToolsProtocol):
         self._ending = False  # the server
         self._arriving = False  # a request has begun and is not here as a whole
         self._arrived = 0.0  # when the last request was here as a whole, in the loop's time
-        self._unanswered: deque[RequestResponseCycle] = deque()  # the first is being answered
+        self._unanswered: list[RequestResponseCycle] = []  # the first is being answered
         self._deaf = False  # nothing that comes matters any more
         self._probing: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
@@ -305,7 +312,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         if self._unanswered:
-            self._unanswered.popleft()
+            del self._unanswered[0]
         super().on_response_complete()
         self._progress.watch()
 

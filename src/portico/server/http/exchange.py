@@ -33,6 +33,7 @@ from portico.threads import Threads
 from portico.trace import Trace
 
 __all__ = [
+    "EXCHANGE",
     "LATER",
     "ROOT",
     "Answer",
@@ -46,6 +47,7 @@ __all__ = [
     "Stage",
 ]
 
+EXCHANGE = "portico.exchange"  # in a scope: the exchange that it has become
 ROOT = "portico.root"  # in a scope: the path under which a proxy serves this server, if that is not empty
 LATER = "portico.later"  # in a scope: nobody waits for the answer, so it comes after those that somebody waits for
 
@@ -299,6 +301,11 @@ class Exchange:
             answer.finishes = self.answer.finishes  # one list tells of all
         if self.trace is not None:
             self.trace.goes_on(prompt, model, generation)
+
+    def over(self) -> None:
+        """It is answered, and all who look on know. What refers to it is let go, so that it is freed at once."""
+        self.scope.pop(EXCHANGE, None)
+        self.answer = None
 
     def _stage(self, name: str) -> float:
         began, self._passed = self._passed, time.perf_counter()

@@ -225,8 +225,9 @@ class Line:
         """Stop the flight's requests at the engine; nothing more is delivered. Idempotent."""
         if flight.over:
             return
+        routes = flight.routes
         self._close(flight)
-        for route in flight.routes:
+        for route in routes:
             request_id = route.request.request_id
             if self._routes.pop(request_id, None) is not None and not route.choice.finished:
                 self.engine.abort(request_id)
@@ -234,6 +235,7 @@ class Line:
     def _close(self, flight: Flight) -> None:
         """The flight is over, however it ended: count it."""
         flight.over = True
+        flight.routes = []  # they know the flight: it would be freed by the collector alone
         usages = [generation.usage for generation in flight.generations]
         prompt = sum(usage.prompt_tokens for usage in usages)
         answer = sum(usage.completion_tokens for usage in usages)
@@ -330,13 +332,19 @@ class Line:
             await asyncio.sleep(1.0)
             now = loop.time()
             self._resuming.bound(self._routes.values())
-            for flight in list(self._flights):
-                if flight.deadline is not None and now > flight.deadline:
-                    self._end(flight, RequestTimeoutError(f"The request took longer than {flight.timeout:g} seconds."))
+            self._end_late(now)
             if self._keep_alive and now >= next_keep_alive:
                 next_keep_alive = now + self._keep_alive
-                for flight in self._flights:
-                    flight.sink.keep_alive()
+                self._keep_alive_all()
+
+    def _end_late(self, now: float) -> None:
+        for flight in list(self._flights):
+            if flight.deadline is not None and now > flight.deadline:
+                self._end(flight, RequestTimeoutError(f"The request took longer than {flight.timeout:g} seconds."))
+
+    def _keep_alive_all(self) -> None:
+        for flight in self._flights:
+            flight.sink.keep_alive()
 
 
 def _reserved(generations: Sequence[Generation], context: int) -> Reservation | None:

@@ -20,6 +20,8 @@ __all__ = ["give_back", "loading", "run", "start_logging"]
 
 log = logging.getLogger("portico")
 
+COLLECTED = (10_000, 10, 20)  # the collector's thresholds: it looks at everything after two million new objects
+
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Do ``work`` on an event loop of its own, with as many open files as the system allows."""
@@ -80,8 +82,13 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def give_back() -> None:
-    """What start-up made lives as long as the process and need not be looked at again; what it used up goes back."""
+    """What start-up made lives as long as the process and need not be looked at again; what it used up goes back.
+
+    Open answers need not be looked at so often, either: what is done with one frees itself, but for a few objects. With
+    ten thousand of them open the collector took most of the processor's time, and held all of them up for a second.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECTED)
     with contextlib.suppress(OSError, AttributeError):  # others than GNU's C library give it back by themselves
         ctypes.CDLL(None).malloc_trim(0)

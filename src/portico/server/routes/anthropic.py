@@ -81,6 +81,7 @@ class AnthropicHandlers:
                     request_id=request_id(exchange.request_id),
                     edits=edits,
                 )
+                del request, asked  # what is open for minutes keeps what it needs
                 await answer_stream(exchange, self._served, served, [generation], stream)
             else:
                 body = messages.MessageBody(

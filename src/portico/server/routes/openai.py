@@ -63,6 +63,7 @@ class OpenAIHandlers:
             created = int(time.time())
             if request.stream:
                 stream = chat.ChatStream(request, generation, model, created)
+                del request  # what is open for minutes keeps what it needs
                 await answer_stream(exchange, self._served, served, [generation], stream)
             else:
                 body = chat.ChatBody(request, generation, model, created)
@@ -83,6 +84,7 @@ class OpenAIHandlers:
         created = int(time.time())
         if request.stream:
             encoder = completions.CompletionStream(request, generations, prompts, model, created)
+            del request
             await answer_stream(exchange, self._served, served, generations, encoder)
         else:
             folded = completions.CompletionBody(request, generations, prompts, model, created)

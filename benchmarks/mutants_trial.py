@@ -3,8 +3,7 @@
     python mutants_trial.py FAULTS TOLD TEST…     (FAULTS: JSON list of names; TOLD: gets a JSON line per fault)
 
 The tests are collected once and run whole once, to learn which come by which function and how long they take. Then,
-for each fault, a fork of this process wakes it and runs the tests that come by until one fails: of each test function
-its quickest example, then of each the next one.
+for each fault, a fork of this process wakes it and runs the tests that come by until one fails, the quickest first.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Trial:
         gc.collect()
         gc.freeze()
         for fault in self._faults:
-            items = _mixed(sorted(tests[fault.partition("__mutmut_")[0]], key=took.__getitem__))
+            items = _ordered({item: took[item] for item in tests[fault.partition("__mutmut_")[0]]})
             limits = [sum(each) for each in zip(*(took[item] for item in items), strict=True)]
             outcome = self._tried(fault, items, *limits) if items else "no test"
             with self._told.open("a") as file:
@@ -88,15 +87,15 @@ def _run(items: Iterable[pytest.Item]) -> Iterator[tuple[pytest.Item, str, float
         yield item, failure, time.process_time() - began[0], time.monotonic() - began[1]
 
 
-def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
-    """The first example of each test function, then the second of each, and so on."""
-    earlier: Counter[str] = Counter()
-    turns = []
-    for item in items:
+def _ordered(took: dict[pytest.Item, tuple[float, float]]) -> list[pytest.Item]:
+    """Quick tests first, where each further example of a test function counts as if it took longer."""
+    examples: Counter[str] = Counter()
+    weights = {}
+    for item, (_, wall) in sorted(took.items(), key=lambda pair: pair[1]):
         function = item.nodeid.partition("[")[0]
-        turns.append(earlier[function])
-        earlier[function] += 1
-    return [item for _, item in sorted(zip(turns, items, strict=True), key=lambda pair: pair[0])]
+        examples[function] += 1
+        weights[item] = wall * examples[function]
+    return sorted(weights, key=weights.__getitem__)
 
 
 def _forget() -> None:

@@ -48,6 +48,16 @@ def test_choices(choice: Any, parallel: bool | None, names: str, low: int, high:
     assert policy.binding is binding
 
 
+@pytest.mark.parametrize("choice", [None, "required", NAMED, allowed("auto", "add", "sub")])
+def test_arguments_know_their_field_however_free_they_are(choice: Any) -> None:
+    written = {"type": "custom", "custom": {"name": "write"}}
+    policy = call_policy([ADD, written, tool("sub", strict=True)], choice)
+    assert policy is not None
+    fields = {one.name: one.arguments.param for one in policy.tools}
+    known = ("add", "tools[0].function.parameters"), ("sub", "tools[2].function.parameters")
+    assert fields.items() <= {*known, ("write", "tools[1].custom.format")}
+
+
 @pytest.mark.parametrize(("tools", "choice"), [([ADD], "none"), ([], None), (None, "auto"), ([], "none")])
 def test_no_calls(tools: Any, choice: Any) -> None:
     assert call_policy(tools, choice) is None

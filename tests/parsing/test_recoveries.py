@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
+from portico.events import ToolCall
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.folding import fold
+from portico.parsing.messages import Messages
 from portico.parsing.recoveries import WHY
+from portico.parsing.registry import program
+from support.effort import some
 from support.shared import ROOT
-from support.streams import run
+from support.streams import TOOL_PARSERS, run
 
 SHELL = [{"name": "bash", "parameters": {"type": "object", "properties": {"command": {"type": "string"}}}}]
 NOTE = {"text": "a"}
@@ -228,6 +234,32 @@ def test_prose_makes_no_call(tool_parser: str, text: str) -> None:
     found = fold(whole)
     assert found.tool_calls == []
     assert found.content == text.removeprefix("<|content_text|>").removesuffix("<|end_message|>")
+
+
+def _object_of(tool_parser: str) -> Calls | None:
+    """The family's shape whose calls are objects, which are looked for inside text as well."""
+    calls = program(tool_parser, None).calls
+    shapes = calls.shapes if isinstance(calls, Either) else (calls,)
+    return next((shape for shape in shapes if isinstance(shape, Calls) and shape.objects), None)
+
+
+UNMARKED = [name for name in TOOL_PARSERS if _object_of(name)]
+
+
+@pytest.mark.parametrize("tool_parser", UNMARKED)
+def test_behind_text_an_object_is_a_call_only_where_its_closer_stands(tool_parser: str) -> None:
+    """Cut anywhere, whole, and longer than is looked over: without a closer it is text, however it ends."""
+    shape = _object_of(tool_parser)
+    assert shape is not None
+    text = "So:\n" + shape.body.write(ToolCall("", "send_note", '{"text": "a } b", "to": ["c"]}'), 0, None)
+    for end in some(range(5, len(text) + 1), 12, TOOL_PARSERS.index(tool_parser)):
+        for finish in ("stop", "length"):
+            found = fold(run([text[:end]], tool_parser, finish=finish))
+            assert (found.content, found.tool_calls) == (text[:end], []), finish
+    if shape.own_closers and not isinstance(program(tool_parser, None).reasoning, Messages):
+        assert [call.name for call in fold(run([text, shape.own_closers[0]], tool_parser)).tool_calls] == ["send_note"]
+        long = "So:\n" + shape.body.write(ToolCall("", "send_note", json.dumps({"text": "a " * 2048})), 0, None)
+        assert fold(run([long, shape.own_closers[0]], tool_parser)).tool_calls == []
 
 
 def test_every_kind_has_its_reason() -> None:

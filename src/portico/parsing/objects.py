@@ -57,7 +57,9 @@ class JsonObject:
 
     @property
     def firsts(self) -> tuple[str, ...]:
-        return (f'{{"{self.name[0]}"',)
+        quote: Callable[[str], str] = repr if self.python else quoted
+        written = self.id if self.id_first else self.name[0]
+        return tuple(dict.fromkeys(f"{{{key}" for key in (quoted(self.name[0]), quote(written))))
 
     def read(self, m: Machine, calls: Calls) -> Done:
         tape, ends = m.tape, calls.ends_of(self)

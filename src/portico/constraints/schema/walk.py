@@ -88,8 +88,7 @@ class _Normaliser:
         while self.pending:
             there = self.pending.pop()
             self.definitions[self.names[there]] = self.schema(target(self.root, there), there, 0)
-        if not isinstance(result, dict):
-            result = ANY if result else {"not": {}}
+        assert isinstance(result, dict), "what is made of an object is one"
         if ANY["$ref"].encode() in msgspec.json.encode([result, self.definitions]):
             self.definitions["any"] = any_value(self.limits)
         if not is_finite(result, self.definitions):

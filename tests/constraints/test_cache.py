@@ -1,11 +1,19 @@
-"""The cache: right answers, least recently used out first, never beyond its bounds."""
+"""The cache: right answers, least recently used out first, never beyond its bounds; what it is for."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.constraints.cache import BoundedCache
+from portico.constraints.lark import Lark, to_lark
+from portico.constraints.limits import Limits
+from portico.errors import BadRequestError
+from portico.grammar import Json
+from support.work import calls
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8), st.integers(0, 60)), max_size=80))
@@ -31,3 +39,22 @@ def test_what_is_too_large_is_not_kept_and_displaces_nothing() -> None:
     cache.put("a", "small", 10)
     cache.put("b", "large", 101)
     assert (cache.get("a"), cache.get("b")) == ("small", None)
+
+
+def written(title: str, param: str = "a", limits: Limits | None = None, **more: Any) -> Lark:
+    unique = {"type": "array", "items": {"type": "string", "format": "uri"}, "uniqueItems": True}
+    return to_lark(Json({"title": title, **unique}, param, **{"strict": False} | more), {}, limits or Limits())
+
+
+def test_a_schema_that_comes_again_costs_little() -> None:
+    first = calls(lambda: written("again"))
+    assert calls(lambda: written("again")) * 3 < first
+
+
+def test_only_what_is_asked_for_alike_is_remembered() -> None:
+    asked: list[dict[str, Any]] = [{}, {"param": "b"}, {"white_space": ""}, {"limits": Limits(items=3)}]
+    found = [written("alike", **more) for more in asked]
+    assert len(set(found)) == len(asked)
+    assert [written("alike", **more) for more in asked] == found
+    with pytest.raises(BadRequestError, match="uniqueItems"):
+        written("alike", strict=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -242,12 +243,10 @@ _texts = BoundedCache[Lark](entries=1024, size=16_000_000)
 
 def _json_text(node: Json, limits: Limits) -> Lark:
     """The schema as the grammar compiler gets it. Tools come with every request of a conversation: remembered."""
-    try:
-        if is_larger(node.schema, limits.schema):
-            raise ValueError
-        key = (msgspec.json.encode(node.schema), node.param, node.strict, node.white_space, limits)
-    except (TypeError, ValueError, RecursionError):
-        key = None  # normalising says what is wrong
+    key = None
+    if not is_larger(node.schema, limits.schema):
+        with suppress(TypeError, ValueError, RecursionError):  # normalising says what is wrong
+            key = (msgspec.json.encode(node.schema), node.param, node.strict, node.white_space, limits)
     text = None if key is None else _texts.get(key)
     if text is None:
         held = normalise(node.schema, param=node.param, strict=node.strict, limits=limits)

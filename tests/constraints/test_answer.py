@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portico.constraints import OLDER, answer_grammar
+from portico.constraints import OLDER, answer_grammar, compile_constraint
 from portico.errors import BadRequestError
 from portico.grammar import Json
 from support.constraints import bare_constraint
@@ -40,6 +40,7 @@ def test_no_promise_no_grammar(response_format: Any, structured_outputs: Any) ->
         (None, {"json": '{"type": "boolean"}'}, ["true"], ["1"]),
         (None, {"json_object": True}, ['{"a": null}'], ["null"]),
         (None, {"json": POINT, "disable_any_whitespace": True}, ['{"x":1}'], ['{"x": 1}']),
+        (None, {"json_object": True, "disable_any_whitespace": True}, ['{"x":1}'], ['{"x": 1}']),
         (None, {"json": POINT, "whitespace_pattern": " {1,2}"}, ['{"x":  1}'], ['{"x":   1}', '{\n"x":1}']),
         (None, {"regex": r"\d{3}-[a-f/]+"}, ["123-a/f"], ["12-a", "123-a/fx"]),
         (None, {"regex": "^(yes|no)$"}, ["yes", "no"], ["yesno"]),
@@ -78,8 +79,17 @@ def test_languages(model: Model, response_format: Any, structured_outputs: Any, 
         (None, {"json": POINT, "whitespace_pattern": 3}, "structured_outputs.whitespace_pattern"),
         (None, {"grammar": 5}, "structured_outputs.grammar"),
         ({"type": "structural_tag"}, None, "response_format"),
+        *(
+            (
+                {"type": "json_schema", "json_schema": {"schema": POINT, key: value}},
+                None,
+                f"response_format.json_schema.{key}",
+            )
+            for key, values in {"name": [3, "", "a b", "n" * 65], "description": [3], "strict": ["yes"]}.items()
+            for value in values
+        ),
     ],
-)
+)  # fmt: skip
 def test_refusals_name_the_field(response_format: Any, structured_outputs: Any, param: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         answer_grammar(response_format, structured_outputs)
@@ -128,6 +138,34 @@ def test_what_contradicts_is_refused(response_format: Any, structured: Any, olde
     with pytest.raises(BadRequestError, match="something else than") as caught:
         answer_grammar(response_format, structured, older=older)
     assert caught.value.param == param
+
+
+UNIQUE = {"type": "array", "items": {"type": "null"}, "uniqueItems": True}
+
+
+@pytest.mark.parametrize(
+    ("parts", "param", "strict"),
+    [
+        (({"type": "json_schema", "json_schema": {"schema": UNIQUE}},), "response_format.json_schema.schema", False),
+        (({"type": "json_schema", "json_schema": {"schema": UNIQUE, "strict": True}},),
+         "response_format.json_schema.schema", True),
+        (({"type": "json_schema", "schema": UNIQUE},), "response_format.schema", False),
+        (({"type": "json_object", "schema": UNIQUE},), "response_format.schema", False),
+        ((None, {"json": UNIQUE}), "structured_outputs.json", False),
+        ((None, None, None, {"guided_json": UNIQUE}), "guided_json", False),
+        ((None, None, None, {"json_schema": UNIQUE}), "json_schema", False),
+    ],
+)  # fmt: skip
+def test_only_strict_refuses_what_cannot_be_held(parts: Any, param: str, strict: bool) -> None:
+    answer = answer_grammar(*parts)
+    if strict:
+        with pytest.raises(BadRequestError, match="uniqueItems") as caught:
+            compile_constraint(answer=answer)
+        assert caught.value.param == param
+        return
+    compiled = compile_constraint(answer=answer)
+    assert compiled is not None
+    assert compiled.left_out == (f"uniqueItems in {param}",)
 
 
 def test_what_says_the_same_twice_is_no_contradiction() -> None:

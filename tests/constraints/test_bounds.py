@@ -150,6 +150,23 @@ def test_the_real_bounds(schema: Any, key: str, value: int) -> None:
     assert json.loads(lark_of(schema).partition("%json ")[2])[key] == value
 
 
+@pytest.mark.parametrize(
+    ("schema", "key", "value"),
+    [
+        ({"type": "string", "format": "time", "minLength": 90}, "maxLength", 90),
+        ({"type": "string", "minLength": 9}, "maxLength", 9),
+        ({"type": "array", "items": {"type": "null"}, "minItems": 7}, "maxItems", 7),
+        ({"type": "array", "prefixItems": [{"type": "null"}] * 4, "items": {"type": "null"}}, "maxItems", 4),
+        ({"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 6}, "maxProperties", 6),
+        ({"type": "object", "additionalProperties": {"type": "null"}, "required": ["a", "b", "c"]}, "maxProperties", 3),
+    ],
+)
+def test_a_bound_gives_way_to_what_the_schema_asks_for(schema: Any, key: str, value: int) -> None:
+    held = json.loads(lark_of(schema, SMALL).partition("%json ")[2])
+    assert held[key] == value
+    assert held == json.loads(lark_of({**schema, key: value}, SMALL).partition("%json ")[2])
+
+
 def test_ordinary_long_answers_fit(model: Model) -> None:
     lark = lark_of({"type": "object", "properties": {"content": {"type": "string"}}, "required": ["content"]})
     assert model.accepts(lark, json.dumps({"content": "word \n" * 30_000}))

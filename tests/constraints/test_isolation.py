@@ -102,16 +102,19 @@ def test_what_may_be_costly_is_not_plain(answer: Grammar) -> None:
 
 def test_the_verdict_is_known_without_asking() -> None:
     checker = Checker()
-    good, bad = grammar(1), Constraint("start: nowhere\n")
+    good, bad = grammar(1), Constraint("// field: tool\nstart: nowhere\n")
     try:
         assert not checker.knows(good)
         checker.check(good)
-        with pytest.raises(BadRequestError):
+        with pytest.raises(BadRequestError, match="cannot be compiled") as first:
             checker.check(bad)
         checker.close()
         assert checker.knows(good)
-        with pytest.raises(BadRequestError, match="cannot be compiled"):
+        with pytest.raises(BadRequestError) as again:
             checker.knows(bad)
+        told = [(one.value.message, one.value.param, one.value.code) for one in (first, again)]
+        assert told[0] == told[1]
+        assert told[0][1:] == ("tool", "invalid_grammar")
         assert checker._plain.pids == []
     finally:
         checker.close()

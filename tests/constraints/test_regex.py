@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher
 
 from portico.constraints.regex import NARROW, UnheldError, bounded, exact, literal, read, whole, written
+from portico.constraints.regex.characters import Dialect
+from portico.constraints.regex.tree import JSON
 from portico.constraints.trial import byte_vocabulary
 from support.effort import examples
 
@@ -23,6 +25,17 @@ def matches(expression: str, text: str) -> bool:
     assert not matcher.is_error(), matcher.get_error()
     ids = list(text.encode())
     return bool(matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting())
+
+
+def accepted(expression: str, texts: list[str]) -> list[bool]:
+    """The same for several texts."""
+    matcher = LLMatcher(TOKENIZER, f"start: T\nT: /{expression}/\n", log_level=0)
+    assert not matcher.is_error(), matcher.get_error()
+    found = []
+    for text in texts:
+        reader, ids = matcher.deep_copy(), list(text.encode())
+        found.append(bool(reader.try_consume_tokens(ids) == len(ids) and reader.is_accepting()))
+    return found
 
 
 # Pieces that Python's ``re`` and JSON Schema's dialect read alike, all of which may stand next to each other.
@@ -53,6 +66,33 @@ def test_what_is_written_matches_what_was_read(pattern: str, text: str, anchors:
     wanted = re.search(f"{begin}(?:{pattern}){end}", text, re.ASCII) is not None
     assert matches(written(tree), text) is wanted
     assert matches(written(tree, as_json=True), json.dumps(text, ensure_ascii=False)[1:-1]) is wanted
+
+
+PROPERTIES = [
+    "C", "Control", "Other", "gc=Cc", "General_Category=Control", "Po", "Other Punctuation", "punct", "L", "Common",
+    "Script=Greek", "White_Space", "ASCII",
+]  # fmt: skip
+POSIX = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+]  # fmt: skip
+CLASSES = {
+    "ecma": [".", "[^]", "[^a]", "[!-a]", *(rf"\{one}" for one in "dDwWsS"), r"[\d\n]", r"[^\s]", r"[\x00-\x1f]"],
+    "rust": [
+        *(".", "(?s:.)", *(rf"\{one}" for one in "dDwWsS"), r"[^\W]", r"[a[^\n]]", r"(?:\n|\t|x)", r"\pL", r"[\PL]"),
+        *(rf"\{p}{{{name}}}" for name in PROPERTIES for p in "pP"),
+        *(f"[[:{sign}{name}:]]" for name in POSIX for sign in ("", "^")),
+    ],
+}
+
+
+@pytest.mark.parametrize("dialect", ["ecma", "rust"])
+def test_a_class_has_the_same_characters_in_either_spelling(dialect: Dialect) -> None:
+    characters = [*JSON, "a", "Z", "5", " ", "é", "\x7f", "\u2028", "٣"]
+    spelled = [json.dumps(one, ensure_ascii=False)[1:-1] for one in characters]
+    for pattern in CLASSES[dialect]:
+        tree = exact(read(pattern, dialect))
+        assert accepted(written(tree, as_json=True), spelled) == accepted(written(tree), characters), pattern
 
 
 @settings(max_examples=examples(25))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import pytest
@@ -9,9 +11,18 @@ import pytest
 from portico.constraints import Limits, answer_grammar, call_policy, structural_tag, thinking
 from portico.errors import BadRequestError
 from portico.events import Constraint
+from portico.grammar import Anything, Chain, Exactly, Grammar, OneOf, Pattern, Repeated, Text, Until
 from support.constraints import BAD, GOOD, POINT, bare_constraint, tools
 from support.families import FAMILIES, ONE, TWO
 from support.vocabulary import Model
+
+
+def _repetition(low: int, high: int | None, separator: str) -> str:
+    """A regular expression for so many x."""
+    if not high and high is not None:
+        return ""
+    several = f"x({separator}x){{{max(low - 1, 0)},{'' if high is None else high - 1}}}"
+    return several if low else f"({several})?"
 
 
 def read_back(constraint: Constraint | None, model: Model) -> str:
@@ -67,6 +78,33 @@ def test_prose_with_calls(model: Model, family: str) -> None:
     lark = read_back(constraint, model)
     assert model.accepts(lark, f"So: {ONE[family] % GOOD} Done.")
     assert not model.accepts(lark, f"So: {ONE[family] % BAD} Done.")
+
+
+X = Exactly("x")
+SAME: list[tuple[Grammar, str]] = [  # a grammar, and what it allows as a regular expression
+    (Until(("!", "x,")), "(,|x(?!,))*(!|x,)"),
+    (Text({"type": "string"}, "!"), "[^!]*!"),
+    (Chain((X, OneOf((Exactly(","), Chain(()))))), "x,?"),
+    (Chain((Pattern("x+"), Anything())), "(?s)x+.*"),
+    *(
+        (Repeated(X, low, high, separator), _repetition(low, high, separator))
+        for separator in ("", ",")
+        for low, high in [(0, None), (1, None), (2, None), (0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2), (2, 3)]
+    ),
+]
+WORDS = ["".join(word) for length in range(5) for word in itertools.product("x,!", repeat=length)]
+
+
+@pytest.mark.parametrize(("grammar", "same"), SAME, ids=repr)
+def test_the_language_stays_the_same(model: Model, grammar: Grammar, same: str) -> None:
+    constraint = bare_constraint(answer=grammar, with_structural_tag=True)
+    assert constraint is not None
+    for lark in (constraint.lark, read_back(constraint, model)):
+        matcher = model.matcher(lark)
+        for word in WORDS:
+            reader, ids = matcher.deep_copy(), model.encode(word)
+            accepted = reader.try_consume_tokens(ids) == len(ids) and reader.is_accepting()
+            assert bool(accepted) is (re.fullmatch(same, word) is not None), word
 
 
 def test_a_clients_lark_has_no_such_form() -> None:

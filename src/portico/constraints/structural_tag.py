@@ -65,6 +65,8 @@ def _written(node: Grammar, limits: Limits) -> dict[str, Any]:
             return _written(Until((stop,)), limits)
         case Anything():
             return {"type": "any_text"}
+        case Chain(()):
+            return {"type": "const_string", "value": ""}
         case Chain(parts):
             return {"type": "sequence", "elements": [_written(part, limits) for part in parts]}
         case OneOf(options):
@@ -80,7 +82,7 @@ def _written(node: Grammar, limits: Limits) -> dict[str, Any]:
 
 def _repeated(node: Repeated, limits: Limits) -> dict[str, Any]:
     if node.high == 0:
-        return {"type": "const_string", "value": ""}
+        return _written(Chain(()), limits)
     part = _written(node.part, limits)
     if not node.separator or node.high == 1:
         return _times(part, node.low, node.high)

@@ -3,8 +3,9 @@ r"""What an expression says about one character: itself, an escape, a class (``\
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Literal, NoReturn, TypeAlias
+
+import regex
 
 from portico.constraints.regex.tree import JSON, UnheldError, quoted
 
@@ -178,11 +179,9 @@ class CharacterReader:
 
 
 def _of_property(name: str) -> frozenset[str]:
-    """The characters of a Unicode class that JSON spells otherwise."""
-    short = {"other": "C", "control": "Cc", "punctuation": "P", "other_punctuation": "Po", "letter": "L", "number": "N",
-             "symbol": "S", "separator": "Z", "mark": "M"}  # fmt: skip
-    plain = name.removeprefix("gc=").removeprefix("General_Category=").replace(" ", "_")
-    category = short.get(plain.lower(), plain)
-    if category.lower() in ("any", "ascii", "assigned"):
-        return frozenset(JSON)
-    return frozenset(one for one in JSON if unicodedata.category(one).startswith(category[:2].capitalize()))
+    """The characters of a Unicode class that JSON spells otherwise; none of a class that is not known."""
+    try:
+        found = regex.compile(rf"\p{{{name}}}")
+    except regex.error:
+        return frozenset()
+    return frozenset(one for one in JSON if found.match(one))

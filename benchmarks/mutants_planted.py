@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType, MethodType
 
+ELSEWHERE = Path(__file__).with_name("called")
 WATCH = "watch"  # awake in place of a fault: all the variants that say that they were called
 
 MutantDict = dict[str, FunctionType | MethodType]
 _planted: list[tuple[FunctionType, MutantDict]] = []
 _called: set[str] = set()
+_watcher = 0  # the process that asks for what was called
 
 
 def wrap_in_trampoline(variants: MutantDict, is_classmethod: bool = False) -> Callable[[FunctionType], FunctionType]:
@@ -32,8 +35,10 @@ def wrap_in_trampoline(variants: MutantDict, is_classmethod: bool = False) -> Ca
 
 def wake(fault: str | None = None) -> None:
     """Wake this fault and no other; at a module's end, the one that is awake elsewhere."""
+    global _watcher
     if fault is not None:
         os.environ["MUTANT_UNDER_TEST"] = fault
+        _watcher = os.getpid()
     awake = os.environ.get("MUTANT_UNDER_TEST", "")
     for function, variants in _planted:
         module, _, name = awake.rpartition(".")
@@ -48,13 +53,19 @@ def wake(fault: str | None = None) -> None:
 
 
 def called() -> None:
-    """Said by a function's first variant."""
+    """Said by a function's first variant; in another process than the one that asks, by way of a file."""
     frame = sys._getframe(1)
-    _called.add(f"{frame.f_globals['__spec__'].name}.{frame.f_code.co_name.rpartition('__mutmut_')[0]}")
+    name = f"{frame.f_globals['__spec__'].name}.{frame.f_code.co_name.rpartition('__mutmut_')[0]}"
+    if os.getpid() == _watcher:
+        _called.add(name)
+    else:
+        with ELSEWHERE.open("a") as file:
+            file.write(f"{name}\n")
 
 
 def taken() -> set[str]:
     """The functions that were called since this was last asked."""
-    found = _called.copy()
+    found = _called | set(ELSEWHERE.read_text().split() if ELSEWHERE.exists() else ())
     _called.clear()
+    ELSEWHERE.unlink(missing_ok=True)
     return found

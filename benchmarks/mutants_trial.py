@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -25,6 +25,9 @@ import planted
 import pytest
 from _pytest.runner import runtestprotocol
 
+from portico.constraints.cache import BoundedCache
+
+OURS = ("portico", "support", "tests")
 PLUGINS = ("pytest_asyncio.plugin", "_hypothesis_pytestplugin")  # no others: each costs time
 
 
@@ -33,6 +36,7 @@ class Trial:
 
     def __init__(self, faults: list[str], told: Path) -> None:
         self._faults, self._told = faults, told
+        self._forget: list[Callable[[], object]] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if session.testsfailed:
@@ -48,6 +52,7 @@ class Trial:
                 tests[function].append(item)
         planted.wake("")
         gc.collect()
+        self._forget = _kept()
         gc.freeze()
         for fault in self._faults:
             items = _ordered({item: took[item] for item in tests[fault.partition("__mutmut_")[0]]})
@@ -63,7 +68,8 @@ class Trial:
             limit = int(time.process_time() + 3 * processor + 5)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
             planted.wake(fault)
-            _forget()
+            for forget in self._forget:
+                forget()
             os._exit(any(failure for _, failure, *_ in _run(items)))
         until = time.monotonic() + 3 * wall + 10
         while time.monotonic() < until:
@@ -98,14 +104,21 @@ def _ordered(took: dict[pytest.Item, tuple[float, float]]) -> list[pytest.Item]:
     return sorted(weights, key=weights.__getitem__)
 
 
-def _forget() -> None:
-    """Empty Portico's caches, which were filled while no fault was awake."""
-    for name, module in sys.modules.copy().items():
-        for one in vars(module).values() if name.startswith("portico") else ():
-            if isinstance(one, functools._lru_cache_wrapper):
-                one.cache_clear()
-            elif isinstance(one, WeakKeyDictionary):
-                one.clear()
+def _kept() -> list[Callable[[], object]]:
+    """What empties the caches of Portico and of its tests: those of functions, those that objects keep of themselves,
+    and what is remembered between requests."""
+    found: list[Callable[[], object]] = []
+    for one in gc.get_objects():
+        if isinstance(one, functools._lru_cache_wrapper) and str(one.__module__).startswith(OURS):
+            found.append(one.cache_clear)
+        elif isinstance(one, BoundedCache):
+            found.append(functools.partial(one.__init__, one.entries, one.size))
+        elif type(one).__module__.startswith(OURS) and hasattr(one, "__dict__"):
+            kept = [name for name in vars(one) if isinstance(getattr(type(one), name, None), functools.cached_property)]
+            found += [functools.partial(vars(one).pop, name, None) for name in kept]
+    modules = [module for name, module in sys.modules.items() if name.startswith(OURS)]
+    every = [one for module in modules for one in vars(module).values() if isinstance(one, WeakKeyDictionary)]
+    return [*found, *(one.clear for one in every)]
 
 
 if __name__ == "__main__":

@@ -184,6 +184,75 @@ def test_ordinary_long_answers_fit(model: Model) -> None:
     assert model.accepts(lark, json.dumps(chain))
 
 
+NODE = {"$ref": "#/$defs/n"}
+# A definition that leads back to itself, documents of it that go down once at most, and others.
+RECURSIVE: dict[str, tuple[Any, list[str], list[str]]] = {
+    "items": ({"type": "array", "items": NODE}, ["[]", "[[]]", "[[],[]]"], ["[[[]]]", "[null]"]),
+    "prefixItems": (
+        {"type": "array", "prefixItems": [{"type": "null"}, NODE, {"type": "null"}]},
+        ["[]", "[null]", "[null,[null]]", "[null,[],null]"],
+        ["[null,[null,[]]]", "[null,[null,null]]", "[[]]"],
+    ),
+    "properties": (
+        {"type": "object", "properties": {"a": NODE, "b": {"type": "null"}}},
+        ["{}", '{"a":{}}', '{"a":{"b":null},"b":null}'],
+        ['{"a":{"a":{}}}', '{"a":null}'],
+    ),
+    "additionalProperties": (
+        {"type": "object", "additionalProperties": NODE},
+        ["{}", '{"x":{}}'],
+        ['{"x":{"x":{}}}', '{"x":null}'],
+    ),
+    "patternProperties": (
+        {"type": "object", "patternProperties": {"^x$": NODE, "^y$": {"type": "null"}}},
+        ["{}", '{"x":{"y":null},"y":null}'],
+        ['{"x":{"x":{}}}', '{"x":null}'],
+    ),
+    "only patternProperties": (
+        {"type": "object", "patternProperties": {"^x$": NODE}},
+        ["{}", '{"x":{}}'],
+        ['{"x":{"x":{}}}', '{"x":null}'],
+    ),
+    **{
+        key: (
+            {key: [{"type": "null"}, {"type": "array", "items": NODE}]},
+            ["null", "[]", "[null,[]]"],
+            ["[[null]]", "[[[]]]", "{}"],
+        )
+        for key in ("anyOf", "oneOf")
+    },
+    "allOf": (
+        {"type": "object", "properties": {"a": {"allOf": [NODE, {"type": "object"}]}}},
+        ["{}", '{"a":{}}'],
+        ['{"a":{"a":{}}}', '{"a":null}'],
+    ),
+    "required": (
+        {"type": ["object", "null"], "properties": {"a": NODE}, "required": ["a"]},
+        ["null", '{"a":null}'],
+        ["{}", '{"a":{"a":null}}'],
+    ),
+    "minItems": ({"type": ["array", "null"], "items": NODE, "minItems": 1}, ["null", "[null]"], ["[]", "[[null]]"]),
+    "minItems behind others": (
+        {"type": ["array", "null"], "prefixItems": [{"type": "null"}], "items": NODE, "minItems": 2},
+        ["null", "[null,null]"],
+        ["[null]", "[null,[null,null]]"],
+    ),
+    "minProperties": (
+        {"type": ["object", "null"], "additionalProperties": NODE, "minProperties": 1},
+        ["null", '{"x":null}'],
+        ["{}", '{"x":{"x":null}}'],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECURSIVE)
+def test_what_leads_back_to_itself_goes_down_some_levels(model: Model, name: str) -> None:
+    body, yes, no = RECURSIVE[name]
+    lark = lark_of({**NODE, "$defs": {"n": body}}, replace(SMALL, levels=(2, 2)))
+    assert [text for text in yes if not model.accepts(lark, text)] == []
+    assert [text for text in no if model.accepts(lark, text)] == []
+
+
 def test_what_needs_many_levels_gets_them(model: Model) -> None:
     """A document of this schema has a hundred objects inside each other at least."""
     rings = {f"r{n}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/r{(n + 1) % 100}"}}, "required": ["a"]}

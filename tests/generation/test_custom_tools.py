@@ -20,7 +20,7 @@ from support.effort import some
 from support.streams import TOOL_PARSERS
 
 TOKENIZER = byte_vocabulary().build()
-UNHELD = {"functiongemma", "gemma4", "sarashina"}  # which write strings without escapes, or in Python's single quotes
+UNHELD = {"sarashina"}  # which writes strings in Python's single quotes
 LOOSE = {"seed_oss"}  # which take one line end at each end of a value for framing
 
 

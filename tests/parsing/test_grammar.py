@@ -76,8 +76,10 @@ def tokenizer() -> LLTokenizer:
     return LLTokenizer(TokenizerWrapper(Bytes()))
 
 
-def matcher(tokenizer: LLTokenizer, tool_parser: str, high: int | None = None) -> LLMatcher:
-    found = calls_grammar(tool_parser, GRAMMAR_TOOLS, high)
+def matcher(
+    tokenizer: LLTokenizer, tool_parser: str, high: int | None = None, tools: list[g.Tool] = GRAMMAR_TOOLS
+) -> LLMatcher:
+    found = calls_grammar(tool_parser, tools, high)
     assert found is not None
     grammar = LLMatcher.grammar_from_lark(to_lark(found.calls, {}, Limits()).text)
     assert LLMatcher.validate_grammar(grammar, tokenizer) == ""
@@ -93,6 +95,20 @@ def test_the_grammar_holds_what_the_writer_writes(tool_parser: str, tokenizer: L
         assert found.validate_tokens(data) == len(data), text
         assert found.consume_tokens(data)
         assert found.is_accepting()
+
+
+@pytest.mark.parametrize("kind", ["string", ["string", "null"]], ids=str)
+@pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
+def test_a_string_is_held_to_its_length_and_pattern(tool_parser: str, kind: Any, tokenizer: LLTokenizer) -> None:
+    code = {"type": kind, "minLength": 2, "maxLength": 3, "pattern": "^[a-c]+$"}
+    schema = {"type": "object", "properties": {"code": code}, "required": ["code"], "additionalProperties": False}
+    tool = {"name": "open", "parameters": schema}
+    found = matcher(tokenizer, tool_parser, tools=[g.Tool("open", g.Json(schema))])
+    loose = tool_parser == "sarashina"  # whose strings have another spelling than patterns are about
+    for text, fits in [("ab", True), ("cab", True), ("a", False), ("abca", False), ("xy", loose)]:
+        written = render_calls([{"name": "open", "arguments": {"code": text}}], tool_parser, [tool])
+        reader, data = found.deep_copy(), list(written.encode())
+        assert bool(reader.try_consume_tokens(data) == len(data) and reader.is_accepting()) is fits, written
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)

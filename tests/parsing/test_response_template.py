@@ -142,6 +142,105 @@ def test_any_cut_gives_the_same_events(name: str, text: str) -> None:
         assert run(pieces, "hf", "hf", tools=TOOLS, response_template=template) == whole, pieces
 
 
+ROME = ("go", {"to": "Rom", "times": 2})
+WANTED: dict[str, list[tuple[str, str, list[tuple[str, Any]]]]] = {
+    "json": [("so", "", [ROME]), ("", "Only text.", []), ("on and on", "", [])],
+    "pattern": [("so", "Yes. No.", []), ("so", "", [ROME])],
+    "lines": [("", "", [ROME]), ("", "", [("stop", {})]), ("", "Well.", [])],
+    "each": [("", "", [("go", {"to": 'a, "b"'}), ("stop", {})]), ("", "", [])],
+    "list": [
+        ("", "Well.", [("go", {"to": 'it\'s "Rom"', "times": 2}), ("go", {"to": "Ö🦊"}), ("stop", {})]),
+        ("", "", [("go", {"to": {"a": [1, -2500.0, None, True]}})]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_what_an_answer_amounts_to(name: str) -> None:
+    template, texts = TEMPLATES[name]
+    assert [message(template, [text]) for text in texts] == WANTED[name]
+
+
+# How a region's content is coded, the content, and what the argument is then.
+CODED: list[tuple[dict[str, Any], str, Any]] = [
+    ({}, " a ", "a"),
+    ({"content_args": {"strip": False}}, " a ", " a "),
+    ({"content": "int"}, " 7\n", 7),
+    ({"content": "float"}, "2.5", 2.5),
+    ({"content": "bool"}, " TRUE", True),
+    ({"content": "bool"}, "1", True),
+    ({"content": "bool"}, "no", False),
+    ({"content": "int"}, "seven", None),
+    ({"content": "json"}, '{"a": [1]}', {"a": [1]}),
+    ({"content": "json"}, "a", None),
+    ({"content": "json", "content_args": {"allow_non_json": True}}, " a ", "a"),
+    ({"content": "json", "content_args": {"unquoted_keys": True}}, '{a: {b : "c: d"}}', {"a": {"b": "c: d"}}),
+    (
+        {"content": "json", "content_args": {"string_delims": [["<q>", "</q>"], ["«", "»"]]}},
+        '[<q>"</q>, «\n»]',
+        ['"', "\n"],
+    ),
+    ({"content": "kv-lines"}, "a: 1\nb:2:3\nno", {"a": "1", "b": "2:3"}),
+    ({"content": "kv-lines", "content_args": {"strip": False}}, "a : 1", {"a ": " 1"}),
+    ({"content": "kv-lines", "content_args": {"line_sep": ";", "kv_sep": "="}}, "a=1;b=2", {"a": "1", "b": "2"}),
+    (
+        {"content": "kv-lines", "content_args": {"value_parser": {"name": "int"}}},
+        "a: 1",
+        {"a": 1},
+    ),
+    ({"content": "xml-inline"}, "<a>1</a>", None),
+    (
+        {"content": "xml-inline", "content_args": {"tag_pattern": r"<(?P<key>\w+)>(?P<value>[^<]*)</\w+>"}},
+        "<a>1</a><a>2</a><b></b>",
+        {"a": "2", "b": ""},
+    ),
+    (
+        {
+            "content": "xml-inline",
+            "content_args": {
+                "tag_pattern": r"<(?P<key>\w+)>(?P<value>[^<]*)</\w+>",
+                "merge_duplicates": True,
+                "value_parser": {"name": "int", "args": {}},
+            },
+        },
+        "<a>1</a><a>2</a><a>3</a><b>4</b>",
+        {"a": [1, 2, 3], "b": 4},
+    ),
+]
+
+
+@pytest.mark.parametrize(("coded", "text", "wanted"), CODED)
+def test_how_a_region_is_coded(coded: dict[str, Any], text: str, wanted: Any) -> None:
+    """As the argument of a call; what cannot be read (None here) stays text, whole."""
+    region = {"open": "<c>", "close": "</c>", "transform": {"name": "put", "arguments": {"v": "{content}"}}, **coded}
+    calls = [] if wanted is None else [("put", {"v": wanted})]
+    for pieces in ([f"<c>{text}</c>"], list(f"<c>{text}</c>")):
+        found = message({"fields": {"content": {}, "tool_calls": region}}, pieces)
+        assert found == ("", "" if calls else f"<c>{text}</c>", calls)
+
+
+@pytest.mark.parametrize(
+    ("transform", "text", "wanted"),
+    [
+        ({"name": "{name}", "arguments": "{args.in}"}, '{"args": {"in": {"a": 1}}}', None),  # content is one place
+        ({"name": "f", "arguments": "{content.args}"}, '{"args": {"a": 1}}', {"a": 1}),
+        ({"name": "f", "arguments": "{content.args.in}"}, '{"args": {"in": {"a": 1}}}', {"a": 1}),
+        ({"name": "f", "arguments": "{content.args.in}"}, '{"args": 3}', None),
+        ({"name": "f", "arguments": "{content.absent}"}, "{}", None),
+        ({"name": "f", "arguments": {"l": ["{content.a}", "b", 3]}}, '{"a": null}', {"l": [None, "b", 3]}),
+        ({"function": {"name": "f", "arguments": "{content}"}, "id": "x"}, '"{\\"a\\": 1}"', {"a": 1}),
+        ({"name": "f", "arguments": "{content}"}, "null", {}),
+        ({"name": "f", "arguments": "{content}"}, "[1]", None),
+        ({"name": 3, "arguments": {}}, "{}", None),
+        ([{"name": "f", "arguments": "{content}"}], '{"a": 1}', {"a": 1}),
+    ],
+)
+def test_what_places_are_filled_with(transform: Any, text: str, wanted: Any) -> None:
+    region = {"open": "<c>", "close": "</c>", "content": "json", "transform": transform}
+    found = message({"fields": {"content": {}, "tool_calls": region}}, [f"<c>{text}</c>"])
+    assert found == ("", f"<c>{text}</c>" if wanted is None else "", [] if wanted is None else [("f", wanted)])
+
+
 @pytest.mark.parametrize(("name", "text"), ROWS)
 def test_transformers_reads_the_same(name: str, text: str) -> None:
     oracle = pytest.importorskip("transformers.utils.chat_parsing", reason="compares with transformers >= 5.13")
@@ -238,6 +337,22 @@ def test_grammar_and_writer_where_the_template_is_literal() -> None:
         ({"fields": {"a": {"open_pattern": "(?P<x>.)"}}}, "without a 'transform'"),
         ({"fields": {"a": {"open": "a", "transform": "x{content}"}}}, "mixes a placeholder"),
         ({"fields": {"a": {"open": "a", "join": "x"}}}, "'repeats': true"),
+        ({"fields": {"a": {"open": "a", "join": 3, "repeats": True}}}, "'join' must be a string"),
+        ([], "must be an object"),
+        ({"fields": {"a": {}}, "defaults": []}, "'defaults' must be an object"),
+        ({"fields": ["a"]}, "no 'fields'"),
+        ({"fields": {"a": "b"}}, "'a' must be an object"),
+        ({"fields": {"a": {"opens": "b"}}}, "'a': unknown keys"),
+        ({"fields": {"a": {"transform_each": True}}}, "wants a 'transform'"),
+        ({"fields": {"a": {"transform": {}, "transform_each": 1}}}, "true or false"),
+        ({"fields": {"a": {"transform": {"b": ["x{content}"]}}}}, "mixes a placeholder"),
+        *(
+            ({"fields": {"a": {key: word}}}, f"'{key}' must be a string or a list of strings")
+            for key in ("open", "close")
+            for word in ("", [], [""], ["b", 3], 3, {"b": 1})
+        ),
+        *(({"fields": {"a": {f"{key}_pattern": 3}}}, f"'{key}_pattern' is no regular") for key in ("open", "close")),
+        ({"fields": {"a": {}}, "start_anchor": []}, "'start_anchor' must be a string"),
     ],
 )
 def test_a_wrong_template_is_refused(template: dict[str, Any], what: str) -> None:

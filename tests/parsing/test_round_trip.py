@@ -105,6 +105,22 @@ def test_calls_read_back_as_they_were_written(tool_parser: str, data: st.DataObj
     assert all(call.complete for call in found.tool_calls)
 
 
+KINDS: dict[str, Any] = {
+    "none": None, "yes": True, "no": False, "zero": 0, "less": -12, "large": 2**60, "part": 0.5, "small": 1.5e-7,
+    "words": ["a", ""], "numbers": [1, 2.5], "rows": [[1], [2, 3]], "points": [{"x": 1}, {"x": 2}],
+    "deep": {"in": {"it": ["a"], "n": 0}}, "nothing": {}, "inside": {"nothing": {}, "list": []}, "list": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
+def test_every_kind_of_value_reads_back(tool_parser: str) -> None:
+    calls = [("every", KINDS), *((f"f_{key}", {"v": value}) for key, value in KINDS.items())]
+    tools = [{"name": name, "parameters": schema_of(arguments)} for name, arguments in calls]
+    text = render_calls([{"name": name, "arguments": arguments} for name, arguments in calls], tool_parser, tools)
+    found = parse(text, tool_parser, tools=tools)
+    assert [(call.name, json.loads(call.arguments)) for call in found.tool_calls] == calls
+
+
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
 def test_ordinary_text_can_always_be_written(tool_parser: str) -> None:
     texts = [

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from portico import grammar as g
-from portico.parsing.arguments import DEPTH_OF_GRAMMAR
+from portico.parsing.arguments import DEPTH_OF_GRAMMAR, text_of
 from portico.parsing.ending import Ends
 from portico.parsing.json_text import Done, Emit, quoted
 from portico.parsing.literals import transcribe
@@ -288,19 +288,18 @@ class Keyword:
         if choices:
             return g.OneOf(tuple(g.Exactly(self._value(choice)) for choice in choices))
         kinds = schema.types or {"string", "number", "boolean", "null"}
-        alone = len(schema.types) == 1
         python = self.dialect.escapes
         options: list[g.Grammar] = []
         for kind in sorted(kinds):
             if kind == "string":
                 if not python:
-                    options.append(g.Chain((g.Exactly(self.quote), g.Until((self.quote,)))))
+                    options.append(g.Chain((g.Exactly(self.quote), *text_of(schema, arguments, self.quote))))
                 elif self.quote == "'":
-                    options.append(g.Pattern(r"'([^'\\\x00-\x1f]|\\['\\nrt])*'"))
+                    options.append(g.Pattern(rf"'([^'\\\x00-\x1f]|\\['\\nrt]){_times(schema)}'"))
                 else:
-                    options.append(schema.as_json(arguments) if alone else g.Json({"type": "string"}, arguments.param))
+                    options.append(schema.as_json(arguments, kind))
             elif kind in ("integer", "number"):
-                options.append(schema.as_json(arguments) if alone else g.Json({"type": kind}, arguments.param))
+                options.append(schema.as_json(arguments, kind))
             elif kind in ("boolean", "null"):
                 words = (True, False) if kind == "boolean" else (None,)
                 options += [g.Exactly(self._value(word)) for word in words]
@@ -311,3 +310,9 @@ class Keyword:
                 inside = self._members(schema, arguments, ": " if python else ":", depth - 1, nested=True)
                 options.append(g.Chain((g.Exactly("{"), inside, g.Exactly("}"))))
         return options[0] if len(options) == 1 else g.OneOf(tuple(options or [g.Exactly("null")]))
+
+
+def _times(schema: Schema) -> str:
+    """How many characters a string may have, as a count in a regular expression."""
+    low, high = schema.node.get("minLength") or 0, schema.node.get("maxLength")
+    return f"{{{low},{'' if high is None else high}}}" if low or high is not None else "*"

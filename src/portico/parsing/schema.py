@@ -88,9 +88,13 @@ class Schema:
             not self.members() and self.node.get("additionalProperties") is not False and "properties" not in self.node
         )
 
-    def as_json(self, whole: g.Json) -> g.Json:
-        """This node alone, as JSON under the rules of ``whole``, with the definitions that it may refer to."""
+    def as_json(self, whole: g.Json, kind: str = "") -> g.Json:
+        """This node alone, as JSON under the rules of ``whole``, with the definitions that it may refer to. ``kind``:
+        only its values of this type, as far as the node itself says something of them."""
         node = dict(self.node)
+        if kind and len(self.types) != 1:
+            unions = ("nullable", "anyOf", "oneOf", "allOf")
+            node = {key: value for key, value in node.items() if "type" in node and key not in unions} | {"type": kind}
         if isinstance(self.root, Mapping):
             node |= {key: self.root[key] for key in ("$defs", "definitions") if key in self.root and key not in node}
         return g.Json(node, whole.param, whole.strict, whole.white_space)

@@ -110,7 +110,7 @@ class TestRun:
     def test_stopped_or_killed_it_goes_on_where_it_was(self, model: list[str | Path], tmp_path: Path) -> None:
         """Lines that were answered before are not asked again."""
         file, out = tmp_path / "requests.jsonl", tmp_path / "out.jsonl"
-        file.write_text(lines(60))
+        file.write_text(lines(20))
         arguments = ["run", file, "--out", out, *model, "--batch-concurrency", "1"]
         stopped = _stopped_in_the_middle(arguments, signal.SIGINT)
         assert stopped.status == 130
@@ -125,9 +125,9 @@ class TestRun:
         assert done.status == 0, done.stderr
         assert "in_progress, 0 " not in done.stderr, "it began anew"
         told = json.loads(done.stdout)
-        assert told["request_counts"] == {"total": 60, "completed": 60, "failed": 0}
+        assert told["request_counts"] == {"total": 20, "completed": 20, "failed": 0}
         assert told["results"] == str(out)
-        assert [one["custom_id"] for one in results(out)] == [f"request-{n}" for n in range(60)]
+        assert [one["custom_id"] for one in results(out)] == [f"request-{n}" for n in range(20)]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["other.jsonl", "out.jsonl", "requests.jsonl"]
 
     @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ class TestRun:
 
 
 def _stopped_in_the_middle(arguments: Sequence[str | Path], how: signal.Signals) -> Done:
-    """The command as a process that gets the signal when it has some answers, and needs minutes more."""
+    """The command as a process that gets the signal when it has some answers, and needs many times as long for the rest."""
     command = [sys.executable, "-m", "portico", "batch", *map(str, arguments)]
     names = {**os.environ, "NO_COLOR": "1", "PORTICO_REPLAY_RATE": "4"}
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where these tests ignore it

@@ -27,9 +27,15 @@ from portico.engines.vllm.names import KNOWN
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
 from portico.events import Constraint, EngineOutput, EngineRequest, Media, Medium, SamplingParams
 from support.processes import exists, runs
-from support.wait import eventually
+from support.wait import eventually, until
 
 DEADLY, DEADLY_FOR_ONE, STALLING, IMAGE = 666, 667, 668, 900
+
+
+@pytest.fixture
+def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vLLM starts does not leave when it is asked to."""
+    monkeypatch.setenv("FAKE_VLLM_STUBBORN", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -283,7 +289,7 @@ async def test_loading_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("death", ["the process", "the core in it", "one of its cores"])
-async def test_it_comes_back_from_death(death: str, log: Path) -> None:
+async def test_it_comes_back_from_death(death: str, log: Path, stubborn: None) -> None:
     async with loaded() as (engine, reader):
         first, helper = pid_of(engine), noted(log, "helper")[0]["pid"]
         await engine.submit(asking("r", [1] * 4000))
@@ -307,8 +313,11 @@ async def test_it_comes_back_from_death(death: str, log: Path) -> None:
         assert not runs(helper), "what vLLM had started has ended too"
 
 
-@pytest.mark.parametrize("what", ["the process", "the core in it"])
-async def test_what_hangs_is_started_again(what: str, log: Path) -> None:
+async def test_what_hangs_is_started_again() -> None:
+    await asyncio.gather(_hangs("the process"), _hangs("the core in it"))
+
+
+async def _hangs(what: str) -> None:
     async with loaded(silence=2.0) as (engine, reader):
         first = pid_of(engine)
         await engine.submit(asking("r", [1] * 4000))
@@ -397,6 +406,16 @@ def test_it_ends_under_uvloop_too_however_often_and_when_it_is_told(monkeypatch:
     assert not told
 
 
+def test_what_nobody_has_reaped_does_not_live() -> None:
+    command = [sys.executable, "-S", "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:
+        assert process.lives(child.pid)
+        child.kill()
+        until(lambda: not runs(child.pid))
+        assert not process.lives(child.pid)
+    assert process.lives(child.pid)  # nobody can tell
+
+
 FRONT_DOOR = """
 import asyncio
 from portico.engines.vllm import VllmEngine
@@ -412,15 +431,16 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_stays_behind_when_the_front_door_is_gone(how: signal.Signals, log: Path) -> None:
-    front = subprocess.Popen([sys.executable, "-c", FRONT_DOOR], stdout=subprocess.PIPE, text=True)
-    assert front.stdout is not None
-    pid = int(front.stdout.readline())
-    helper = noted(log, "helper")[0]["pid"]
-    assert runs(pid)
-    assert runs(helper)
-    front.send_signal(how)
-    front.communicate(timeout=120)
-    asyncio.run(eventually(lambda: not runs(pid) and not runs(helper)))
-    assert noted(log, "shutdown")
+def test_nothing_stays_behind_when_the_front_door_is_gone(log: Path, stubborn: None) -> None:
+    command = [sys.executable, "-c", FRONT_DOOR]
+    ways = (signal.SIGKILL, signal.SIGTERM)
+    fronts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in ways]
+    pids = [int(front.stdout.readline()) for front in fronts if front.stdout is not None]
+    pids += [one["pid"] for one in noted(log, "helper")]
+    assert len(pids) == 2 * len(ways)
+    assert all(map(runs, pids))
+    for front, how in zip(fronts, ways, strict=True):
+        front.send_signal(how)
+        front.communicate(timeout=120)
+    until(lambda: not any(map(runs, pids)))
+    assert len(noted(log, "shutdown")) == len(ways)

@@ -17,7 +17,7 @@ from portico.store import LineFailures, NewLine, NewResult, Retention, Store, St
 from portico.store.files import CHUNK
 from portico.store.retention import sweep
 from portico.store.tables import batch_lines, batches, file_chunks, files
-from support.store_writer import OWNER, run_batches, writing
+from support.store_writer import OWNER, Writer, run_batches, writing
 
 OTHER = "b" * 64
 LINES = 30
@@ -274,9 +274,8 @@ async def test_every_line_has_one_result_whoever_dies(store: Store, where: str) 
             break
         with writing(where, f"{round}x", f"{round}y", work=run_batches) as runners:
             for _ in range(draw.randrange(1, 120)):
-                one = draw.choice(runners)
-                if one.speaks():
-                    hear(one.next())
+                if speaking := Writer.speaking(runners):
+                    hear(draw.choice(speaking).next())
             for one in runners:
                 one.kill()
             for one in runners:

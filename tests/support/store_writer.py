@@ -12,9 +12,9 @@ import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,11 @@ class Writer:
         assert self._process.pid is not None
         return self._process.pid
 
-    def speaks(self) -> bool:
-        """Whether it tells something within a moment."""
-        return self._told.poll(0.1)
+    @staticmethod
+    def speaking(writers: Sequence[Writer]) -> list[Writer]:
+        """Those of them who tell something, once one does; nobody where all are silent for a moment."""
+        heard = wait([one._told for one in writers], 0.1)
+        return [one for one in writers if one._told in heard]
 
     def next(self) -> tuple[Any, ...]:
         """What it tells next; raises ``EOFError`` when it is dead and all it told is read."""

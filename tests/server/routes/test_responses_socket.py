@@ -184,7 +184,7 @@ def test_steering_is_refused_in_its_own_words(one: Socket) -> None:
 
 
 def test_limits_hold_for_every_frame() -> None:
-    with replaying(ANSWERS, max_in_flight=1, turns=threading.Semaphore(1000)) as up, Socket(up.url) as one:
+    with replaying(ANSWERS, max_in_flight=1, turns=threading.Semaphore(3)) as up, Socket(up.url) as one:
         one.say("[[long]]", stream_id="a")
         assert one.hear()["type"] == "response.created"
         one.say("[[plain]]", stream_id="b")

@@ -6,18 +6,20 @@ import asyncio
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from portico.engines.process import EngineProcess
 
-__all__ = ["GOODBYE", "Load", "VllmProcess"]
+__all__ = ["GOODBYE", "Load", "VllmProcess", "lives"]
 
 STDERR: Final = 2
 GOODBYE: Final = 2.5  # seconds that vLLM gets to leave
 LEAVING: Final = 0.7  # seconds that what it has left behind gets to leave, asked and then killed
 LOOK: Final = 0.05  # seconds
+REMAINS: Final = "ZX"  # letters of /proc/PID/stat
 
 
 class Load(msgspec.Struct):
@@ -69,3 +71,21 @@ class VllmProcess(EngineProcess):
                     return
                 await asyncio.sleep(LOOK)
                 waited += LOOK
+                if not await asyncio.to_thread(lives, process.pid):
+                    return
+
+
+def lives(group: int) -> bool:
+    """Whether one of its processes is more than what remains of it until it is reaped, which in a container may be
+    never. True where the system does not tell."""
+    known = False
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its, *_ = path.read_text().rsplit(")", 1)[1].split()
+        except (OSError, ValueError):
+            continue  # it has ended
+        if int(its) == group:
+            if state not in REMAINS:
+                return True
+            known = True
+    return not known

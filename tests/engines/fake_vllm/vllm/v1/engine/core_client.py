@@ -25,8 +25,9 @@ class EngineCoreClient:
         self._stalled = False
         self._running: dict[str, list[int]] = {}
         self._changed = asyncio.Event()
-        ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
-        self._note("helper", pid=subprocess.Popen([sys.executable, "-c", ignoring]).pid)
+        heeding = "SIG_IGN" if os.environ.get("FAKE_VLLM_STUBBORN") else "SIG_DFL"
+        helping = f"import signal, time; signal.signal(signal.SIGTERM, signal.{heeding}); time.sleep(1000)"
+        self._note("helper", pid=subprocess.Popen([sys.executable, "-S", "-c", helping]).pid)
 
     def shutdown(self) -> None:
         self._note("shutdown")

@@ -149,7 +149,7 @@ class TestRun:
 
 
 def _stopped_in_the_middle(arguments: Sequence[str | Path], how: signal.Signals) -> Done:
-    """The command as a process that gets the signal when it has some answers, and needs many times as long for others."""
+    """The command as a process that gets the signal when it has some answers, and needs many times as long for all."""
     command = [sys.executable, "-m", "portico", "batch", *map(str, arguments)]
     names = {**os.environ, "NO_COLOR": "1", "PORTICO_REPLAY_RATE": "10"}
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where these tests ignore it

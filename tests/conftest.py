@@ -13,6 +13,10 @@ from hypothesis import settings
 
 os.environ["PORTICO_STORE"] = "none"  # but where a test names one: not the user's own
 
+# Hundreds of processes start here: each would compile all that it imports where Python is told to keep no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)

@@ -13,10 +13,6 @@ from hypothesis import settings
 
 os.environ["PORTICO_STORE"] = "none"  # but where a test names one: not the user's own
 
-# Hundreds of processes start here: each would compile all that it imports where Python is told to keep no bytecode.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from support.bert import minilm_checkpoint  # noqa: F401  (a fixture for every test)
@@ -24,6 +20,10 @@ from support.effort import examples
 from support.models import minilm_path, smollm2_path  # noqa: F401  (fixtures for every test)
 from support.openai_client import client  # noqa: F401  (a fixture for modules with a ``server``)
 from support.wait import SAFETY
+
+# Hundreds of processes start here: each would compile all that it imports where Python is told to keep no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Every client reads the certificates of the world, for 70 ms of processor time; those of the tests speak plain HTTP.
 vars(transports)["create_ssl_context"] = functools.cache(vars(transports)["create_ssl_context"])

@@ -13,6 +13,8 @@ from typing import Any
 
 from portico.events import CallArguments, Content, Event, Reasoning
 from portico.parsing import OutputParser, families, render_calls
+from portico.parsing.calls import Calls
+from portico.parsing.either import Either
 from portico.parsing.family import Reasoning as ReasoningFormat
 from portico.parsing.registry import program
 
@@ -55,7 +57,7 @@ TOOL_PARSERS = list(
         described: name
         for family in reversed(_FAMILIES)
         for name, described in reversed(family.tools.items())
-        if program(name, None).written is not None
+        if isinstance(described, Calls | Either) or program(name, None).written is not None  # to make one is dear
     }.values()
 )[::-1]
 REASONING_PARSERS = list(

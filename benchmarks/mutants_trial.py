@@ -109,12 +109,13 @@ def _kept() -> list[Callable[[], object]]:
     and what is remembered between requests."""
     found: list[Callable[[], object]] = []
     for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper) and str(one.__module__).startswith(OURS):
+        kind = type(one)
+        if kind is functools._lru_cache_wrapper and str(getattr(one, "__module__", "")).startswith(OURS):
             found.append(one.cache_clear)
-        elif isinstance(one, BoundedCache):
+        elif kind is BoundedCache:
             found.append(functools.partial(one.__init__, one.entries, one.size))
-        elif type(one).__module__.startswith(OURS) and hasattr(one, "__dict__"):
-            kept = [name for name in vars(one) if isinstance(getattr(type(one), name, None), functools.cached_property)]
+        elif str(kind.__module__).startswith(OURS) and hasattr(one, "__dict__"):
+            kept = [name for name in vars(one) if isinstance(getattr(kind, name, None), functools.cached_property)]
             found += [functools.partial(vars(one).pop, name, None) for name in kept]
     modules = [module for name, module in sys.modules.items() if name.startswith(OURS)]
     every = [one for module in modules for one in vars(module).values() if isinstance(one, WeakKeyDictionary)]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from portico.engines.grpc import GrpcEngine
 from portico.engines.grpc import calls as calls_module
 from portico.engines.grpc import engine as engine_module
+from portico.engines.grpc import host as host_module
 from portico.engines.grpc.messages import Reader, generate_request
 from portico.engines.replay import Script
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
@@ -184,6 +185,12 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts are looked at ten times as often."""
+    monkeypatch.setattr(host_module, "CHECK_SECONDS", host_module.CHECK_SECONDS / 10)
+
+
 @asynccontextmanager
 async def driving(kind: str, *targets: str, **options: Any) -> AsyncIterator[tuple[GrpcEngine, Folder]]:
     engine = GrpcEngine(f"{kind}://" + ",".join(targets), **options)
@@ -320,7 +327,9 @@ async def test_work_is_spread_and_a_dead_host_passed_over(kind: str) -> None:
         assert engine.healthy
 
 
-async def test_death_ends_requests_and_return_is_noticed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_death_ends_requests_and_return_is_noticed(
+    kind: str, watchful: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine_module, "RETURN_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -346,12 +355,13 @@ async def test_death_ends_requests_and_return_is_noticed(kind: str, monkeypatch:
     await folder._task
 
 
-async def test_a_host_that_starts_late_is_waited_for(kind: str) -> None:
+async def test_a_host_that_starts_late_is_waited_for(kind: str, watchful: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     engine = GrpcEngine(f"{kind}://127.0.0.1:{port}", start_seconds=30)
     starting = asyncio.create_task(engine.start())
-    await asyncio.sleep(1.5)
+    await eventually(lambda: "does not answer" in engine._hosts[0].trouble)
+    await asyncio.sleep(0.1)
     assert not starting.done()
     async with KINDS[kind]({"a": "x"}, port=port):
         await asyncio.wait_for(starting, 120)
@@ -363,7 +373,7 @@ async def test_a_host_that_starts_late_is_waited_for(kind: str) -> None:
     await nobody.close()
 
 
-async def test_a_host_that_is_still_loading_is_waited_for(kind: str) -> None:
+async def test_a_host_that_is_still_loading_is_waited_for(kind: str, watchful: None) -> None:
     """It answers, and says that it is not healthy yet."""
     async with KINDS[kind]({"a": "x"}) as up:
         up.engine.healthy = False
@@ -377,7 +387,7 @@ async def test_a_host_that_is_still_loading_is_waited_for(kind: str) -> None:
         await engine.close()
 
 
-async def test_another_model_on_the_same_port_gets_nothing(kind: str) -> None:
+async def test_another_model_on_the_same_port_gets_nothing(kind: str, watchful: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     engine = GrpcEngine(f"{kind}://127.0.0.1:{port}")

@@ -19,6 +19,7 @@ from openai import AsyncOpenAI, OpenAI
 from support.effort import EXHAUSTIVE
 from support.openai_client import client_of
 from support.server import RunningServer, running_server
+from support.tiny_models import write
 
 AT_ONCE = 8
 
@@ -27,6 +28,15 @@ AT_ONCE = 8
 def server(smollm2_path: Path) -> Iterator[RunningServer]:
     with running_server("smollm2", "--log-level", "warning", "--max-sequences", "16") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    """What to serve where the grammar alone decides: a model whose words mean nothing, and cost as little."""
+    directory = tmp_path_factory.mktemp("tiny")
+    (directory / "template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    model = write("llama", directory / "tiny.gguf")
+    return [model, "--served-model-name", "smollm2", "--chat-template", directory / "template.jinja"]
 
 
 def schema(random_: random.Random, depth: int = 0) -> dict[str, Any]:
@@ -68,8 +78,18 @@ def tools(random_: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("calls", [8, pytest.param(200 if EXHAUSTIVE else 40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [8, *([200] if EXHAUSTIVE else [])])
 async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: int) -> None:
+    await _forced(server, calls)
+
+
+@pytest.mark.slow
+async def test_forced_calls_of_a_model_that_knows_nothing_are_valid(tiny: list[str | Path]) -> None:
+    with running_server(*tiny, "--tool-parser", "hermes", "--log-level", "warning", "--max-sequences", "8") as running:
+        await _forced(running, 100)
+
+
+async def _forced(server: RunningServer, calls: int) -> None:
     async def force(one: AsyncOpenAI, number: int, slots: asyncio.Semaphore) -> int:
         random_ = random.Random(number)
         offered = tools(random_)
@@ -109,7 +129,7 @@ async def test_forced_calls_are_valid_every_one(server: RunningServer, calls: in
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parser", ["hermes", "qwen3_coder", "mistral", "llama3_json", "pythonic", "deepseek_v31"])
-def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:
+def test_native_framing_of_families(tiny: list[str | Path], parser: str) -> None:
     """Forced calls come in the family's own words, and its own parser reads them, streamed or not."""
     offered = tools(random.Random(5))
     arguments: dict[str, Any] = {
@@ -122,7 +142,7 @@ def test_native_framing_of_families(smollm2_path: Path, parser: str) -> None:
         "max_tokens": 1000,
     }
     with (
-        running_server("smollm2", "--tool-parser", parser, "--log-level", "warning") as running,
+        running_server(*tiny, "--tool-parser", parser, "--log-level", "warning") as running,
         client_of(running) as one,
     ):
         whole = one.chat.completions.create(**arguments).choices[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -59,6 +60,49 @@ def test_deep_inside_and_with_any_spacing(space: bytes) -> None:
     body = b'{"model":"\\"x","messages"%b:%b[{"role":"user","content":[%b]}],"tools":[]}' % (space, space, inside)
     with pytest.raises(BadRequestError, match="'messages'"):
         check_bounds(body, MessagesRequest)
+
+
+@pytest.mark.parametrize("name", ["prompt", "a b", "x" * 64, "x" * 65, "ü", "a-b", 'a\\"b', "", "x" * 500])
+@pytest.mark.parametrize("around", [(b"", b""), (b" ", b"\n\t"), (b"\r\n" + b" " * 40, b" ")])
+def test_only_names_are_named(name: str, around: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever spacing; what could be no field's name is not repeated."""
+    monkeypatch.setattr(bounds, "LARGE", 100)
+    monkeypatch.setattr(bounds, "MOST_VALUES", 200)
+    before, behind = around
+    inside = b",".join([b'["stop"]'] * 300)
+    body = b'{"first":"x",%b"%b"%b:%b[%b]}' % (before, name.encode(), behind, before, inside)
+    with pytest.raises(BadRequestError) as refused:
+        check_bounds(body, EmbeddingRequest)
+    told = re.fullmatch("[a-z]{1,64}", name) is not None
+    assert refused.value.param == (name if told else None)
+    assert refused.value.message.endswith(f"'{name}' brings it over: send less." if told else "It is over: send less.")
+
+
+def test_bytes_that_are_no_text_are_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LARGE", 100)
+    monkeypatch.setattr(bounds, "MOST_VALUES", 200)
+    for start in (b'{"\xff":[', b"["):
+        with pytest.raises(BadRequestError) as refused:
+            check_bounds(start + b"1," * 300, EmbeddingRequest)
+        assert (refused.value.param, refused.value.code) == (None, "too_many_values")
+
+
+def test_a_value_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field with a larger bound does not lend it to those that say its name."""
+    monkeypatch.setattr(bounds, "LARGE", 100)
+    monkeypatch.setattr(bounds, "MOST_VALUES", 200)
+    for member in (b'"a":"prompt"', b'"a" : "prompt" ', b'"a":["prompt"]', b'"a":{"prompt":1}'):
+        with pytest.raises(BadRequestError):
+            check_bounds(b"{%b}" % b",".join([member] * 300), CompletionRequest)
+
+
+def test_strings_are_counted_in_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LARGE", 100)
+    monkeypatch.setattr(bounds, "MOST_PARTS", 60)
+    monkeypatch.setattr(values, "PIECE", 20)
+    check_bounds(b'{"a":"%b"}' % (b"x" * 300), ChatRequest)
+    with pytest.raises(BadRequestError):
+        check_bounds(b'{"a":%b}' % (b'"xxxxxxxx"' * 40), ChatRequest)
 
 
 def test_a_name_that_is_escaped_does_not_get_a_larger_bound() -> None:

@@ -122,6 +122,28 @@ def test_what_is_wrong_is_named(body: bytes, said: str) -> None:
             read(body, cuts)
 
 
+@pytest.mark.parametrize("name", ["purpose", "n" * 64, "n" * 65, "n" * 200])
+def test_a_field_that_is_wrong_is_the_errors_param(name: str) -> None:
+    head = f'name="{name}"'
+    for value in (b"\xff", b"x" * (LONGEST_FIELD + 1)):
+        with pytest.raises(BadRequestError) as caught:
+            read(form((head, value), FILE))
+        assert caught.value.param == name[:64]
+    for body in (form(FILE, ('name=""', b"\xff")), form(("x=y", b"x" * (LONGEST_FIELD + 1)))):
+        with pytest.raises(BadRequestError) as caught:
+            read(body)
+        assert caught.value.param is None
+    if name != "purpose":
+        _, request = read(form(PURPOSE, (head, b"x" * LONGEST_FIELD), FILE))
+        assert request.unknown_fields == [name]
+
+
+def test_a_boundary_that_cannot_be_is_told() -> None:
+    with pytest.raises(BadRequestError, match="Invalid characters in boundary") as caught:
+        read(b"", content_type='multipart/form-data; boundary="a\nb"')
+    assert caught.value.code == "invalid_form"
+
+
 @pytest.mark.parametrize("content_type", [None, "", "application/json", "multipart/mixed; boundary=x", "x" * 60_000])
 def test_another_type_is_a_415(content_type: str | None) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match="multipart/form-data"):

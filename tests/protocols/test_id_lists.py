@@ -43,6 +43,21 @@ def test_every_list_in_every_place_and_cut(around: str, piece: int, monkeypatch:
         assert _read(rest, lists, body) == _parsed(body), body
 
 
+@pytest.mark.parametrize("before", ["", '"a":"\\\\"tokens\\\\":[9]",', '"tokens ":[9],', '"b":"tokens",'])
+def test_a_list_is_taken_out_wherever_it_stands(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever piece begins in the midst of its name, and whatever looks like it in front."""
+    before = before.replace("\\\\", "\\")
+    monkeypatch.setattr(id_lists, "SHORT", 3)
+    monkeypatch.setattr(id_lists, "WINDOW", 11)
+    for space in range(24):
+        body = f'{{{" " * space}{before}"tokens":[5,6]}}'.encode()
+        rest, lists = id_lists.taken_out(body, ["tokens"])
+        (word, ids) = lists["tokens"]
+        assert list(ids) == [5, 6]
+        assert rest == body.replace(b"[5,6]", f'"{word}"'.encode())
+    assert id_lists.taken_out(b'{"tokens":[5]}', ["tokens"]) == (b'{"tokens":[5]}', {}), "it is short"
+
+
 def _read(rest: bytes, lists: id_lists.IdLists, body: bytes) -> Any:
     fields = _parsed(rest)
     if not id_lists.put_back(fields, lists):

@@ -122,3 +122,33 @@ def test_every_kind_of_place(neutral: str | None, own: str | None) -> None:
         raise BadRequestError(f"In {neutral}, something is wrong.", param=neutral)
     assert caught.value.param == own
     assert caught.value.message == f"In {own}, something is wrong."
+
+
+CHAT = Places(None, [0, 2])
+RESPONSES = Places(ORIGINS, [3], root="input", arguments="arguments", flat=True, answer="text.format")
+
+
+@pytest.mark.parametrize(
+    ("neutral", "chat", "responses"),
+    [
+        ("messages[1].content[1].image_url.url", None, "messages[1].content[0].image_url.url"),
+        ("messages[0].content[0]", None, "system"),
+        ("messages[2].content[0].text", None, "messages[2].content[0].text"),
+        ("messages[2].tool_calls[0].function.name", None, "messages[2].content[1].name"),
+        ("messages[2].tool_calls[0].function.arguments", None, "messages[2].content[1].arguments"),
+        ("messages[2].tool_calls[0].id", None, "messages[2].content[1]"),
+        ("messages[2].content[1]", None, "messages[2]"),
+        ("messages[3]", None, "input"),
+        ("messages[4]", None, "input"),
+        ("tools[0].function.name", "tools[0].function.name", "tools[3].name"),
+        ("tools[1].function.parameters", "tools[2].function.parameters", "tools"),
+        ("tools[0].custom.format", "tools[0].custom.format", "tools[3].format"),
+        ("tools[2].function.name", "tools.name", "tools.name"),
+        ("response_format.json_schema.schema", None, "text.format.schema"),
+    ],
+)
+def test_every_protocol_has_its_own(neutral: str, chat: str | None, responses: str) -> None:
+    """None: it is where the neutral one is."""
+    assert CHAT.words(neutral) == (chat or neutral)
+    assert RESPONSES.words(neutral) == responses
+    assert RESPONSES.words(f"{neutral} and {neutral}.") == f"{responses} and {responses}."

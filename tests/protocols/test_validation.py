@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field, model_validator
 
 from portico.errors import BadRequestError
 from portico.protocols.anthropic.schema import CountTokensRequest, MessagesRequest
+from portico.protocols.bounds import Items
 from portico.protocols.openai.embeddings import EmbeddingRequest
 from portico.protocols.openai.schema import ChatRequest, CompletionRequest
 from portico.protocols.openai.scoring import RerankRequest
 from portico.protocols.openai.tokens import DetokenizeRequest, TokenizeRequest
-from portico.protocols.validation import RequestModel, parse_body, parse_fields
+from portico.protocols.validation import Keys, RequestModel, fault, field_path, parse_body, parse_fields
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 SMALLEST: dict[type[RequestModel], dict[str, Any]] = {
@@ -100,6 +102,14 @@ class TestWholeNumbers:
         thinking = {"type": "enabled", "budget_tokens": 2048.0}
         assert parse(MessagesRequest, thinking=thinking).thinking.budget_tokens == 2048
 
+    def test_inside_lists_of_objects_too(self) -> None:
+        many = [{**GOOD, "size": one} for one in (3.0, 0, 2.0, 4.0)]
+        found = parse_fields(Outer, {"inner": {**GOOD, "size": 1.0}, "many": many, "first": many})
+        assert found.first is not None
+        for items in (found.many, found.first):
+            assert [repr(one.size) for one in (found.inner, *items)] == ["1", "3", "0", "2", "4"]
+        assert [one["size"] for one in many] == [3.0, 0, 2.0, 4.0], "what was given stays as it is"
+
     def test_a_schema_stays_as_it_was_written(self) -> None:
         schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": 2.0}}}
         found = parse(ChatRequest, max_tokens=2.0, response_format=schema)
@@ -130,6 +140,101 @@ class TestFaults:
             parse(model, **fields)
         assert caught.value.param == param
         assert param in caught.value.message
+
+
+class Inner(RequestModel):
+    kind: str
+    size: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _checked(self) -> Inner:
+        if self.kind == "wrong":
+            raise fault("size.of.it", "No good.")
+        if self.kind == "bad":
+            raise ValueError("bad")
+        return self
+
+
+class Outer(RequestModel):
+    inner: Inner
+    some: list[int] | str | None = None
+    many: Annotated[list[Inner], Field(default_factory=list)]
+    first: Items[Inner] | None = None  # is refused at its first wrong one
+    flag: bool = False
+
+
+GOOD = {"kind": "a"}
+WORDS: list[tuple[Any, str | None, str, str]] = [  # a body, the param, the code and the words of its error
+    (b"", None, "invalid_json", "The request body is empty; send a JSON object."),
+    (b"{", None, "invalid_json", "The request body is not valid JSON: EOF while parsing an object at line 1 column 1."),
+    ([], None, "invalid_type", "Invalid request body: Input should be an object."),
+    ({}, "inner", "missing_required_parameter", "Missing required field 'inner'."),
+    ({"inner": {}}, "inner.kind", "missing_required_parameter", "Missing required field 'inner.kind'."),
+    ({"inner": 3}, "inner", "invalid_type", "Invalid 'inner': Input should be an object."),
+    ({"inner": GOOD, "flag": "x"}, "flag", "invalid_type", "Invalid 'flag': Input should be a valid boolean."),
+    ({"inner": {**GOOD, "size": -1}}, "inner.size", "invalid_value",
+     "Invalid 'inner.size': Input should be greater than or equal to 0."),
+    ({"inner": GOOD, "many": 1}, "many", "invalid_type", "Invalid 'many': Input should be a valid array."),
+    ({"inner": GOOD, "many": [GOOD, {"kind": "wrong"}]}, "many[1].size.of.it", "invalid_value",
+     "Invalid 'many[1].size.of.it': No good."),
+    ({"inner": {"kind": "bad"}}, "inner", "invalid_value", "Invalid 'inner': bad."),
+    ({"inner": GOOD, "some": [1, "x"]}, "some[1]", "invalid_type",
+     "Invalid 'some[1]': Input should be a valid integer. Invalid 'some': Input should be a valid string."),
+    ({"inner": GOOD, "many": [{}] * 3}, "many[0].kind", "missing_required_parameter",
+     " ".join(f"Missing required field 'many[{n}].kind'." for n in range(3))),
+    ({"inner": GOOD, "many": [{}] * 5}, "many[0].kind", "missing_required_parameter",
+     " ".join(f"Missing required field 'many[{n}].kind'." for n in range(3)) + " (2 more problems.)"),
+    ({"inner": {**GOOD, "size": 2.0}, "flag": 1.5}, "flag", "invalid_type",
+     "Invalid 'flag': Input should be a valid boolean."),
+    ({"inner": {**GOOD, "size": 2.5}, "many": [{**GOOD, "size": 2.0}]}, "inner.size", "invalid_type",
+     "Invalid 'inner.size': Input should be a valid integer."),
+    ({"inner": GOOD, "first": [{}] * 5}, "first[0].kind", "missing_required_parameter",
+     "Missing required field 'first[0].kind'."),
+    ({"inner": {**GOOD, "size": 2.5}}, "inner.size", "invalid_type",
+     "Invalid 'inner.size': Input should be a valid integer."),
+    ({"inner": {**GOOD, "size": -2.0}}, "inner.size", "invalid_value",
+     "Invalid 'inner.size': Input should be greater than or equal to 0."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(("body", "param", "code", "words"), WORDS, ids=[str(one[0])[:60] for one in WORDS])
+def test_the_words_of_a_refusal(
+    body: Any, param: str | None, code: str, words: str, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same whether the body is validated as JSON or as the objects of Python, and nothing of the input in it."""
+    if large:
+        monkeypatch.setattr("portico.protocols.validation.LARGE", 0)
+    with pytest.raises(BadRequestError) as caught:
+        parse_body(Outer, body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert (caught.value.param, caught.value.code) == (param, code)
+    if large and body == b"{":  # another parser, which says it in its own words
+        assert caught.value.message.startswith("The request body is not valid JSON: EOF")
+    else:
+        assert caught.value.message == words
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ((), ""),
+        (("a", 0, "b"), "a[0].b"),
+        ((0, 1, "a"), "[0][1].a"),
+        (("a", "list[int]", 3), "a[3]"),
+        (("a", "str"), "a"),
+        (("content", "TextPart", "text"), "content.text"),
+        (("a", "function-after[x(), y]", "b c", "", "_d"), "a._d"),
+        (("x" * 300,), "x" * 200),
+    ],
+)
+def test_a_path_is_that_of_the_body(location: tuple[int | str, ...], path: str) -> None:
+    assert field_path(location) == path
+
+
+def test_what_is_known_of_an_object() -> None:
+    inner = Keys.of("a")
+    assert Keys.of("x", "y", z=inner) == Keys(frozenset({"x", "y", "z"}), {"z": inner})
+    assert Keys.of() == Keys(frozenset(), {})
 
 
 class TestUnknownFields:

@@ -148,10 +148,15 @@ def _is_whole(value: object) -> bool:
 
 
 def _make_whole(value: Any, place: Sequence[int | str]) -> None:
-    """Make the float at ``place`` an integer. Names of union branches, which stand in a place too, lead nowhere."""
-    for part in place:
-        if not isinstance(value, dict):  # a list is refused at its first item, and all of it is mended
+    """Make the float at ``place`` an integer, in a list those of all items: it is refused at its first. Names of union
+    branches, which stand in a place too, lead nowhere."""
+    for at, part in enumerate(place):
+        if isinstance(value, list) and isinstance(part, int):
+            for item in value:
+                _make_whole(item, place[at + 1 :])
             break
+        if not isinstance(value, dict):
+            continue
         inside: Any = value.get(part)
         if isinstance(inside, list):
             value[part] = _all_whole(inside)

@@ -303,6 +303,7 @@ def test_a_tokenizer_survives_the_zip(tmp_path: Any) -> None:
     assert again.encode("Grüße 🚀<|end|>") == tokenizer.encode("Grüße 🚀<|end|>")
     assert again.special_tokens == tokenizer.special_tokens
     assert again.eos_token_ids == tokenizer.eos_token_ids
+    assert (tmp_path / "config.json").read_text() == "{}"
 
 
 # -- Inference --------------------------------------------------------------------------------------------------------

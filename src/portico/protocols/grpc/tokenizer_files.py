@@ -3,6 +3,7 @@
     tokenizer.json           the algorithm and the vocabulary
     tokenizer_config.json    special tokens by role, and the chat template
     generation_config.json   every token that ends an answer
+    config.json              nothing; but a gateway that misses it looks for it in the network, at every request
 
 They are written from the tokenizer in use, not copied from disk, so a model whose tokenizer was rebuilt from a GGUF
 file has them too. Equal tokenizers give equal bytes.
@@ -43,6 +44,7 @@ def tokenizer_zip(tokenizer: Tokenizer) -> bytes:
             ("tokenizer.json", whole),
             ("tokenizer_config.json", json.dumps(config, ensure_ascii=False)),
             ("generation_config.json", json.dumps(ends)),
+            ("config.json", "{}"),
         ):
             files.writestr(zipfile.ZipInfo(name, _LONG_AGO), text, zipfile.ZIP_DEFLATED)
     return target.getvalue()

@@ -26,6 +26,7 @@ from portico.protos import smg_common_pb2 as common
 from portico.protos import vllm_engine_pb2 as engine
 from portico.protos.inference_pb2_grpc import InferenceStub
 from portico.protos.vllm_engine_pb2_grpc import VllmEngineStub
+from portico.server.grpc import server as grpc_server
 from portico.server.grpc.server import Tls
 from support.generation import tiny_tokenizer
 from support.grpc import calling
@@ -323,7 +324,8 @@ async def test_reflection_names_the_services() -> None:
         assert {"vllm.grpc.engine.VllmEngine", "portico.v1.Inference", "grpc.health.v1.Health"} <= names
 
 
-async def test_health_follows_the_engine() -> None:
+async def test_health_follows_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_server, "HEALTH_SECONDS", 0.05)
     async with calling({"a": "x"}) as up:
         stub = health_pb2_grpc.HealthStub(up.channel)
         for name in ("", "vllm.grpc.engine.VllmEngine", "portico.v1.Inference"):

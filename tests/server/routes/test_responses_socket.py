@@ -274,18 +274,25 @@ def test_a_message_has_a_size_a_time_and_not_too_many_pieces() -> None:
         pings = [_frame(Opcode.TEXT, text), _frame(Opcode.PING, b"hello")]
         unfinished = _frame(Opcode.TEXT, text)[:-1]
         pieces = [_frame(Opcode.TEXT, b"", fin=False), _frame(Opcode.CONT, b"", fin=False) * 20_000]
-        for frames, code in (
+        cases = (
             ([*pings, unfinished], 1008),
             ([_frame(Opcode.TEXT, b"{", fin=False)], 1008),
             (pieces, 1008),
             ([_frame(Opcode.TEXT, b"x" * (1 << 16) + b"x")], 1009),
-        ):
+        )
+
+        def told(case: tuple[list[bytes], int]) -> bytes:
             with _socket(up.url) as connection:
-                for frame in frames:
+                for frame in case[0]:
                     connection.sendall(frame)
                 said = b""
                 while piece := connection.recv(1 << 16):
                     said += piece
+            return said
+
+        with ThreadPoolExecutor() as pool:
+            answers = list(pool.map(told, cases))
+        for (frames, code), said in zip(cases, answers, strict=True):
             assert said.startswith(b"\x8a\x05hello") == (frames[0] is pings[0])
             assert code.to_bytes(2, "big") in said
         with Socket(up.url) as one:

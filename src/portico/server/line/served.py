@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -93,7 +94,16 @@ class Served:
         self.mcp_allow = mcp_allow  # hosts of MCP servers that requests may name
         self.store = store  # of responses, conversations and files; None: nothing is kept
         self.file_bounds = file_bounds or FileBounds()
-        self.draining = False  # whether the server is about to end
+        self._draining = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return self._draining.is_set()
+
+    async def until_draining(self) -> None:
+        """Return when it is about to end."""
+        await self._draining.wait()
 
     @property
     def models(self) -> list[ServedModel]:
@@ -121,7 +131,7 @@ class Served:
 
     def drain(self) -> None:
         """Take no new requests."""
-        self.draining = True
+        self._draining.set()
         self.offers.drain()
         for one in self.models:
             one.line.drain()

@@ -209,12 +209,15 @@ class Inspector:
     ) -> None:
         """Send ``batch()`` whenever something has changed, until it is over, the client goes or the server stops."""
         gone = asyncio.ensure_future(exchange.disconnected())
+        ending = asyncio.ensure_future(self._served.until_draining())
+        for reason in (gone, ending):
+            reason.add_done_callback(lambda _: changed.set())
         try:
             await exchange.start_stream(sse.MEDIA_TYPE)
             silent = 0.0
             data = batch()
             asked = exchange.method != "HEAD"
-            while asked and not (gone.done() or over() or self._served.draining):
+            while asked and not (gone.done() or ending.done() or over()):
                 if data:
                     await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
                 data = b""
@@ -232,6 +235,7 @@ class Inspector:
         finally:
             unfollow()
             gone.cancel()
+            ending.cancel()
 
     async def _follow_another(self, exchange: Exchange, head: Head) -> None:
         """A request of another process: all of it when it is over."""

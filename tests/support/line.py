@@ -12,7 +12,7 @@ from portico.engines.resuming import EVERYTHING
 from portico.errors import EngineError, PorticoError
 from portico.events import Content, EngineOutput, EngineRequest, SamplingParams
 from portico.generation import Delta, Generation, GenerationSpec
-from portico.server.line.flight import Flight
+from portico.server.line.flight import Flight, Route
 from portico.server.line.line import Line
 from portico.server.line.meter import Waits
 from support.generation import tiny_model
@@ -120,6 +120,21 @@ class Sink:
         return [(type(one), one.message) for one in self.got if isinstance(one, PorticoError)]
 
 
+class Remembered(Flight):
+    """A flight that tells its routes when it is over, too."""
+
+    _routes: list[Route]
+
+    @property  # type: ignore[override]
+    def routes(self) -> list[Route]:
+        return self._routes
+
+    @routes.setter
+    def routes(self, routes: list[Route]) -> None:
+        if not self.over:
+            self._routes = routes
+
+
 class House:
     """A line that has started, over all of these; ``now`` is its loop's time."""
 
@@ -145,7 +160,7 @@ class House:
             facts = {"request_id": f"r{self._number}", "prompt_ids": PROMPT, **(spec or {})}
             facts.setdefault("sampling", SamplingParams(max_tokens=50))
             generations.append(Generation(GenerationSpec(**facts), MODEL.tokenizer))
-        return Flight(generations, sink or Sink(), **more)
+        return Remembered(generations, sink or Sink(), **more)
 
     async def give(self, *outputs: EngineOutput, after: float = 1.0) -> None:
         """A step, so many seconds later than anything before it."""

@@ -30,6 +30,7 @@ from portico.errors import (
     RequestTimeoutError,
 )
 from portico.protocols.anthropic.ids import request_id
+from portico.server.http.head import HeldHead
 from portico.server.http.progress import Progress
 from portico.server.http.refusals import refusal, speaks_anthropic
 from portico.server.http.socket_connection import SocketConnection, Unfinished, wanted
@@ -199,6 +200,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         super().on_headers_complete()
         self._unanswered.append(self.cycle)
+        self.cycle.transport = HeldHead(self.cycle, self.transport)  # type: ignore[assignment]
         if version == "1.0":
             self.cycle.send = partial(_send_to_the_end, self.cycle)  # type: ignore[method-assign]
 

@@ -178,6 +178,11 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+def asked(flight: Flight) -> list[str]:
+    """The ids that its choices were first asked of the engine by."""
+    return [request_id for generation in flight.generations for request_id in generation.engine_ids]
+
+
 def output(flight: Flight, text: str = "", end: Any = None, of: int = 0, **more: Any) -> EngineOutput:
-    request_id = flight.routes[of].request.request_id
+    request_id = flight.routes[of].request.request_id if flight.routes else asked(flight)[of]
     return EngineOutput(request_id, MODEL.tokenizer.encode(text), finish_reason=end, **more)

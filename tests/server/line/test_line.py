@@ -11,7 +11,7 @@ from portico.errors import EngineDeadError, EngineError, OverloadedError, Portic
 from portico.events import EngineOutput, EngineRequest
 from portico.server.line import line as step_loop
 from portico.server.line import resuming
-from support.line import House, Sink, output, turns
+from support.line import House, Sink, asked, output, turns
 
 
 async def test_each_output_goes_where_it_belongs() -> None:
@@ -47,9 +47,9 @@ async def test_the_engine_is_told_what_is_no_longer_wanted() -> None:
         gone, kept = house.flight(spec={"n": 3}), house.flight()
         for flight in (stopped, gone, kept):
             await house.line.admit(flight)
-        ids = [route.request.request_id for route in gone.routes]
+        ids = asked(gone)
         await house.give(output(stopped, "a END b"), output(gone, "x", "stop", of=1))
-        assert house.engine.aborted == [stopped.routes[0].request.request_id]
+        assert house.engine.aborted == [asked(stopped)[0]]
         house.line.abort(gone)
         house.line.abort(gone)
         assert house.engine.aborted[1:] == [ids[0], ids[2]], "one of its choices had ended"
@@ -76,7 +76,7 @@ async def test_a_failure_ends_a_flight_alone(end: str, error: str | None, said: 
         assert bad.sink.got[-1] == "flush"  # type: ignore[attr-defined]
         assert bad.sink.errors == [(EngineError, said)]  # type: ignore[attr-defined]
         assert bad.over
-        assert bad.routes[1].request.request_id in house.engine.aborted, "nor is its other choice wanted"
+        assert asked(bad)[1] in house.engine.aborted, "nor is its other choice wanted"
         assert good.sink.got == [(0, 0, "fine"), "flush"]  # type: ignore[attr-defined]
 
 
@@ -89,8 +89,8 @@ async def test_a_fault_of_ours_ends_a_flight_alone(caplog: pytest.LogCaptureFixt
         ((kind, said),) = bad.sink.errors  # type: ignore[attr-defined]
         assert kind is PorticoError
         assert "has been logged" in said
-        assert f"request {bad.routes[0].request.request_id} failed" in caplog.text
-        assert house.engine.aborted == [bad.routes[0].request.request_id]
+        assert f"request {asked(bad)[0]} failed" in caplog.text
+        assert house.engine.aborted == [asked(bad)[0]]
         assert not good.over
 
 
@@ -121,7 +121,7 @@ async def test_a_client_that_reads_too_slowly_is_let_go() -> None:
         slow.sink.stalled = True  # type: ignore[misc]
         await house.give(output(slow, "a"), output(other, "b"))
         assert slow.sink.errors == [(RequestTimeoutError, "The client reads too slowly.")]  # type: ignore[attr-defined]
-        assert house.engine.aborted == [slow.routes[0].request.request_id]
+        assert house.engine.aborted == [asked(slow)[0]]
         assert other.sink.got == [(0, 0, "b"), "flush"]  # type: ignore[attr-defined]
 
 
@@ -210,7 +210,7 @@ async def test_deadlines_hold() -> None:
         await house.passes(1.0)
         said = "The request took longer than 5 seconds."
         assert bounded.sink.errors == [(RequestTimeoutError, said)]  # type: ignore[attr-defined]
-        assert house.engine.aborted == [bounded.routes[0].request.request_id]
+        assert house.engine.aborted == [asked(bounded)[0]]
         for flight in (patient, endless):
             assert flight.sink.got == [], "nor is there any comment"  # type: ignore[attr-defined]
 

@@ -13,7 +13,7 @@ from portico.errors import BadRequestError, EngineDeadError, EngineError, Engine
 from portico.events import EngineRequest
 from portico.server.line import resuming
 from portico.server.line.flight import Flight
-from support.line import House, Watching, output, turns
+from support.line import House, Watching, asked, output, turns
 
 LOST = "The engine stopped: it was killed."
 
@@ -35,7 +35,7 @@ async def begun(house: House, text: str = "abc", **more: Any) -> Flight:
 async def test_it_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
     async with House() as house:
         flights = [await begun(house, text) for text in ("abc", "de")]
-        ids = [flight.routes[0].request.request_id for flight in flights]
+        ids = [asked(flight)[0] for flight in flights]
         house.engine.taking = _away(EngineDeadError("Away."))
         for flight in flights:
             await house.give(output(flight, "", "lost", error=LOST))

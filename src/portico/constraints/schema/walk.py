@@ -292,12 +292,12 @@ class _Normaliser:
 
     def _combines(self, schema: Any, depth: int) -> bool:
         """Whether any part of the schema is an intersection of several."""
-        if depth > 2 * self.limits.schema_depth:
+        if not isinstance(schema, Mapping | list):
+            return False
+        if depth > 2 * self.limits.schema_depth + 1:  # a level has a schema and what stands under one of its keywords
             raise self.error("#", f"is nested deeper than {self.limits.schema_depth} levels")
         if isinstance(schema, list):
             return any(self._combines(one, depth + 1) for one in schema)
-        if not isinstance(schema, Mapping):
-            return False
         if (inner := wrapped(schema)) is not None:
             return self._combines(inner, depth + 1)
         applicators = [key for key in COMBINING if key in schema]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import jsonschema
@@ -218,6 +219,17 @@ def test_a_family_without_a_grammar() -> None:
     assert caught.value.param == "tool_choice"
     assert bare_constraint(policy=call_policy(tools(strict=True), "auto")) is None
     assert bare_constraint(policy=call_policy(tools(), "auto"), answer=answer_grammar(POINT)) is not None
+
+
+@every_family
+@pytest.mark.parametrize("answer", [None, POINT], ids=["text", "answer"])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_every_schema_names_its_field(model: Model, family: str, choice: str, answer: Any) -> None:
+    lines = lark_of(model, family, choice, strict=True, response_format=answer).splitlines()
+    fields = [before for before, rule in pairwise(lines) if rule.startswith("json_")]
+    assert fields
+    known = {f"// field: tools[{index}].function.parameters" for index in (0, 1)}
+    assert set(fields) <= (known | {"// field: response_format.json_schema.schema"} if answer else known)
 
 
 def test_errors_name_the_tool(checker: Checker) -> None:

@@ -12,7 +12,7 @@ from llguidance import LLMatcher
 
 from portico.constraints.regex import NARROW, UnheldError, bounded, exact, literal, read, whole, written
 from portico.constraints.regex.characters import Dialect
-from portico.constraints.regex.tree import JSON
+from portico.constraints.regex.tree import JSON, Node, Options, Row, Times
 from portico.constraints.trial import byte_vocabulary
 from support.effort import examples
 
@@ -93,6 +93,24 @@ def test_a_class_has_the_same_characters_in_either_spelling(dialect: Dialect) ->
     for pattern in CLASSES[dialect]:
         tree = exact(read(pattern, dialect))
         assert accepted(written(tree, as_json=True), spelled) == accepted(written(tree), characters), pattern
+
+
+def endless(node: Node) -> list[Times]:
+    """What is repeated without end."""
+    match node:
+        case Times(part, _, high):
+            return [*([node] if high is None else []), *endless(part)]
+        case Row(inside) | Options(inside):
+            return [one for part in inside for one in endless(part)]
+    return []
+
+
+@settings(max_examples=examples(60))
+@given(pattern=patterns)
+def test_what_repeats_without_end_gets_one(pattern: str) -> None:
+    tree = whole(read(pattern, "ecma"))
+    assert endless(bounded(tree, 2, 3)) == []
+    assert bounded(bounded(tree, 2, 3), 2, 3) == bounded(tree, 2, 3)
 
 
 @settings(max_examples=examples(25))

@@ -171,6 +171,9 @@ def test_formats(model: Model, form: Any, yes: list[str], no: list[str]) -> None
     assert constraint is not None
     assert [text for text in yes if not model.accepts(constraint.lark, text)] == []
     assert [text for text in no if model.accepts(constraint.lark, text)] == []
+    rules = itertools.pairwise(constraint.lark.splitlines())
+    fields = {before for before, rule in rules if rule.startswith(("json_", "PATTERN_", "verbatim_"))}
+    assert fields <= {"// field: response_format"}
 
 
 def test_the_older_form(model: Model) -> None:
@@ -196,7 +199,16 @@ def test_the_older_form(model: Model) -> None:
         ({"format": {"type": "json_schema", "json_schema": {}, "style": "qwen_xml"}}, "of style json"),
         ({"format": {"type": "dispatch", "rules": [["a"]]}}, r"pairs in format\.rules"),
         ({"format": {"type": "any_text", "excludes": ["x"]}}, "has 'excludes'"),
-        ({"format": {"type": "repeat", "min": 3, "max": 2, "content": NUMBER}}, "whole numbers"),
+        ({"format": {"type": "repeat", "min": 3, "max": 2, "content": NUMBER}}, r"whole numbers .* in format,"),
+        ({"format": {"type": "repeat", "min": -1, "max": 2, "content": NUMBER}}, "whole numbers"),
+        ({"format": {"type": "repeat", "min": 1.0, "max": 2, "content": NUMBER}}, "whole numbers"),
+        ({"format": {"type": "optional", "content": 3}}, r"an object in format\.content"),
+        ({"format": {"type": "tag", "begin": 3, "content": NUMBER, "end": "x"}}, r"a string in format\.begin"),
+        ({"format": {"type": "tag", "begin": "x", "content": NUMBER}}, r"in format\.end"),
+        ({"format": {**TRIGGERED, "tags": [3]}}, r"an object in format\.tags\[0\]"),
+        ({"format": {**TRIGGERED, "triggers": [""]}}, r"strings in format\.triggers"),
+        ({"format": {"type": "tags_with_separator", "tags": TAGS}}, r"a string in format\.separator"),
+        ({"format": {"type": "dispatch", "rules": [["a", 3]]}}, r"an object in format\.rules\[0\]"),
         ({"format": {"type": "triggered_tags", "triggers": ["<g>"], "tags": TAGS}}, "none of the triggers"),
         ({"format": {"type": "tag", "begin": "a", "content": NUMBER, "end": [3]}}, "must have strings"),
         ({"structures": [{"begin": "a"}], "triggers": ["a"]}, r"a 'schema' object in structures\[0\]"),
@@ -205,7 +217,13 @@ def test_the_older_form(model: Model) -> None:
 def test_refusals(tag: Any, complaint: str) -> None:
     with pytest.raises(BadRequestError, match=complaint) as caught:
         structural_tag.read(tag, "response_format", Limits())
-    assert caught.value.param == "response_format"
+    assert (caught.value.param, caught.value.code) == ("response_format", "invalid_structural_tag")
+    if "format" not in tag:
+        return
+    inside = {"type": "sequence", "elements": [{"type": "const_string", "value": "x"}, tag["format"]]}
+    with pytest.raises(BadRequestError) as nested:
+        structural_tag.read({"format": inside}, "response_format", Limits())
+    assert nested.value.message == caught.value.message.replace(" in format", " in format.elements[1]")
 
 
 def test_depth_is_limited() -> None:

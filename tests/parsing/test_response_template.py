@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from portico.parsing import OutputParser, calls_grammar, declare, parse, render_calls
+from portico.grammar import Chain, Exactly, Frame, Until
+from portico.parsing import OutputParser, Unwritable, answer_frame, calls_grammar, declare, parse, render_calls
 from portico.parsing.folding import fold
 from support.streams import cuts, run
 
@@ -322,6 +323,92 @@ def test_grammar_and_writer_where_the_template_is_literal() -> None:
     assert calls_grammar(declare(TEMPLATES["pattern"][0]), []) is None
     parser = OutputParser(name, name, tools=TOOLS)
     assert "<call>" in parser.special_tokens
+
+
+NAMED = {
+    "open_pattern": r"<f=(?P<name>\w+)>",
+    "close": "</f>",
+    "transform": {"name": "{name}", "arguments": "{content}"},
+}
+# How a template describes calls, and two of them as they are written; None where it takes more than a page could say.
+DESCRIBED: list[tuple[dict[str, Any], str | None]] = [
+    (
+        {"open": "<c>", "close_pattern": "</c>", "content": "json"},
+        '<c>{"name": "go", "arguments": {"to": "Rom"}}</c><c>{"name": "stop", "arguments": {}}</c>',
+    ),
+    (
+        {"open": ["<c>", "<d>"], "close": ["</c>", "</d>"], "content": "json", "transform": "{content}"},
+        '<c>{"name": "go", "arguments": {"to": "Rom"}}</c><c>{"name": "stop", "arguments": {}}</c>',
+    ),
+    (
+        {"open": "<c>", "close": "</c>", "content": "json",
+         "transform": {"name": "{content.tool}", "arguments": "{content.args}"}},
+        '<c>{"tool": "go", "args": {"to": "Rom"}}</c><c>{"tool": "stop", "args": {}}</c>',
+    ),
+    (
+        {"open": "<c>", "close": "</c>", "content": "json", "transform_each": True,
+         "transform": {"function": {"name": "{tool}", "arguments": "{args}"}}},
+        '<c>[{"tool": "go", "args": {"to": "Rom"}}, {"tool": "stop", "args": {}}]</c>',
+    ),
+    ({**NAMED, "content": "json"}, '<f=go>{"to": "Rom"}</f><f=stop>{}</f>'),
+    (
+        {**NAMED, "content": "json", "close": None, "close_pattern": r"\s*</f\.>"},
+        '<f=go>{"to": "Rom"}</f.><f=stop>{}</f.>',
+    ),
+    (
+        {**NAMED, "content": "json", "content_args": {"string_delims": [["<q>", "<q>"]], "unquoted_keys": True}},
+        "<f=go>{to:<q>Rom<q>}</f><f=stop>{}</f>",
+    ),
+    (
+        {**NAMED, "content": "xml-inline",
+         "content_args": {"tag_pattern": r"<a=(?P<key>\w+)>\n(?P<value>.*?)</a>"}},
+        "<f=go><a=to>\nRom</a></f><f=stop></f>",
+    ),
+    (
+        {"open": "<do>", "close": "</do>", "content": "python-call-list", "transform_each": True,
+         "transform": {"name": "{name}", "arguments": "{arguments}"}},
+        '<do>[go(to="Rom"), stop()]</do>',
+    ),
+    ({"open": "<do>", "close": "</do>", "content": "python-call-list", "transform": "{content}"}, None),
+    ({"open": "<c>", "close": "</c>"}, None),
+    ({"open_pattern": "<c>+", "close": "</c>", "content": "json"}, None),
+    ({"open": "<c>", "close_pattern": "</c>|</d>", "content": "json"}, None),
+    ({"open": "<c>", "close": "</c>", "content": "json", "transform": {"name": "go", "arguments": "{content}"}}, None),
+    ({**NAMED, "content": "kv-lines"}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("region", "written"), DESCRIBED)
+def test_calls_are_written_as_far_as_a_template_is_literal(region: dict[str, Any], written: str | None) -> None:
+    name = declare({"fields": {"content": {"open": "<s>", "close": "</s>"}, "tool_calls": region}})
+    calls = [{"name": "go", "arguments": {"to": "Rom"}}, {"name": "stop", "arguments": {}}]
+    if written is None:
+        with pytest.raises(Unwritable, match="no way to make calls"):
+            render_calls(calls, name, TOOLS)
+        assert calls_grammar(name, []) is None
+        return
+    assert render_calls(calls, name, TOOLS) == written
+    assert [call.name for call in parse(written, name, tools=TOOLS).tool_calls] == ["go", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "frame"),
+    [
+        ({"thinking": {"open": "<t>", "close": "</t>"}}, Frame(Chain((Exactly("<t>"), Until(("</t>",)), Exactly(""))))),
+        (
+            {"reasoning_content": {"open": ["<t>", "<u>"], "close_pattern": r"</t>\n"}, "content": {"open": "<s>"}},
+            Frame(Chain((Exactly("<t>"), Until(("</t>",)), Exactly("\n")))),
+        ),
+        (
+            {"thinking": {"open_pattern": r"<\|t\|>", "close": ["</t>", "</u>"]}, "content": {"open": ["<|s|>"]}},
+            Frame(Chain((Exactly("<|t|>"), Until(("</t>",)), Exactly(""))), header=Exactly("<|s|>")),
+        ),
+        ({"thinking": {"open_pattern": "<t+>", "close": "</t>"}}, Frame()),
+        ({"content": {"open": "<|s|>", "close": "<|e|>"}}, Frame()),
+    ],
+)
+def test_what_stands_in_front_of_an_answer(fields: dict[str, Any], frame: Frame) -> None:
+    assert answer_frame(None, declare({"fields": fields})) == frame
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from portico.constraints import Limits, answer_grammar, structural_tag
 from portico.constraints.custom import input_schema
 from portico.constraints.lark import to_lark
+from portico.constraints.regex import UnheldError, exact, read
 from portico.constraints.schema import normalise
 from portico.errors import BadRequestError
 from portico.grammar import Exactly
@@ -72,6 +73,16 @@ def test_a_bound_beyond_all_that_is_written_says_nothing() -> None:
     wide = {"type": "integer", "minimum": -(10**19), "maximum": 10**19}
     held = normalise(wide, param="schema", strict=True, limits=Limits()).schema
     assert held == normalise({"type": "integer"}, param="schema", strict=True, limits=Limits()).schema
+
+
+@pytest.mark.parametrize(("opened", "closed", "most"), [("(", ")", 100), ("[", "]", 101), ("(?:x|", ")", 100)])
+def test_groups_and_sets_inside_each_other(opened: str, closed: str, most: int) -> None:
+    def made(levels: int) -> object:
+        return exact(read(opened * levels + "a" + closed * levels, "rust"))
+
+    made(most)
+    with pytest.raises(UnheldError, match="inside each other"):
+        made(most + 1)
 
 
 # The same for what stands under ``structured_outputs``.

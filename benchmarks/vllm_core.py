@@ -57,7 +57,6 @@ async def join(front_end: str) -> tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]:
     def connected(kind: int, address: str) -> zmq.asyncio.Socket:
         made = context.socket(kind)
         made.identity = IDENTITY
-        made.linger = 0
         made.connect(address)
         return made
 
@@ -86,7 +85,7 @@ def told(output: EngineOutput) -> list[Any]:
 
 
 async def listen(requests: zmq.asyncio.Socket, outputs: zmq.asyncio.Socket, engine: ReplayEngine) -> None:
-    """Take requests until the front end is gone."""
+    """Take what the front end sends."""
     while True:
         kind, *frames = await requests.recv_multipart()
         said = msgpack.decode(frames[0])
@@ -100,6 +99,14 @@ async def listen(requests: zmq.asyncio.Socket, outputs: zmq.asyncio.Socket, engi
             await outputs.send(msgpack.encode([0, [], None, 0.0, [call, None, [None, UTILITIES.get(name)]]]))
 
 
+async def tell(outputs: zmq.asyncio.Socket, engine: ReplayEngine) -> None:
+    """Send each step as one message."""
+    async for step in engine.steps():
+        done = [output.request_id for output in step if output.finish_reason is not None]
+        now = asyncio.get_running_loop().time()
+        await outputs.send(msgpack.encode([0, [told(output) for output in step], None, now, None, done or None]))
+
+
 async def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--front-end", required=True, metavar="ADDRESS", help="where it waits for its engines")
@@ -109,12 +116,9 @@ async def main() -> None:
     scripts = [Script(json.loads(line)["token_ids"]) for line in given.script.read_text().splitlines()]
     engine = ReplayEngine(scripts, interval=1 / given.rate if given.rate else 0.0)
     requests, outputs = await join(given.front_end)
-    listening = asyncio.create_task(listen(requests, outputs, engine))
-    async for step in engine.steps():
-        done = [output.request_id for output in step if output.finish_reason is not None]
-        now = asyncio.get_running_loop().time()
-        await outputs.send(msgpack.encode([0, [told(output) for output in step], None, now, None, done or None]))
-    await listening
+    async with asyncio.TaskGroup() as both:  # if one fails, the core is gone, and the front end says so
+        both.create_task(listen(requests, outputs, engine))
+        both.create_task(tell(outputs, engine))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from portico.engines.grpc import GrpcEngine
 from portico.engines.grpc import calls as calls_module
 from portico.engines.grpc import engine as engine_module
 from portico.engines.grpc import host as host_module
+from portico.engines.grpc.http2 import channel as channel_module
 from portico.engines.grpc.messages import Reader, generate_request
 from portico.engines.replay import Script
 from portico.errors import BadRequestError, EngineDeadError, EngineError, NotSupportedError
@@ -187,8 +188,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hosts are looked at ten times as often."""
+    """Hosts and connections are looked at ten times as often."""
     monkeypatch.setattr(host_module, "CHECK_SECONDS", host_module.CHECK_SECONDS / 10)
+    monkeypatch.setattr(channel_module, "LOOK_SECONDS", channel_module.LOOK_SECONDS / 10)
 
 
 @asynccontextmanager
@@ -437,7 +439,7 @@ class Hole:
 
 
 @pytest.mark.slow
-async def test_a_half_open_connection_is_found_out(kind: str) -> None:
+async def test_a_half_open_connection_is_found_out(kind: str, watchful: None) -> None:
     """The other end vanishes without closing: health turns, the request in flight ends, and all is well afterwards."""
     async with (
         KINDS[kind]({"a": "x" * 50_000}, interval=0.05, tokens_per_step=1) as up,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ vars(transports)["create_ssl_context"] = functools.cache(vars(transports)["creat
 
 # Nothing is waited for for only five seconds.
 vars(httpx._config)["DEFAULT_TIMEOUT_CONFIG"].__init__(SAFETY)
+
+logging.getLogger("portico").setLevel(logging.INFO)  # what is logged is written, so that what cannot be is seen
 
 settings.register_profile("portico", deadline=None, max_examples=examples(40))
 settings.load_profile("portico")

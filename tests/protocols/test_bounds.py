@@ -47,11 +47,19 @@ def test_every_field_is_bounded_and_named(model: type[BaseModel], field: str, mo
     monkeypatch.setattr(bounds, "MOST_VALUES", 200)
     most = bounds._bounds(model).get(field, 200)
     for item in ITEMS if most == 200 else ITEMS[:1]:
-        body = b'{"first":"x","%b":[' % field.encode() + b",".join([item] * (most + 10)) + b"]}"
+        body = b'{"first":{"a":[{},[]],"b":"x"},"%b":[' % field.encode() + b",".join([item] * (most + 10)) + b"]}"
         with pytest.raises(BadRequestError) as refused:
             parse_body(model, body)
         assert refused.value.param == field
         assert refused.value.code == "too_many_values"
+
+
+def test_as_many_as_may_be_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LARGE", 0)
+    monkeypatch.setattr(bounds, "_bounds", lambda model: {"tokens": 50})
+    check_bounds(b'{"tokens":[%b]}' % b",".join([b"1"] * 50), DetokenizeRequest)
+    with pytest.raises(BadRequestError, match="may hold 50 values"):
+        check_bounds(b'{"tokens":[%b]}' % b",".join([b"1"] * 51), DetokenizeRequest)
 
 
 @pytest.mark.parametrize("space", [b"", b" ", b"\n\t"])

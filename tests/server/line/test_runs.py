@@ -100,7 +100,8 @@ def test_a_run_is_its_keys_own_and_can_be_cancelled() -> None:
                 run = stream.headers["x-portico-run"]
                 assert other.get(f"/v1/runs/{run}").status_code == 404
                 assert other.delete(f"/v1/runs/{run}").status_code == 404
-                assert mine.get(f"/v1/runs/{run}", params={"after": 10**9}).status_code == 404
+                ahead = mine.get(f"/v1/runs/{run}", params={"after": 10**9})
+                assert (ahead.status_code, ahead.json()["error"]["param"]) == (404, "after")
                 assert mine.get(f"/v1/runs/{run}", params={"after": "x"}).status_code == 400
                 assert mine.delete(f"/v1/runs/{run}").json()["cancelled"]
                 assert '"cancelled"' in stream.read().decode()

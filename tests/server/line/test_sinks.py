@@ -99,7 +99,7 @@ async def test_a_reader_that_never_reads_is_let_go_and_the_run_goes_on(monkeypat
     await line.start()
     generations, encoder = encoded("completion", tiny_model(), ())
     over: list[Run] = []
-    run = Run(encoder, "", 120.0, over.append)
+    run = Run(encoder, "", 120.0, over.append, id=None, lasting=False)
     stuck, reading = Exchange(full=True), Exchange()
     readers = [asyncio.create_task(run.read(one)) for one in (stuck, reading)]  # type: ignore[arg-type]
     await eventually(lambda: len(run._readers) == 2)
@@ -148,6 +148,7 @@ async def test_a_comment_only_where_nothing_was_said() -> None:
     sink.keep_alive()
     sink.keep_alive()  # its head has not been sent
     await sink.open(connection)  # type: ignore[arg-type]
+    assert b"\n:" not in b"\n".join(connection.sent), "nobody could read it"
     connection.sent.clear()
     sink.keep_alive()
     assert len(connection.sent) == 1, "silent since the last time"

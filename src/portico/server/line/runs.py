@@ -49,8 +49,9 @@ class Run:
         owner: str,
         grace: float,
         over: Callable[[Run], None],
-        id: str | None = None,
-        lasting: bool = False,
+        *,
+        id: str | None,
+        lasting: bool,
     ) -> None:
         self.id = id or f"run_{secrets.token_hex(16)}"
         self.owner = owner
@@ -189,7 +190,7 @@ class Run:
 class Runs:
     """The runs of one server process. With a ``grace`` of 0 seconds there are none."""
 
-    def __init__(self, grace: float = 0.0) -> None:
+    def __init__(self, grace: float) -> None:
         self.grace = grace
         self._runs: dict[str, Run] = {}
 
@@ -202,7 +203,7 @@ class Runs:
             raise OverloadedError(
                 "Too many resumable answers are kept; try again, or without X-Portico-Resume.", retry_after=1
             )
-        run = Run(encoder, owner, self.grace, self.end, id, lasting)
+        run = Run(encoder, owner, self.grace, self.end, id=id, lasting=lasting)
         self._runs[run.id] = run
         return run
 

@@ -43,7 +43,9 @@ def over(checker: Checker) -> ServedModel:
     return ServedModel(cast(Any, None), ["m"], cast(Any, None), checker)
 
 
-def test_an_ordinary_schema_does_not_wait_for_bombs() -> None:
+def test_an_ordinary_schema_does_not_wait_for_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines_model, "_COSTLY", Threads("costly grammars", 1, waiting=16))
+
     async def run() -> None:
         checker = Checker()
         model = over(checker)

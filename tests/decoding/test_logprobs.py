@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.decoding import CompletionLogprobs, Detokenizer, chat_logprobs
+from portico.decoding.logprobs import prompt_logprobs
 from portico.events import TokenLogprob
 from portico.prompting.tokenizers import Tokenizer, load_tokenizer
 from support.effort import examples
@@ -49,6 +51,34 @@ def test_a_part_of_a_character_is_spelled_in_bytes(tokenizer: Tokenizer) -> None
     lists = CompletionLogprobs(tokenizer).feed([entry])
     assert lists["tokens"] == ["bytes:\\xf0"]
     assert lists["top_logprobs"] == [{"bytes:\\xf0": -1.0, "bytes:\\x9f": -2.0}]  # two, not one U+FFFD
+
+
+class Pieces:
+    """A vocabulary of these tokens."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.token_bytes = pieces.__getitem__
+
+
+def test_prompt_shape() -> None:
+    pieces: Any = Pieces(b"a", b"\xf0\x9f", b"\xff")
+    first = TokenLogprob(0, -1.0, ((1, -0.5), (0, -1.0)))
+    other = TokenLogprob(2, -math.inf, ((1, -0.5), (0, math.nan)))
+    assert prompt_logprobs([None, first, other], pieces) == [
+        None,
+        {
+            "0": {"logprob": -1.0, "rank": 2, "decoded_token": "a"},
+            "1": {"logprob": -0.5, "rank": 1, "decoded_token": "\\xf0\\x9f"},
+        },
+        {
+            "2": {"logprob": -9999.0, "decoded_token": "\\xff"},
+            "1": {"logprob": -0.5, "rank": 1, "decoded_token": "\\xf0\\x9f"},
+            "0": {"logprob": -9999.0, "rank": 2, "decoded_token": "a"},
+        },
+    ]
+    (_, found) = prompt_logprobs([None, other], pieces, as_ids=True)
+    assert found is not None
+    assert {token: one["decoded_token"] for token, one in found.items()} == {one: f"token_id:{one}" for one in "210"}
 
 
 def test_tokens_as_ids(tokenizer: Tokenizer) -> None:

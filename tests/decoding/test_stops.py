@@ -72,3 +72,8 @@ def test_linear_in_hostile_text() -> None:
             watch.feed("a" * 100)
 
     assert growth(work, 400) < 3
+
+
+def test_the_stop_is_not_shown_unless_it_is_wanted() -> None:
+    assert StopStrings(["b"]).feed("abc") == ("a", "b")
+    assert StopStrings(["b"], include=True).feed("abc") == ("ab", "b")

@@ -22,6 +22,7 @@ from portico.events import (
     TokenLogprob,
 )
 from portico.generation import Delta, Generation, GenerationSpec, TokenGeneration
+from portico.generation.choice import _merge
 from portico.generation.watch import watched
 from support.effort import examples
 from support.generation import tiny_tokenizer
@@ -170,6 +171,26 @@ def test_what_waits_is_told_with_the_part_it_waits_in(text: str, part: str, wait
     assert (held.part, held.text) == (part, waits)
     choice.feed(EngineOutput("r-0", [*ids[len(now) :], *tiny_tokenizer().encode(follows)]))
     assert choice.held == []
+
+
+def test_a_step_gives_one_event_for_each_kind_and_place() -> None:
+    given: list[Any] = [Content("a"), Content("b"), Reasoning("c"), Reasoning("d"), Content("e")]
+    given += [CallArguments(0, "f"), CallArguments(0, "g"), CallArguments(1, "h"), CallArguments(1, "i")]
+    joined = [Content("ab"), Reasoning("cd"), Content("e"), CallArguments(0, "fg"), CallArguments(1, "hi")]
+    for cut in range(len(given) + 1):
+        events: list[Any] = []
+        for part in (given[:cut], given[cut:]):
+            _merge(events, part)
+        assert events == joined
+
+
+@pytest.mark.parametrize("content", [False, True])
+def test_logprobs_are_those_of_all_tokens_or_of_the_contents(content: bool) -> None:
+    text = "<think>one</think>two"
+    generation = make(reasoning_parser="qwen3", sampling={"logprobs": 0}, content_logprobs=content)
+    deltas = run(generation, outputs(text, [1], logprobs=True))
+    ids = [entry.token_id for delta in deltas for entry in delta.logprobs or ()]
+    assert ids == tiny_tokenizer().encode("two" if content else text)
 
 
 def test_half_a_character_at_the_end() -> None:

@@ -228,3 +228,28 @@ def test_the_clients_schema_is_left_as_it_is() -> None:
     before = json.dumps(schema)
     held(schema)
     assert json.dumps(schema) == before
+
+
+# -- what is no schema ------------------------------------------------------------------------------------------------
+
+NONE_OF_THEM: dict[str, list[Any]] = {
+    "type": [3, "text", [], ["string", 3]],
+    "enum": [3, []],
+    **{key: ["1", float("nan"), {}] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")},
+    "multipleOf": ["1", 0, -1, True],
+    **{key: [-1, 1.5, True, "1"] for key in ("minLength", "maxLength", "minItems", "maxItems", "minProperties")},
+    "pattern": [3],
+    "required": ["a", ["a", 3], {}],
+    **{key: [3, "string"] for key in ("items", "additionalProperties")},
+    **{key: [3, [], {}] for key in ("prefixItems", "anyOf", "oneOf", "allOf")},
+    **{key: [3, ["a"]] for key in ("properties", "patternProperties")},
+}
+
+
+@pytest.mark.parametrize("key", NONE_OF_THEM)
+def test_a_keyword_with_a_value_of_another_kind_is_refused_where_it_stands(key: str) -> None:
+    place = rf"^schema: the schema at #/properties/p(/{key})? must (have|be) (a|an) "
+    for value in NONE_OF_THEM[key]:
+        with pytest.raises(BadRequestError, match=place) as caught:
+            held({"type": "object", "properties": {"p": {key: value}}})
+        assert (caught.value.param, caught.value.code) == ("schema", "invalid_json_schema")

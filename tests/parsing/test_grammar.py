@@ -112,6 +112,38 @@ def test_a_string_is_held_to_its_length_and_pattern(tool_parser: str, kind: Any,
 
 
 @pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
+def test_a_value_may_be_of_any_of_its_types(tool_parser: str, tokenizer: LLTokenizer) -> None:
+    level = {"type": ["integer", "boolean", "null"], "minimum": 0, "maximum": 9}
+    schema = {"type": "object", "properties": {"level": level}, "required": ["level"], "additionalProperties": False}
+    tool = {"name": "set", "parameters": schema}
+    found = matcher(tokenizer, tool_parser, tools=[g.Tool("set", g.Json(schema))])
+    for value, fits in [(7, True), (True, True), (False, True), (None, True), (12, False)]:
+        written = render_calls([{"name": "set", "arguments": {"level": value}}], tool_parser, [tool])
+        reader, data = found.deep_copy(), list(written.encode())
+        assert bool(reader.try_consume_tokens(data) == len(data) and reader.is_accepting()) is fits, written
+
+
+@pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
+def test_references_are_followed_into_definitions(tool_parser: str, tokenizer: LLTokenizer) -> None:
+    digit = {"type": "integer", "minimum": 0, "maximum": 9}
+    point = {"type": "object", "properties": {"x": {"$ref": "#/$defs/digit"}, "y": {"$ref": "#/definitions/digit"}},
+             "required": ["x", "y"], "additionalProperties": False}  # fmt: skip
+    members = {"at": {"$ref": "#/$defs/point"}, "all": {"type": "array", "items": {"$ref": "#/definitions/digit"}}}
+    schema = {"type": "object", "properties": members, "required": ["at", "all"], "additionalProperties": False,
+              "$defs": {"digit": digit, "point": point}, "definitions": {"digit": digit}}  # fmt: skip
+    tool = {"name": "go", "parameters": schema}
+    found = matcher(tokenizer, tool_parser, tools=[g.Tool("go", g.Json(schema))])
+    for arguments, fits in [
+        ({"at": {"x": 1, "y": 2}, "all": [3, 4]}, True),
+        ({"at": {"x": 1, "y": 20}, "all": []}, False),
+        ({"at": {"x": 1, "y": 2}, "all": [30]}, False),
+    ]:
+        written = render_calls([{"name": "go", "arguments": arguments}], tool_parser, [tool])
+        reader, data = found.deep_copy(), list(written.encode())
+        assert bool(reader.try_consume_tokens(data) == len(data) and reader.is_accepting()) is fits, written
+
+
+@pytest.mark.parametrize("tool_parser", TOOL_PARSERS)
 def test_at_most_one_call_where_calls_are_not_parallel(tool_parser: str, tokenizer: LLTokenizer) -> None:
     both = list(render_calls(CALLS[1:], tool_parser, TOOLS).encode())
     assert matcher(tokenizer, tool_parser, high=1).validate_tokens(both) < len(both)

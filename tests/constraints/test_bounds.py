@@ -232,6 +232,11 @@ RECURSIVE: dict[str, tuple[Any, list[str], list[str]]] = {
         ["{}", '{"a":{"a":null}}'],
     ),
     "minItems": ({"type": ["array", "null"], "items": NODE, "minItems": 1}, ["null", "[null]"], ["[]", "[[null]]"]),
+    "minItems in a choice": (
+        {"anyOf": [{"type": "null"}, {"type": "array", "items": NODE, "minItems": 1}]},
+        ["null", "[null]"],
+        ["[]", "[[null]]"],
+    ),
     "minItems behind others": (
         {"type": ["array", "null"], "prefixItems": [{"type": "null"}], "items": NODE, "minItems": 2},
         ["null", "[null,null]"],
@@ -241,6 +246,26 @@ RECURSIVE: dict[str, tuple[Any, list[str], list[str]]] = {
         {"type": ["object", "null"], "additionalProperties": NODE, "minProperties": 1},
         ["null", '{"x":null}'],
         ["{}", '{"x":{"x":null}}'],
+    ),
+    "minProperties beside others": (
+        {
+            "type": ["object", "null"],
+            "properties": {"a": {"type": "null"}},
+            "required": ["a"],
+            "additionalProperties": NODE,
+            "minProperties": 1,
+        },
+        ["null", '{"a":null}', '{"a":null,"x":{"a":null}}'],
+        ["{}", '{"a":null,"x":{"a":null,"x":null}}'],
+    ),
+    "minProperties beside patterns": (
+        {
+            "type": ["object", "null"],
+            "patternProperties": {"^a$": {"type": "null"}, "^x$": NODE},
+            "minProperties": 1,
+        },
+        ["null", '{"a":null}', '{"x":{"a":null}}'],
+        ["{}", '{"x":{"x":{"a":null}}}'],
     ),
 }
 

@@ -143,3 +143,16 @@ def test_telling_the_two_apart() -> None:
     assert is_gbnf('# words\n  root ::= "a"')
     assert not is_gbnf('start: "root ::= x"')
     assert not is_gbnf('%llguidance {}\nstart: "a"')
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [("U0010FFFF", True), ("U00110000", False), ("uD7FF", True), ("uD800", False), ("uDFFF", False), ("uE000", True)],
+)
+def test_an_escape_is_a_character(code: str, known: bool) -> None:
+    text = rf'root ::= "\{code}"'
+    if known:
+        assert f'"{chr(int(code[1:], 16))}"' in to_lark(text, "grammar")
+        return
+    with pytest.raises(BadRequestError):
+        to_lark(text, "grammar")

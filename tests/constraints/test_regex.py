@@ -106,11 +106,17 @@ def endless(node: Node) -> list[Times]:
 
 
 @settings(max_examples=examples(60))
-@given(pattern=patterns)
-def test_what_repeats_without_end_gets_one(pattern: str) -> None:
-    tree = whole(read(pattern, "ecma"))
+@given(pattern=patterns, again=st.sampled_from(["", "*", "+", "{2,}", "{3}"]))
+def test_what_repeats_without_end_gets_one(pattern: str, again: str) -> None:
+    tree = whole(read(f"(?:{pattern}){again}", "ecma"))
     assert endless(bounded(tree, 2, 3)) == []
     assert bounded(bounded(tree, 2, 3), 2, 3) == bounded(tree, 2, 3)
+
+
+def test_letters_go_on_for_longer_than_digits() -> None:
+    tree = exact(read("(?:[0-9]*a+|-*)*b{4,}", "ecma"))
+    assert written(bounded(tree, 2, 3)) == r"(?:[0-9]{0,2}a{1,3}|\x{2d}{0,2}){0,3}b{4}"
+    assert written(bounded(tree, 2)) == r"(?:[0-9]{0,2}a+|\x{2d}{0,2})*b{4,}"
 
 
 @settings(max_examples=examples(25))

@@ -253,3 +253,8 @@ def test_a_keyword_with_a_value_of_another_kind_is_refused_where_it_stands(key: 
         with pytest.raises(BadRequestError, match=place) as caught:
             held({"type": "object", "properties": {"p": {key: value}}})
         assert (caught.value.param, caught.value.code) == ("schema", "invalid_json_schema")
+
+
+def test_a_place_is_a_pointer() -> None:
+    with pytest.raises(BadRequestError, match=r"at #/properties/a~1b~0c/anyOf/1 must"):
+        held({"properties": {"a/b~c": {"anyOf": [{}, {"type": 3}]}}})

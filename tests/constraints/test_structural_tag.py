@@ -82,6 +82,9 @@ def test_prose_with_calls(model: Model, family: str) -> None:
 
 X = Exactly("x")
 SAME: list[tuple[Grammar, str]] = [  # a grammar, and what it allows as a regular expression
+    (Exactly(""), ""),
+    (OneOf((Exactly(""), Exactly("x,"))), "(x,)?"),
+    (Chain((Exactly(""), Repeated(OneOf((X, Exactly(""))), 0, 2))), "x{0,2}"),
     (Until(("!", "x,")), "(,|x(?!,))*(!|x,)"),
     (Text({"type": "string"}, "!"), "[^!]*!"),
     (Chain((X, OneOf((Exactly(","), Chain(()))))), "x,?"),

@@ -215,7 +215,7 @@ def _string(text: str, as_json: bool) -> str:
 
 
 def _expression(pattern: str, flags: str, as_json: bool) -> str:
-    tree = regex.exact(regex.read(pattern, "rust", flags.replace("u", "")))
+    tree = regex.exact(regex.read(pattern, "rust", flags))
     return f"/{regex.written(tree, as_json=as_json)}/" if tree != regex.Row(()) else '""'
 
 

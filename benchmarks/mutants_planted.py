@@ -2,8 +2,8 @@
 
 A function stays the one it is, with nothing between it and its callers, or deep recursion and every call would cost
 more than they do; to wake a fault is to give its function the fault's code. Beside the faults of a function lies its
-first variant, which is none: it says that it was called. What is awake stands in the environment, for processes that
-tests start as well.
+first variant, which is none: it says that it was called. What is awake stands in a file, for processes that tests
+start as well, few of which see the environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, MethodType
 
-ELSEWHERE = Path(__file__).with_name("called")
+AWAKE, ELSEWHERE = (Path(__file__).with_name(name) for name in ("awake", "called"))
 WATCH = "watch"  # awake in place of a fault: all the variants that say that they were called
 
 MutantDict = dict[str, FunctionType | MethodType]
@@ -37,9 +37,9 @@ def wake(fault: str | None = None) -> None:
     """Wake this fault and no other; at a module's end, the one that is awake elsewhere."""
     global _watcher
     if fault is not None:
-        os.environ["MUTANT_UNDER_TEST"] = fault
+        AWAKE.write_text(fault)
         _watcher = os.getpid()
-    awake = os.environ.get("MUTANT_UNDER_TEST", "")
+    awake = AWAKE.read_text() if AWAKE.exists() else ""
     for function, variants in _planted:
         module, _, name = awake.rpartition(".")
         if awake == WATCH:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from llguidance import LLParserLimits
 
-from portico.constraints import Checker, Limits, compile_constraint, is_plain, isolation
+from portico.constraints import Checker, Limits, compile_constraint, is_plain, isolation, trial
 from portico.errors import BadRequestError
 from portico.events import Constraint
 from portico.grammar import Grammar, Json, Pattern, Verbatim
@@ -118,3 +119,19 @@ def test_the_verdict_is_known_without_asking() -> None:
         assert checker._plain.pids == []
     finally:
         checker.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "rules"),
+    [
+        ({"max_lexer_states": 20}, "start: T\nT: /([a-z][0-9]){90}/"),
+        ({"step_max_items": 3}, 'start: s\ns: s s | "ab" | "ac" s'),
+        ({"max_grammar_size": 9}, 'start: "a" | "b" start | "c" start "d"'),
+    ],
+)
+def test_what_outgrows_a_limit_is_too_large(limit: dict[str, int], rules: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is compiled, or only while it is followed."""
+    monkeypatch.setattr(trial, "_LIMITS", LLParserLimits(verbose_errors=False, **limit))
+    with pytest.raises(BadRequestError, match=r"^tool cannot be compiled: it is too large or too complex") as caught:
+        trial.try_out(f"// field: tool\n{rules}\n", trial.byte_vocabulary().build())
+    assert (caught.value.param, caught.value.code) == ("tool", "invalid_grammar")

@@ -114,8 +114,8 @@ class TestTrace:
         with output.open("wb") as file:
             following = subprocess.Popen(command, stdout=file, env=environment)
         try:
-            deadline = time.monotonic() + SAFETY
-            while "refused" not in (text := output.read_text()) and time.monotonic() < deadline:
+            deadline, good, bad = time.monotonic() + SAFETY, "none", "none"
+            while not (good in (text := output.read_text()) and bad in text) and time.monotonic() < deadline:
                 good, bad = ask(server, "plain"), ask(server, "plain", temperature="hot")
                 time.sleep(0.3)
         finally:

@@ -167,6 +167,37 @@ async def test_a_comment_only_where_nothing_was_said() -> None:
     assert connection.sent == sent
 
 
+@pytest.mark.parametrize("kind", ["stream", "run"])
+async def test_what_was_said_puts_the_comment_off(kind: str) -> None:
+    generations, encoder = encoded("completion", tiny_model(), ())
+    assert generations
+    connection = Exchange()
+    sink: Any = StreamSink(encoder)
+    if kind == "run":
+        sink = Run(encoder, "", 120.0, lambda run: None, id=None, lasting=True)
+        reading = asyncio.create_task(sink.read(connection))
+        await eventually(lambda: sink._readers)
+    else:
+        await sink.open(connection)
+    for _ in range(2):
+        connection.sent.clear()
+        sink.keep_alive()
+        sink.flush()
+        assert connection.sent == [], "it may have been said just now"
+        sink.keep_alive()
+        sink.flush()
+        assert connection.sent == [encoder.keep_alive()]
+        sink.feed(Delta(0, [Content("Hi")], (), []), 0)
+        sink.flush()
+    if kind == "run":
+        sink.feed(Delta(0, [Content("you")], (), []), 0)
+        for after in range(sink.last + 1):
+            assert sink.events(after) == sink.events(0)[after:]
+        assert len(sink.events(0)) == sink.last == 3
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
 @pytest.mark.parametrize("ends", [False, True])
 async def test_what_comes_while_the_transport_is_full_follows_in_one_piece(ends: bool) -> None:
     writer, connection = writing.ConnectionWriter(), Exchange(full=True)

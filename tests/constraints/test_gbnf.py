@@ -127,8 +127,8 @@ def test_special_tokens_by_name(model: Model) -> None:
         ('root ::= "a"\nfoo "b"', "line 2 should begin a rule"),
         ("root ::= [z-a]", "ends before it begins"),
         ("root ::= []", "an empty set"),
-        ('root ::= "\\q"', "unknown escape"),
-        ('root ::= "\\ud800"', "no character"),
+        ('root ::= (\n"\\q"\n)', "line 2 has an unknown escape"),
+        ('root ::= (\n"\\ud800"\n)', "line 2 has an escape that is no character"),
         ("root ::= " + "(" * 200 + '"a"' + ")" * 200, "nested deeper than 100"),
     ],
 )

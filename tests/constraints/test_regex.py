@@ -114,6 +114,8 @@ def test_what_repeats_without_end_gets_one(pattern: str, again: str) -> None:
 
 
 def test_letters_go_on_for_longer_than_digits() -> None:
+    for letters in ("[^]", ".", "[^0]", r"\w", r"\S", r"\D", "[!-z]", "é"):
+        assert endless(bounded(read(f"{letters}*", "ecma"))), letters
     tree = exact(read("(?:[0-9]*a+|-*)*b{4,}", "ecma"))
     assert written(bounded(tree, 2, 3)) == r"(?:[0-9]{0,2}a{1,3}|\x{2d}{0,2}){0,3}b{4}"
     assert written(bounded(tree, 2)) == r"(?:[0-9]{0,2}a+|\x{2d}{0,2})*b{4,}"

@@ -126,7 +126,7 @@ export class Lanes {
 
   _lay() {
     const trace = this._trace;
-    if (!trace) return;
+    if (!trace?.artifacts.length) return;
     const view = Math.max(200, this._sight.width - 12);
     this._layout = this.axis === "time" ? inTime(trace, this._zoom.time, view) : inOrder(trace, this._zoom.order);
     this._boxes = boxes(trace, this._layout.places);

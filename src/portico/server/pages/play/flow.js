@@ -9,7 +9,7 @@
 import { h, renew } from "../common/dom.js";
 import { blocksOf, nodesOf } from "./markdown.js";
 
-const MOST = { code: 2000, list: 1500, table: 1000, other: 3000 }; // characters of an open block
+const MOST = { code: 1500, list: 1500, table: 1000, other: 3000 }; // characters of an open block
 const PIECES = 12; // of one table: where cells are added, the browser goes through all of it
 const SHARE = 500; // characters taken up by one call
 const PATIENCE = 700; // milliseconds that a block may stand as plain text

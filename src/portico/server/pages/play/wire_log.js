@@ -7,7 +7,8 @@ import { json, wire } from "../common/syntax.js";
 
 const TOGETHER = 10; // events of a part
 const FIRST = 10; // parts that stay
-const LAST = 10;
+const LAST = 6;
+const SPARE = 4; // further parts, before they go together: to take out one costs the browser as much as to take out many
 const AT_ONCE = 4; // events that one step shows
 const LONGEST = 20_000; // characters of one that are shown
 
@@ -76,17 +77,17 @@ export class WireLog {
     this.#shown += 1;
   }
 
-  /** The part where the next event goes: where that is a new one, the oldest of the last ones goes. */
+  /** The part where the next event goes: with a new one, the oldest of the last ones may go. */
   #open() {
     const last = this.#parts.at(-1);
     if (last && last.events.length < TOGETHER) return last;
     const part = { element: h("ol", {}), events: [] };
     this.#parts.push(part);
     this.#list.append(part.element);
-    if (this.#parts.length > FIRST + LAST + 1) {
-      const [gone] = this.#parts.splice(FIRST, 1);
-      gone.element.remove();
-      this.#shown -= gone.events.length;
+    const gone = this.#parts.length > FIRST + LAST + SPARE ? this.#parts.splice(FIRST, SPARE) : [];
+    for (const { element, events } of gone) {
+      element.remove();
+      this.#shown -= events.length;
     }
     return part;
   }

@@ -104,7 +104,7 @@ export class Lanes {
   /** Scroll so that the artifact is in view, and draw it. */
   reveal(id) {
     if (this._layout === undefined) this._lay();
-    const place = this._layout.places.get(id);
+    const place = this._layout?.places.get(id);
     if (!place) return;
     const { left, width } = this._sight;
     if (place.x < left + 8) this._sight.scrollTo(place.x - 40);
@@ -126,7 +126,7 @@ export class Lanes {
 
   _lay() {
     const trace = this._trace;
-    if (!trace?.artifacts.length) return;
+    if (!trace?.artifacts.length || this.element.closest("[hidden]")) return;
     const view = Math.max(200, this._sight.width - 12);
     this._layout = this.axis === "time" ? inTime(trace, this._zoom.time, view) : inOrder(trace, this._zoom.order);
     this._boxes = boxes(trace, this._layout.places);

@@ -12,6 +12,7 @@ from portico.constraints.custom import input_schema
 from portico.constraints.lark import to_lark
 from portico.constraints.regex import UnheldError, exact, read
 from portico.constraints.schema import normalise
+from portico.constraints.schema.size import is_larger
 from portico.errors import BadRequestError
 from portico.grammar import Exactly
 from support.hostile_schemas import nested
@@ -67,6 +68,12 @@ def test_schemas(name: str) -> None:
 
     assert refusal(lambda: made(most)) is None
     assert refusal(lambda: made(most + 1)) == "schema"
+
+
+@pytest.mark.parametrize(("value", "size"), [([[]] * 10, 22), ({"ab": [1, "abc"]}, 15), ([{}, {}], 6)])
+def test_how_large_a_value_is(value: Any, size: int) -> None:
+    assert is_larger(value, size)
+    assert not is_larger(value, size + 1)
 
 
 def test_a_bound_beyond_all_that_is_written_says_nothing() -> None:

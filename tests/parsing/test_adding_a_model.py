@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from portico.parsing import OutputParser, detect, load_plugin, parse, registry, render_calls
+from portico.parsing import OutputParser, detect, load_plugin, parse, render_calls
 from portico.parsing.folding import fold
 from support.shared import ROOT
 
@@ -21,15 +20,13 @@ ANSWER = (
 
 
 @pytest.fixture
-def acorn(tmp_path: Path) -> Iterator[str]:
+def acorn(tmp_path: Path) -> str:
     page = (ROOT / "docs" / "adding-a-model.md").read_text()
     found = re.search(r"<!-- example -->\n```python\n(.*?)```", page, re.DOTALL)
     assert found is not None
     (tmp_path / "acorn.py").write_text(found[1])
     [family] = load_plugin(tmp_path / "acorn.py")
-    yield family.name
-    registry._extra.remove(family)
-    registry.register()
+    return family.name
 
 
 def test_it_reads_writes_and_is_found(acorn: str) -> None:

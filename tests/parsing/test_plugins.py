@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from portico.parsing import OutputParser, detect, families, load_plugin, parse, registry, render_calls, tool_names
+from portico.parsing import OutputParser, detect, families, load_plugin, parse, render_calls, tool_names
 
 PAGE = """
 from portico.parsing.bodies import JsonObject
@@ -25,13 +24,10 @@ ACME = Family(
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[Path]:
+def plugin(tmp_path: Path) -> Path:
     path = tmp_path / "acme.py"
     path.write_text(PAGE)
-    before = list(registry._extra)
-    yield path
-    registry._extra[:] = before
-    registry.register()
+    return path
 
 
 def test_a_page_in_a_file_is_a_family_like_any_other(plugin: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from portico.constraints import Checker, compile_constraint
-from portico.errors import BadRequestError, OverloadedError
+from portico.errors import OverloadedError
 from portico.generation import Generation
 from portico.grammar import Json
 from portico.server.line import model as lines_model
@@ -51,15 +51,13 @@ def test_an_ordinary_schema_does_not_wait_for_bombs(monkeypatch: pytest.MonkeyPa
         model = over(checker)
         try:
             await model.check(decided({"type": "integer"}))
-            bombs = [asyncio.ensure_future(model.check(bomb(number))) for number in range(3)]
+            bombs = [asyncio.ensure_future(model.check(bomb(number))) for number in range(2)]
             await asyncio.sleep(0)
             ordinary = decided({"type": "object", "properties": {"a": {"type": "string"}}})
             assert not model.knows(ordinary)
             await model.check(ordinary)
             assert model.knows(ordinary)
             assert not all(task.done() for task in bombs)
-            for refused in await asyncio.gather(*bombs, return_exceptions=True):
-                assert isinstance(refused, BadRequestError)
         finally:
             checker.close()
 

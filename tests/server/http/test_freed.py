@@ -43,10 +43,13 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
+    """It is off, and what was there before is not looked at."""
     gc.collect()
+    gc.freeze()
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 def left() -> Counter[str]:

@@ -258,6 +258,9 @@ def test_special_tokens_show_when_asked_for() -> None:
     ids = [*tokenizer.encode("a"), tool, *tokenizer.encode("b" + ADDED), end]
     assert streamed(tokenizer, [ids]) == "ab" + ADDED
     assert streamed(tokenizer, [ids], visible=["<|tool|>", "<|absent|>"]) == "a<|tool|>b" + ADDED
+    general = Tableless(tokenizer)
+    assert streamed(general, [ids]) == "ab" + ADDED  # type: ignore[arg-type]
+    assert streamed(general, [ids], visible=["<|tool|>", "<|absent|>"]) == "a<|tool|>b" + ADDED  # type: ignore[arg-type]
     assert streamed(tokenizer, [ids], visible={end}) == "ab" + ADDED + "</s>"
     assert streamed(tokenizer, [ids], skip_special_tokens=False) == "a<|tool|>b" + ADDED + "</s>"
 

@@ -201,11 +201,29 @@ def test_half_a_character_at_the_end() -> None:
     assert told(deltas)[3] == "length"
 
 
+def test_special_tokens_are_text_where_that_is_asked_for() -> None:
+    ids = [*tiny_tokenizer().encode("a"), tiny_tokenizer().token_to_id("<|fim_middle|>"), *tiny_tokenizer().encode("b")]
+    ended = [EngineOutput("r-0", ids), EngineOutput("r-0", (), finish_reason="stop")]
+    assert told(run(make(), ended))[1] == "ab"
+    assert told(run(make(skip_special_tokens=False), ended))[1] == "a<|fim_middle|>b"
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_of_several_calls_only_the_first_is_told_where_one_is_wanted(size: int) -> None:
+    text = "".join(f'<tool_call>\n{{"name": "f", "arguments": {{"n": {n}}}}}\n</tool_call>' for n in (1, 2))
+    for parallel, calls in ((True, 2), (False, 1)):
+        generation = make(tool_parser="hermes", tools=TOOLS, parallel=parallel)
+        events = [event for delta in run(generation, outputs(text, [size])) for event in delta.events]
+        assert sum(isinstance(event, CallStart) for event in events) == calls
+
+
 def test_the_stop_token_is_counted_and_shown_only_on_request() -> None:
     end = tiny_tokenizer().token_to_id("<|end|>")
     last = EngineOutput("r-0", tiny_tokenizer().encode("hi"), finish_reason="stop", stop_token=end)
     silent = make(sampling={"stop_token_ids": frozenset({end})})
-    assert told(run(silent, [last]))[1:] == ("hi", "", "stop", end)
+    deltas = run(silent, [last])
+    assert told(deltas)[1:] == ("hi", "", "stop", end)
+    assert deltas[-1].stop_token == end
     assert silent.usage.completion_tokens == 3
     shown = make(sampling={"stop_token_ids": frozenset({end})}, include_stop=True)
     assert told(run(shown, [last]))[1] == "hi<|end|>"

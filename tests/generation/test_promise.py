@@ -65,6 +65,8 @@ def test_calls_come_in_the_familys_words_or_as_plain_json() -> None:
     assert "<tool_call>" not in plain.constraint.lark
     strict = ask("constraints", asked={"tools": [STRICT]}, tool_parser=None)
     assert strict == (None, None, ("tools[0].function.strict",)), "calls need not be made"
+    unwritten = ask("constraints", asked={"tools": [STRICT]}, tool_parser="kimi_vl")
+    assert unwritten == (None, "kimi_vl", strict.left_out), "they are read all the same"
     assert ask("constraints", asked={"tools": [WRITTEN]}, tool_parser=None).left_out == ("grammar of write",)
 
 

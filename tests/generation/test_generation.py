@@ -123,6 +123,17 @@ def test_stop_strings_watch_content_alone() -> None:
     assert "END 🚀" in told(deltas)[2]
 
 
+@pytest.mark.parametrize(("include", "shown"), [(False, "a "), (True, "a END")])
+def test_a_stop_string_is_shown_where_it_is_wanted_in_the_last_step_too(include: bool, shown: str) -> None:
+    ids = tiny_tokenizer().encode("a END b")
+    for end in (None, "length"):
+        generation = make(stop=("END",), include_stop=include)
+        assert told(run(generation, [EngineOutput("r-0", ids, finish_reason=end)]))[1:] == (shown, "", "stop", "END")
+    suspected = make(tool_parser="hermes", tools=TOOLS, stop=("<tool",), include_stop=include)
+    last = EngineOutput("r-0", tiny_tokenizer().encode("a <tool"), finish_reason="length")
+    assert told(run(suspected, [last]))[1:] == (shown.replace("END", "<tool"), "", "stop", "<tool")
+
+
 def test_where_no_tool_may_be_called_a_call_is_text() -> None:
     deltas = run(make(tool_parser="hermes", tools=TOOLS, tool_choice="none"), outputs(ANSWERS[3], [3]))
     assert told(deltas)[1:4] == (ANSWERS[3], "", "stop")
